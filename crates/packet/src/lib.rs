@@ -1,0 +1,19 @@
+//! Bytes in, meaning out.
+//!
+//! A frame is received as bytes ([`Frame`]), read once ([`Parsed`]), judged elsewhere, and changed in place
+//! ([`rewrite`], [`ethernet`]). What the gateway itself says (ARP, ICMP errors, echo replies) is written here too
+//! ([`arp`], [`icmp`]). Nothing here knows NAT, allocates, or reads a clock.
+
+pub mod arp;
+pub mod checksum;
+pub mod ethernet;
+mod frame;
+pub mod icmp;
+mod moment;
+mod parse;
+pub mod rewrite;
+
+pub use ethernet::{MacAddress, VlanId};
+pub use frame::{BURST_FRAMES_MAX, Burst, Frame, NoRoom, PacketIo, PortIndex, Sent};
+pub use moment::Moment;
+pub use parse::{Fragment, Malformed, Parsed, Payload, Protocol};

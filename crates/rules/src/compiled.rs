@@ -1,0 +1,229 @@
+//! The rules as the workers run them: immutable, index-linked, made for look-up.
+//!
+//! A `RuleSet` is built by the control thread and shared as an `Arc`; a worker adopts it at a burst boundary. Indices
+//! hold only within one `RuleSet`. What outlives it (sessions) names routers and external networks by [`Realm`].
+
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use ipnet::Ipv4Net;
+use packet::{MacAddress, PortIndex, VlanId};
+
+/// A router's internal realm, or an external network: 24 bits, never given to another object while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Realm(pub u32);
+
+/// Index of a segment in [`RuleSet::segments`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SegmentIndex(pub u32);
+/// Index of an interface in [`RuleSet::interfaces`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InterfaceIndex(pub u32);
+/// Index of a router in [`RuleSet::routers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouterIndex(pub u32);
+/// Index of a pool in [`RuleSet::pools`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolIndex(pub u32);
+/// Index of a floating IP in [`RuleSet::floating_ips`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FloatingIndex(pub u32);
+
+/// One generation of rules.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    /// Rises by one with every compilation; what "programmed" speaks of.
+    pub generation: u64,
+    /// Every network.
+    pub segments: Vec<SegmentRules>,
+    /// Every router's every leg.
+    pub interfaces: Vec<InterfaceRules>,
+    /// Every router.
+    pub routers: Vec<RouterRules>,
+    /// Every pool.
+    pub pools: Vec<PoolRules>,
+    /// Every floating IP.
+    pub floating_ips: Vec<FloatingRules>,
+    // private: per port a table vlan -> SegmentIndex; realm -> RouterIndex
+}
+
+impl RuleSet {
+    /// The network a frame of `port` and `vlan` came from.
+    pub fn segment_of(&self, port: PortIndex, vlan: Option<VlanId>) -> Option<SegmentIndex> {
+        let _ = (port, vlan);
+        todo!()
+    }
+    /// The router whose internal realm this is, if it still exists and is up.
+    pub fn router_of(&self, realm: Realm) -> Option<RouterIndex> {
+        let _ = realm;
+        todo!()
+    }
+}
+
+/// A network.
+#[derive(Debug)]
+pub struct SegmentRules {
+    /// Its id as fed.
+    pub id: String,
+    /// Its realm: of inbound keys where it is external, of neighbours always.
+    pub realm: Realm,
+    /// The port it is on.
+    pub port: PortIndex,
+    /// The tag its frames carry.
+    pub vlan: Option<VlanId>,
+    /// Largest IPv4 packet, in bytes.
+    pub mtu: u16,
+    /// The interfaces on it, by MAC. Interfaces of routers that are down are not in it.
+    pub interfaces: HashMap<MacAddress, InterfaceIndex>,
+    /// Every address we answer for on it: interfaces', and on external networks floating IPs' and pools'.
+    pub addresses: HashMap<Ipv4Addr, AddressRules>,
+}
+
+/// An address we answer for on a network. One address can be an interface's and a pool's at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRules {
+    /// The MAC that ARP answers with: the interface's, or that of the first router (by id) that uses the pool.
+    pub interface: InterfaceIndex,
+    /// It is this interface's own address: ping is answered.
+    pub local: bool,
+    /// It is a floating IP.
+    pub floating: Option<FloatingIndex>,
+    /// It belongs to a pool that is translated to on this network.
+    pub pool: Option<PoolIndex>,
+}
+
+/// A router's leg.
+#[derive(Debug)]
+pub struct InterfaceRules {
+    /// Its id as fed.
+    pub id: String,
+    /// Whose it is.
+    pub router: RouterIndex,
+    /// Where it is.
+    pub segment: SegmentIndex,
+    /// Its MAC.
+    pub mac: MacAddress,
+    /// Its addresses with their prefix lengths; never empty.
+    pub addresses: Vec<Ipv4Net>,
+    /// A leg into an external network.
+    pub external: bool,
+    /// Its hosts are translated on their way out.
+    pub snat: bool,
+}
+
+/// A router.
+#[derive(Debug)]
+pub struct RouterRules {
+    /// Its id as fed.
+    pub id: String,
+    /// The tenant.
+    pub project: String,
+    /// Its revision as fed.
+    pub revision: u64,
+    /// The realm of its internal keys.
+    pub realm: Realm,
+    /// Rises when anything changed that a flow of this router may depend on; else it stays what it was in the rule set before.
+    pub generation: u32,
+    /// Its legs.
+    pub interfaces: Vec<InterfaceIndex>,
+    /// Its way out.
+    pub gateway: Option<GatewayRules>,
+    /// Floating IPs by internal address.
+    pub floating_by_internal: HashMap<Ipv4Addr, FloatingIndex>,
+    /// Destinations reached untranslated.
+    pub no_nat: Vec<Ipv4Net>,
+    /// Timers, complete.
+    pub timeouts: TimeoutsMs,
+    // private: routes (longest prefix first)
+}
+
+/// Where a router sends a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The leg it leaves by.
+    pub interface: InterfaceIndex,
+    /// Whose MAC it needs: the destination itself on a connected subnet, or a router there.
+    pub address: Ipv4Addr,
+}
+
+impl RouterRules {
+    /// The longest match among connected subnets, extra routes and the gateway's default route.
+    pub fn route(&self, destination: Ipv4Addr) -> Option<NextHop> {
+        let _ = destination;
+        todo!()
+    }
+    /// Whether `source` may be the source of a packet that enters by `interface`: the route back to it leaves by that
+    /// interface (strict reverse path, RFC 3704 2.2).
+    pub fn is_source_of(&self, source: Ipv4Addr, interface: InterfaceIndex) -> bool {
+        let _ = (source, interface);
+        todo!()
+    }
+    /// Whether `destination` is reached untranslated.
+    pub fn is_no_nat(&self, destination: Ipv4Addr) -> bool {
+        self.no_nat.iter().any(|prefix| prefix.contains(&destination))
+    }
+}
+
+/// A router's way to the external network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayRules {
+    /// The external leg.
+    pub interface: InterfaceIndex,
+    /// Its network.
+    pub segment: SegmentIndex,
+    /// Its network's realm, of inbound keys.
+    pub realm: Realm,
+    /// The pool to translate to; `None` where SNAT is off.
+    pub pool: Option<PoolIndex>,
+}
+
+/// Addresses and ports to translate to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PoolRules {
+    /// Its id as fed; `router/interface` for an interface's own addresses.
+    pub id: String,
+    /// The external network's realm.
+    pub realm: Realm,
+    /// Every address, sorted.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Lowest external port.
+    pub port_first: u16,
+    /// Highest external port.
+    pub port_last: u16,
+    /// How long a freed port rests, in milliseconds.
+    pub hold_down_ms: u32,
+}
+
+/// A floating IP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FloatingRules {
+    /// Its id as fed.
+    pub id: String,
+    /// Whose it is.
+    pub router: RouterIndex,
+    /// The public address.
+    pub external: Ipv4Addr,
+    /// The private address.
+    pub internal: Ipv4Addr,
+}
+
+/// Timers in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutsMs {
+    /// TCP before both sides have spoken.
+    pub tcp_syn: u32,
+    /// TCP established and idle.
+    pub tcp_established: u32,
+    /// TCP after the first FIN.
+    pub tcp_fin: u32,
+    /// TCP after both FINs.
+    pub tcp_time_wait: u32,
+    /// TCP after a reset.
+    pub tcp_rst: u32,
+    /// UDP before an answer.
+    pub udp_initial: u32,
+    /// UDP once both sides have spoken.
+    pub udp_stream: u32,
+    /// ICMP queries.
+    pub icmp: u32,
+}

@@ -1,0 +1,2 @@
+//! The natgate binary.
+fn main() {}
