@@ -1,0 +1,255 @@
+"""The whole program with real clients: `assembly.py [NAME...]`, as root.
+
+One laboratory serves all tests; each test has a gateway of its own, fresh. After each test the books must close, the
+gateway must end cleanly, and nothing may have left the external side with a private source.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+import traceback
+
+import checks
+from clients import Failed, curl, curl_together, require, seen
+from gateway import RULES, Natgate
+from netns import LabError
+from topology import FLOATING_A2, FLOATING_B2, STREAM, WEB, Laboratory
+
+TESTS = []
+
+
+def requirement(function):
+    """A test, named after what it shows."""
+    TESTS.append(function)
+    return function
+
+
+for check in checks.DEMO:
+    if check not in (checks.tcp_throughput_both_ways, checks.no_frame_looks_wrong):
+
+        def started(lab, gateway, check=check):
+            gateway.start()
+            with checks.no_bad_checksum(lab):
+                check(lab, gateway)
+
+        started.__name__ = check.__name__
+        requirement(started)
+
+
+@requirement
+def every_checksum_is_right_at_the_receiver(lab, gateway):
+    gateway.start()
+    checks.no_frame_looks_wrong(lab, gateway)
+
+
+# Rules.
+
+
+@contextlib.contextmanager
+def streams(lab, *ways, seconds, rate=400):
+    """Numbered datagrams on each (sender, address) way meanwhile, to echoing receivers. Afterwards none may be missing."""
+    receivers = [lab.host(name).start_python("stream.py", "receive", STREAM, "--echo", label="stream-echo") for name in ("web", "b2")]
+    for receiver in receivers:
+        receiver.wait_listening("udp", STREAM)
+    senders = {way: send(lab, *way, number, rate, seconds) for number, way in enumerate(ways, 100)}
+    # The first datagrams resolve neighbours and make mappings; what is looked at comes after.
+    time.sleep(1)
+    yield
+    for way, sender in senders.items():
+        report = json.loads(sender.output(seconds + 20))
+        require(not report["missing"], f"{way[0]} -> {way[1]} lost datagrams {report['missing']} of {report['sent']}")
+    for receiver in receivers:
+        receiver.stop()
+
+
+def send(lab, sender, address, number, rate, seconds):
+    return lab.host(sender).start_python("stream.py", "send", address, STREAM, number, rate, seconds, label=f"stream-{number}", own_output=True)
+
+
+@requirement
+def rules_edit_moves_floating_ip_within_a_second_without_losing_other_flows(lab, gateway):
+    gateway.start()
+    watchers = [lab.host(name).start_python("stream.py", "receive", STREAM, label="watch", own_output=True) for name in ("a2", "a3")]
+    for watcher in watchers:
+        watcher.wait_listening("udp", STREAM)
+    others = (("a1", WEB), ("b1", WEB), ("web", FLOATING_B2), ("a1", FLOATING_B2))
+    with streams(lab, *others, seconds=5):
+        moving = send(lab, "web", FLOATING_A2, 1, 500, 3.5)
+        time.sleep(1)
+        edited = time.monotonic()
+        gateway.write_rules(RULES.replace("external: 203.0.113.50, internal: 10.0.0.6", "external: 203.0.113.50, internal: 10.0.0.7"))
+        programmed = gateway.wait(lambda: gateway.router("router-a")["floating_ips"][0]["internal"] == "10.0.0.7", "programmed move", 5)
+        moving.output(20)
+    reports = []
+    for watcher in watchers:
+        watcher.stop()
+        reports.append(json.loads(watcher.child.stdout.read())["1"])
+    old, new = reports
+    require(programmed - edited < 1, f"programmed only after {programmed - edited:.2f} s")
+    require(new["first_ns"] / 1e9 - edited < 1, f"the new machine was reached only after {new['first_ns'] / 1e9 - edited:.2f} s")
+    require(old["last_ns"] / 1e9 <= programmed, f"the old machine was still reached {old['last_ns'] / 1e9 - programmed:.3f} s after \"programmed\"")
+
+
+FAULTY = (
+    # (what stands in the good rules, what the fault makes of it, the field path that must be named)
+    ("id: tenant-a, port: inside, vlan: 100", "id: tenant-a, port: inside, vlan: 5000", "vlan"),
+    ("id: internet, port: outside", "id: internet, port: elsewhere", "port"),
+    ("fa:16:3e:00:0a:02", "ff:ff:ff:ff:ff:ff", "interfaces[1].mac"),
+    ("next_hop: 203.0.113.1, pool: shared}\n    floating_ips:\n      - {id: web-b", "next_hop: 192.0.2.99, pool: shared}\n    floating_ips:\n      - {id: web-b", "gateway.next_hop"),
+    ("external: 203.0.113.60, internal: 10.0.0.6", "external: 203.0.113.60, internal: 172.16.0.6", "floating_ips[0].internal"),
+)
+
+
+@requirement
+def file_with_five_faults_is_refused_naming_all_five(lab, gateway):
+    gateway.start()
+    faulty = RULES
+    for good, bad, _ in FAULTY:
+        require(good in faulty, f"rules.yaml has no {good!r} any more")
+        faulty = faulty.replace(good, bad)
+    file = gateway.directory / "faulty.yaml"
+    file.write_text(faulty)
+    done = gateway.namespace.run(*gateway.command("validate", file)[:-2], check=False)
+    said = done.stdout + done.stderr
+    require(done.returncode == 3, f"validate ended with code {done.returncode}: {said}")
+    require(all(path in said for *_, path in FAULTY), f"validate did not name every fault: {said}")
+    with streams(lab, ("a1", WEB), ("web", FLOATING_B2), seconds=4):
+        gateway.write_rules(faulty)
+        gateway.wait(lambda: len(gateway.status()["feed"]["rejects"]) >= len(FAULTY), "refusal", 5)
+    named = [reject["path"] for reject in gateway.status()["feed"]["rejects"]]
+    require(all(any(path in one for one in named) for *_, path in FAULTY), f"status does not name every fault: {named}")
+
+
+# Life without the feed.
+
+
+@requirement
+def feed_killed_loses_no_packet(lab, gateway):
+    gateway.start(feed=gateway.start_feed())
+    with streams(lab, ("a1", WEB), ("b1", WEB), ("web", FLOATING_B2), seconds=5):
+        gateway.feed.kill()
+        gateway.wait(lambda: not gateway.status()["feed"]["connected"], "notice that the feed is gone", 5)
+    require(gateway.status()["feed"]["staleness_ms"] > 0, "the staleness does not rise")
+
+
+@requirement
+def feed_that_comes_back_is_followed_again(lab, gateway):
+    gateway.start(feed=gateway.start_feed())
+    gateway.feed.kill()
+    gateway.write_rules(RULES.replace("external: 203.0.113.50, internal: 10.0.0.6", "external: 203.0.113.50, internal: 10.0.0.7"))
+    gateway.start_feed()
+    gateway.wait(lambda: gateway.router("router-a")["floating_ips"][0]["internal"] == "10.0.0.7", "rules of the new feed", 20)
+
+
+@requirement
+def restart_without_feed_comes_up_with_last_rules(lab, gateway):
+    address = gateway.start_feed()
+    gateway.start(feed=address)
+    curl(lab.host("a1"), checks.WEB_URL)
+    gateway.feed.kill()
+    gateway.stop()
+    gateway.start(feed=address)
+    require(not gateway.status()["feed"]["connected"], "a feed is connected")
+    curl_together(checks.WEB_URL, lab.host("a1"), lab.host("b1"))
+    require(seen(curl(lab.host("web"), f"http://{FLOATING_A2}/"))[0] == WEB, "the floating IP did not come back")
+
+
+# What must not pass, and what must not burn.
+
+
+@requirement
+def partial_checksum_is_dropped_with_its_own_reason(lab, gateway):
+    gateway.start()
+    careless = lab.host("a1")
+    careless.run("ethtool", "-K", "eth0", "tx", "on")
+    try:
+        try:
+            curl(careless, checks.WEB_URL, "--max-time", "2")
+        except Failed:
+            pass
+        else:
+            raise Failed("a flow whose checksum was only a pseudo-header's sum came through")
+    finally:
+        careless.run("ethtool", "-K", "eth0", "tx", "off")
+    require(gateway.drops().get("partial_checksum", 0) > 0, f"drops are {gateway.drops()}")
+    lines = [line for line in gateway.log().splitlines() if "ethtool -K" in line]
+    require(len(lines) == 1, f"{len(lines)} log lines name the cure")
+    curl(careless, checks.WEB_URL)
+
+
+@requirement
+def idle_worker_backs_off(lab, gateway):
+    gateway.start()
+    time.sleep(2)
+    before, began = gateway.cpu_seconds(), time.monotonic()
+    time.sleep(4)
+    share = (gateway.cpu_seconds() - before) / (time.monotonic() - began)
+    require(share < 0.10, f"an idle gateway takes {share:.0%} of a processor")
+
+
+# The runner.
+
+
+class LeakWatch:
+    """Notes every frame that reaches the provider with a private source; there must be none."""
+
+    def __init__(self, lab):
+        self.isp, self.file = lab.host("isp"), lab.directory / "leaks.pcap"
+        private = "src net 10.0.0.0/8 or (arp and arp[14:4] & 0xff000000 = 0x0a000000)"
+        self.isp.start("tcpdump", "-Z", "root", "-i", "uplink", "-Q", "in", "--immediate-mode", "-U", "-w", self.file, private, label="leaks").wait_log("listening on")
+
+    def require_none(self):
+        text = self.isp.run("tcpdump", "-nn", "-r", self.file).stdout
+        require(not text, f"left untranslated: {text.strip()[:200]}")
+
+
+def attempt(test, lab, leaks):
+    """Runs one test with its own gateway; returns what went wrong, or nothing."""
+    gateway = Natgate(lab, lab.directory / test.__name__[:40])
+    try:
+        test(lab, gateway)
+        gateway.books_close()
+        gateway.stop()
+        leaks.require_none()
+    except (Failed, LabError) as failed:
+        return f"{failed}\n{gateway.log_tail()}"
+    except Exception:  # A test's own mistake fails that test, not the run.
+        return traceback.format_exc()
+    finally:
+        for process in (gateway.process, gateway.feed):
+            if process:
+                process.kill()
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="run only tests whose name contains one of these")
+    parser.add_argument("--counts", help="write 'PASSED FAILED SKIPPED' to this file")
+    arguments = parser.parse_args()
+    chosen = [test for test in TESTS if not arguments.names or any(name in test.__name__ for name in arguments.names)]
+    if not chosen:
+        sys.exit("assembly: no test has such a name")
+    failed = 0
+    with Laboratory() as lab:
+        leaks = LeakWatch(lab)
+        for test in chosen:
+            began = time.monotonic()
+            fault = attempt(test, lab, leaks)
+            failed += fault is not None
+            print(f"  {'FAIL' if fault else 'ok  '} {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+            if fault:
+                print("       " + fault.replace("\n", "\n       "), flush=True)
+    if arguments.counts:
+        with open(arguments.counts, "w", encoding="ascii") as counts:
+            counts.write(f"{len(chosen) - failed} {failed} 0\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"assembly: {error}")

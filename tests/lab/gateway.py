@@ -1,0 +1,141 @@
+"""natgate in the laboratory's gateway namespace: start, ask, edit its rules, stop."""
+
+import json
+import os
+import pathlib
+import time
+
+from clients import require
+from netns import LabError
+from topology import EXTERNAL
+
+HERE = pathlib.Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+BINARY = pathlib.Path(os.environ.get("NATGATE") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release/natgate")
+RULES = (HERE / "rules.yaml").read_text()
+METRICS_URL = "http://127.0.0.1:9464/metrics"
+# ARP between hosts reaches every port of a switch; it is not traffic that anyone sent through the gateway.
+CHATTER = {"arp_not_for_us"}
+
+
+class Natgate:
+    """One run of the gateway after another, with the same state directory."""
+
+    externals = {EXTERNAL}
+
+    def __init__(self, lab, directory=None):
+        if not BINARY.exists():
+            raise LabError(f"{BINARY} does not exist: build it with `cargo build --release -p natgate`")
+        self.lab, self.namespace = lab, lab.host("gw")
+        self.directory = directory or lab.directory
+        self.directory.mkdir(exist_ok=True)
+        self.rules, self.node = self.directory / "rules.yaml", self.directory / "node.yaml"
+        self.admin = self.directory / "admin.sock"
+        self.process = self.feed = None
+        self.write_rules(RULES)
+        core = max(os.sched_getaffinity(0))
+        self.node.write_text((HERE / "node.yaml").read_text().format(directory=self.directory, core=core))
+
+    def start(self, *, feed=None):
+        """Starts it with the embedded feed, or with the one at the address `feed`, and waits for its first rules."""
+        source = ["--feed", feed] if feed else ["--rules", self.rules]
+        self.process = self.namespace.start(BINARY, "run", "--config", self.node, *source)
+        self.wait(lambda: self.status()["generation"] > 0, "rules in force", 20)
+        return self
+
+    def start_feed(self):
+        """Starts a feed of its own beside the gateway; returns its address."""
+        address = f"unix:{self.directory}/feed.sock"
+        self.feed = self.namespace.start(BINARY, "feed", "--rules", self.rules, "--listen", address, label="feed")
+        return address
+
+    def stop(self):
+        """Ends it as an operator does; it must end cleanly."""
+        code = self.process.stop()
+        require(code == 0, f"natgate ended with code {code}:\n{self.log_tail()}")
+        require("panicked" not in self.log(), f"natgate panicked:\n{self.log_tail()}")
+
+    def write_rules(self, text):
+        """Replaces the rules file at once, as an editor does."""
+        fresh = self.rules.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.rename(self.rules)
+
+    # What it says of itself.
+
+    def command(self, *arguments):
+        return [BINARY, *arguments, "--admin", self.admin]
+
+    def ask(self, *arguments):
+        """A question to the daemon, as JSON."""
+        done = self.namespace.run(*self.command(*arguments, "-o", "json"), check=False)
+        if done.returncode != 0:
+            raise LabError(f"natgate {' '.join(arguments)}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
+
+    def status(self):
+        return self.ask("status")
+
+    def router(self, identity):
+        return next(router for router in self.ask("routers") if router["id"] == identity)
+
+    def drops(self, *, chatter=False):
+        """Frames dropped by reason; reasons that never struck are left out."""
+        counts = {}
+        for row in self.ask("drops"):
+            if row["count"] and (chatter or row["reason"] not in CHATTER):
+                counts[row["reason"]] = counts.get(row["reason"], 0) + row["count"]
+        return counts
+
+    def books_close(self):
+        """rx + originated = tx + consumed + dropped + held, and each sum is what its parts say."""
+        status = self.status()
+        books = status["books"]
+        balance = books["rx"] + books["originated"] - books["tx"] - books["consumed"] - books["dropped"] - books["held"]
+        require(balance == 0 and books["balance"] == 0, f"the books do not close: {books}")
+        dropped = sum(self.drops(chatter=True).values())
+        require(dropped >= books["dropped"], f"the books dropped {books['dropped']}, the reasons say {dropped}")
+        return books
+
+    def metrics(self):
+        return self.namespace.run("curl", "-sS", "--max-time", "5", METRICS_URL).stdout
+
+    def wait(self, condition, what, timeout):
+        """Polls until `condition` holds; returns the moment it was seen to."""
+        deadline, last = time.monotonic() + timeout, ""
+        while time.monotonic() < deadline:
+            if not self.process.alive():
+                raise LabError(f"natgate ended with code {self.process.child.returncode}:\n{self.log_tail()}")
+            try:
+                if condition():
+                    return time.monotonic()
+            except LabError as error:
+                last = str(error)
+            time.sleep(0.02)
+        raise LabError(f"no {what} within {timeout} s {last}\n{self.log_tail()}")
+
+    def cpu_seconds(self):
+        """Processor time of all its threads so far."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def log(self):
+        return self.process.log.read_text(errors="replace")
+
+    def log_tail(self):
+        return self.process.tail() if self.process else ""
+
+    # What the demonstration shows.
+
+    def about(self):
+        return f"natgate runs as process {self.process.pid}"
+
+    def how_to_ask(self):
+        return " ".join(map(str, self.command("status")))
+
+    def exhibits(self):
+        """What an operator would look at next: title, text, lines to show."""
+        for arguments, lines in ((("sessions", "list"), 8), (("drops",), 40), (("status",), 40)):
+            yield f"natgate {' '.join(arguments)}", self.namespace.run(*self.command(*arguments), check=False).stdout, lines
+        interesting = [line for line in self.metrics().splitlines() if line.startswith("natgate_") and not line.endswith(" 0")]
+        yield f"{METRICS_URL} (what is not zero)", "\n".join(interesting), 25
