@@ -1,0 +1,110 @@
+//! ARP on both sides: answers for our addresses, questions about next hops, announcements of what is ours.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use flowtable::SlotIndex;
+use packet::ethernet::LinkHeader;
+use packet::{Frame, MacAddress, Moment, PacketIo, arp};
+use rules::compiled::{NextHop, Realm, SegmentIndex};
+
+use crate::DropReason;
+use crate::gateway::{Gateway, Lane};
+
+impl<F: Frame> Gateway<F> {
+    /// Hears an ARP packet: answers a request for an address of ours, learns from what is meant for us (RFC 826).
+    /// Returns the neighbour that is known now.
+    pub(crate) fn hear_arp<I: PacketIo<Frame = F>>(
+        &mut self,
+        lane: Lane<F>,
+        now: Moment,
+        io: &mut I,
+    ) -> Option<SlotIndex> {
+        let Some(heard) = arp::read(lane.frame.bytes(), &lane.parsed) else {
+            self.counters.count_drop(DropReason::ArpNotForUs);
+            return None;
+        };
+        let rules = Arc::clone(&self.rules);
+        let segment = &rules.segments[lane.entry.segment.0 as usize];
+        let ours = segment.addresses.get(&heard.target);
+        let is_teacher = !heard.sender.is_unspecified()
+            && !heard.sender_mac.is_multicast()
+            && !segment.addresses.contains_key(&heard.sender);
+        let learnt = is_teacher
+            .then(|| {
+                let now_ms = now.ms() as u32;
+                self.neighbours.learn(segment.realm, heard.sender, heard.sender_mac, ours.is_some(), now_ms)
+            })
+            .flatten();
+        match (heard.operation, ours) {
+            (arp::Operation::Request, Some(address)) => {
+                let mac = rules.interfaces[address.interface.0 as usize].mac;
+                self.answer_arp(lane, &reply_to(&heard, mac), io);
+            }
+            _ if learnt.is_some() => self.counters.consumed.add(1),
+            _ => self.counters.count_drop(DropReason::ArpNotForUs),
+        }
+        learnt
+    }
+
+    fn answer_arp<I: PacketIo<Frame = F>>(&mut self, mut lane: Lane<F>, reply: &arp::Arp, io: &mut I) {
+        let link = LinkHeader {
+            destination: reply.target_mac,
+            source: reply.sender_mac,
+            vlan: lane.parsed.vlan,
+        };
+        match arp::write(&mut lane.frame, link, reply) {
+            Ok(()) => io.send(lane.port, lane.frame),
+            Err(_) => self.counters.count_drop(DropReason::NoHeadroom),
+        }
+    }
+
+    /// Asks who has a next hop's address.
+    pub(crate) fn ask<I: PacketIo<Frame = F>>(&mut self, next_hop: NextHop, io: &mut I) {
+        let interface = &self.rules.interfaces[next_hop.interface.0 as usize];
+        let own = interface.addresses.iter().find(|own| own.contains(&next_hop.address));
+        let Some(own) = own.or(interface.addresses.first()).map(|own| own.addr()) else { return };
+        let egress = self.egress(next_hop.interface);
+        self.originate(egress.port, io, |frame| {
+            arp::write_request(frame, egress.vlan, egress.mac, own, next_hop.address)
+        });
+    }
+
+    /// Asks again who has an address on a network, by whichever of our interfaces is nearest to it.
+    pub(crate) fn ask_again<I: PacketIo<Frame = F>>(&mut self, realm: Realm, address: Ipv4Addr, io: &mut I) {
+        let rules = Arc::clone(&self.rules);
+        let Some(segment) = rules.segments.iter().find(|segment| segment.realm == realm) else { return };
+        let interfaces = || segment.interfaces.values().copied();
+        let nearest = interfaces().find(|index| {
+            rules.interfaces[index.0 as usize].addresses.iter().any(|own| own.contains(&address))
+        });
+        if let Some(interface) = nearest.or_else(|| interfaces().next()) {
+            self.ask(NextHop { interface, address }, io);
+        }
+    }
+
+    /// Tells a network where an address of ours is (gratuitous ARP, RFC 5227 section 3).
+    pub(crate) fn announce<I: PacketIo<Frame = F>>(
+        &mut self,
+        segment: SegmentIndex,
+        address: Ipv4Addr,
+        io: &mut I,
+    ) {
+        let Some(ours) = self.rules.segments[segment.0 as usize].addresses.get(&address) else { return };
+        let egress = self.egress(ours.interface);
+        self.originate(egress.port, io, |frame| {
+            arp::write_request(frame, egress.vlan, egress.mac, address, address)
+        });
+    }
+}
+
+/// The answer to a request: the address asked for is at `mac`.
+fn reply_to(request: &arp::Arp, mac: MacAddress) -> arp::Arp {
+    arp::Arp {
+        operation: arp::Operation::Reply,
+        sender_mac: mac,
+        sender: request.target,
+        target_mac: request.sender_mac,
+        target: request.sender,
+    }
+}

@@ -1,0 +1,74 @@
+//! What the gateway itself answers: echo requests to its own addresses, and ICMP errors about packets it refuses.
+
+use std::net::Ipv4Addr;
+
+use packet::ethernet::{self, LinkHeader};
+use packet::{Frame, NoRoom, PacketIo, Parsed, PortIndex, icmp};
+
+use crate::DropReason;
+use crate::gateway::{Gateway, Lane};
+
+impl<F: Frame> Gateway<F> {
+    /// Turns an echo request into its reply and sends it back.
+    pub(crate) fn reply_to_echo<I: PacketIo<Frame = F>>(&mut self, mut lane: Lane<F>, io: &mut I) {
+        let link = answer_link(lane.frame.bytes(), &lane.parsed);
+        if icmp::make_echo_reply(lane.frame.bytes_mut(), &lane.parsed) {
+            self.send(lane.port, lane, link, io);
+        } else {
+            self.counters.count_drop(DropReason::Malformed);
+        }
+    }
+
+    /// Drops a packet and, where one may be sent, tells its source why, from the interface by which it came.
+    pub(crate) fn refuse<I: PacketIo<Frame = F>>(
+        &mut self,
+        reason: DropReason,
+        error: icmp::Error,
+        lane: &Lane<F>,
+        io: &mut I,
+    ) {
+        self.counters.count_drop(reason);
+        let Some(source) = self.own_address(lane) else { return };
+        if !icmp::may_answer(lane.frame.bytes(), &lane.parsed) {
+            return;
+        }
+        let link = answer_link(lane.frame.bytes(), &lane.parsed);
+        self.originate(lane.port, io, |frame| {
+            icmp::write_error(frame, link, source, error, lane.frame.bytes(), &lane.parsed)
+        });
+    }
+
+    /// Makes a frame of our own and sends it.
+    pub(crate) fn originate<I: PacketIo<Frame = F>>(
+        &mut self,
+        port: PortIndex,
+        io: &mut I,
+        write: impl FnOnce(&mut F) -> Result<(), NoRoom>,
+    ) {
+        let made = io.allocate().and_then(|mut frame| write(&mut frame).is_ok().then_some(frame));
+        match made {
+            Some(frame) => {
+                self.counters.originated.add(1);
+                io.send(port, frame);
+            }
+            None => self.counters.unmade.add(1),
+        }
+    }
+
+    /// The address we speak with to whoever sent this frame: of the interface by which it came, on the sender's subnet
+    /// where there is one (RFC 1812 section 4.3.2.4).
+    fn own_address(&self, lane: &Lane<F>) -> Option<Ipv4Addr> {
+        let interface = &self.rules.interfaces[lane.entry.interface?.0 as usize];
+        let own = interface.addresses.iter().find(|own| own.contains(&lane.parsed.source));
+        own.or(interface.addresses.first()).map(|own| own.addr())
+    }
+}
+
+/// Back to where a frame came from.
+fn answer_link(bytes: &[u8], parsed: &Parsed) -> LinkHeader {
+    LinkHeader {
+        destination: ethernet::source(bytes),
+        source: ethernet::destination(bytes),
+        vlan: parsed.vlan,
+    }
+}

@@ -1,0 +1,107 @@
+//! Why a frame was dropped: one enum that is the counter, the metric's label and a line of `docs/counters.md`.
+
+/// Declares [`DropReason`] with each variant's name and help, so that neither can be forgotten.
+macro_rules! drop_reasons {
+    ($($(#[doc = $help:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a frame was dropped. Every dropped frame has exactly one reason.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum DropReason {
+            $($(#[doc = $help])+ $variant,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of the packet's walk.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name in counters, metrics and documentation.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// What happened, in a sentence or two.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($help),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The gateway has no rules yet.
+    NoRules = "no_rules",
+    /// Shorter than its headers say, a header that cannot be, or a wrong IPv4 header checksum.
+    Malformed = "malformed",
+    /// Neither IPv4 nor ARP (IPv6 and link-layer chatter among it).
+    UnknownEthertype = "unknown_ethertype",
+    /// No network is configured for this port and VLAN.
+    UnknownVlan = "unknown_vlan",
+    /// The destination MAC is not one of ours on this network.
+    WrongMac = "wrong_mac",
+    /// IPv4 multicast or broadcast: it is not routed.
+    Multicast = "multicast",
+    /// ARP for an address that is not ours, or not readable.
+    ArpNotForUs = "arp_not_for_us",
+    /// The source address cannot have entered by this interface (strict reverse path).
+    SpoofedSource = "spoofed_source",
+    /// To 169.254.0.0/16 or from it: link-local never leaves its link.
+    LinkLocal = "link_local",
+    /// To one of our own addresses, and nothing here answers it.
+    LocalUnhandled = "local_unhandled",
+    /// The time to live ran out here; time exceeded was sent where one may be.
+    TtlExpired = "ttl_expired",
+    /// No route to the destination.
+    NoRoute = "no_route",
+    /// From the external network, to an address that is not ours.
+    NotForUs = "not_for_us",
+    /// To the external network, but its source has neither a floating IP nor SNAT: it never leaves untranslated.
+    NoTranslation = "no_translation",
+    /// A fragment of a flow that needs port translation.
+    Fragment = "fragment",
+    /// A protocol that port translation does not cover.
+    UnknownProtocol = "unknown_protocol",
+    /// The transport checksum of a flow's first packet is only the pseudo-header's sum: a neighbour on a virtual link
+    /// left it to a transmit offload. Switch that off: `ethtool -K DEVICE tx off` on the sending host.
+    PartialChecksum = "partial_checksum",
+    /// From the external network to a pool address, and no mapping has this port.
+    NoMapping = "no_mapping",
+    /// The mapping exists, but its host has not spoken to this remote address (address-dependent filtering).
+    Filtered = "filtered",
+    /// TCP without a session that does not start with SYN.
+    NotSyn = "not_syn",
+    /// No external port is left for this flow.
+    PortExhausted = "port_exhausted",
+    /// The session table, or one of its companions, is full.
+    TableFull = "table_full",
+    /// An ICMP error with a wrong checksum or an unusable quote (RFC 5508 REQ-3).
+    BadIcmpError = "bad_icmp_error",
+    /// An ICMP error about a flow we do not know.
+    IcmpNoSession = "icmp_no_session",
+    /// An ICMP type that is neither echo nor a forwarded error.
+    IcmpUnsupported = "icmp_unsupported",
+    /// Larger than the next link takes; fragmentation needed was sent where DF asked for it.
+    MtuExceeded = "mtu_exceeded",
+    /// The next hop did not answer ARP.
+    NeighbourUnresolved = "neighbour_unresolved",
+    /// Too many frames already wait for this next hop's MAC, or for all together.
+    NeighbourQueueFull = "neighbour_queue_full",
+    /// The neighbour table is full.
+    NeighbourTableFull = "neighbour_table_full",
+    /// The frame's buffer had no room for the new header.
+    NoHeadroom = "no_headroom",
+    /// The port's transmit ring had no room.
+    TransmitRingFull = "transmit_ring_full",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DropReason;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_a_help() {
+        for (i, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i, "ALL is in order");
+            assert!(reason.help().ends_with('.'), "{} has a help", reason.name());
+            assert!(DropReason::ALL[..i].iter().all(|earlier| earlier.name() != reason.name()));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A flow as one realm sees it, and the keys made of it.
+//!
+//! Translation is a function from a flow in one realm to a flow in another: outbound from a router's internal realm to
+//! its external network, inbound the other way. What has to change in the packet is the difference of the two.
+
+use std::net::Ipv4Addr;
+
+use packet::rewrite::{Quote, Replacement, Rewrite};
+use packet::{Parsed, Protocol, icmp};
+use rules::compiled::Realm;
+use zerocopy::{Immutable, IntoBytes};
+
+/// The addresses and ports of a packet, and the realm they are meant in. Ports are 0 where the protocol has none.
+///
+/// ```text
+///  0       4       8      10      12     13          16
+///  | source| dest. | sport | dport | proto | realm (24) |     wire order, 16 bytes
+/// ```
+///
+/// An ICMP query's identifier is the port of the host that asked; the side that answers has port 0.
+/// The full key is always compared, so tenants' overlapping addresses never meet: their realms differ.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Flow {
+    source: [u8; 4],
+    destination: [u8; 4],
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
+    protocol: u8,
+    realm: [u8; 3],
+}
+
+const _: () = assert!(size_of::<Flow>() == 16);
+
+/// An address and a port (or ICMP query identifier).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The port; 0 where the protocol has none.
+    pub port: u16,
+}
+
+impl Flow {
+    /// The flow of `source` and `destination` in `realm`.
+    pub fn new(realm: Realm, protocol: Protocol, source: Endpoint, destination: Endpoint) -> Self {
+        let [_, realm @ ..] = realm.0.to_be_bytes();
+        Self {
+            source: source.address.octets(),
+            destination: destination.address.octets(),
+            source_port: source.port.to_be_bytes(),
+            destination_port: destination.port.to_be_bytes(),
+            protocol: protocol.0,
+            realm,
+        }
+    }
+
+    /// The flow a packet belongs to, met in `realm`.
+    pub fn of(parsed: &Parsed, realm: Realm) -> Self {
+        let (mut source_port, mut destination_port) = (parsed.source_port, parsed.destination_port);
+        if parsed.protocol == Protocol::ICMP {
+            // The identifier stands in both: leave it to the side that asked.
+            match parsed.icmp_type {
+                icmp::kind::ECHO_REPLY => source_port = 0,
+                _ => destination_port = 0,
+            }
+        }
+        Self::new(
+            realm,
+            parsed.protocol,
+            Endpoint { address: parsed.source, port: source_port },
+            Endpoint { address: parsed.destination, port: destination_port },
+        )
+    }
+
+    /// The flow of the packet that an ICMP error quotes.
+    ///
+    /// The quote does not tell an echo request from a reply by its ports; errors are about requests, in practice and
+    /// by RFC 5508 section 4.
+    pub fn of_quote(quote: &Quote, realm: Realm) -> Self {
+        let destination_port = if quote.protocol == Protocol::ICMP { 0 } else { quote.destination_port };
+        Self::new(
+            realm,
+            quote.protocol,
+            Endpoint { address: quote.source, port: quote.source_port },
+            Endpoint { address: quote.destination, port: destination_port },
+        )
+    }
+
+    /// Where the flow comes from.
+    pub fn source(&self) -> Endpoint {
+        Endpoint { address: self.source.into(), port: u16::from_be_bytes(self.source_port) }
+    }
+
+    /// Where the flow goes.
+    pub fn destination(&self) -> Endpoint {
+        Endpoint { address: self.destination.into(), port: u16::from_be_bytes(self.destination_port) }
+    }
+
+    /// IP protocol.
+    pub fn protocol(&self) -> Protocol {
+        Protocol(self.protocol)
+    }
+
+    /// The realm the addresses are meant in.
+    pub fn realm(&self) -> Realm {
+        let [a, b, c] = self.realm;
+        Realm(u32::from_be_bytes([0, a, b, c]))
+    }
+
+    /// The flow of the answers, in the same realm.
+    pub fn reversed(&self) -> Self {
+        Self::new(self.realm(), self.protocol(), self.destination(), self.source())
+    }
+
+    /// The same flow with another source, in another realm: what goes out.
+    pub fn with_source(&self, source: Endpoint, realm: Realm) -> Self {
+        Self::new(realm, self.protocol(), source, self.destination())
+    }
+
+    /// The same flow with another destination, in another realm: what comes in.
+    pub fn with_destination(&self, destination: Endpoint, realm: Realm) -> Self {
+        Self::new(realm, self.protocol(), self.source(), destination)
+    }
+
+    /// What has to change in a packet of this flow for it to be of `other`.
+    pub fn rewrite_to(&self, other: &Self) -> Rewrite {
+        let change = |from: Endpoint, to: Endpoint| {
+            (from != to).then_some(Replacement {
+                address: to.address,
+                port: (from.port != to.port).then_some(to.port),
+            })
+        };
+        Rewrite {
+            source: change(self.source(), other.source()),
+            destination: change(self.destination(), other.destination()),
+        }
+    }
+
+    /// The key of the source endpoint's mapping: the same towards every destination.
+    pub fn source_key(&self) -> Self {
+        Self { destination: [0; 4], destination_port: [0; 2], ..*self }
+    }
+
+    /// The key of the destination endpoint's mapping: the same from every source.
+    pub fn destination_key(&self) -> Self {
+        Self { source: [0; 4], source_port: [0; 2], ..*self }
+    }
+
+    /// The key of the permission for the source's address, whatever its port, to reach the destination endpoint.
+    pub fn permission_key(&self) -> Self {
+        Self { source_port: [0; 2], ..*self }
+    }
+
+    /// The key of the source host: the same for every protocol, port and destination.
+    pub fn host_key(&self) -> Self {
+        Self { source_port: [0; 2], protocol: 0, ..self.source_key() }
+    }
+}
+
+impl std::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (from, to) = (self.source(), self.destination());
+        write!(
+            f,
+            "{}/{} {}:{} -> {}:{}",
+            self.realm().0, self.protocol, from.address, from.port, to.address, to.port
+        )
+    }
+}

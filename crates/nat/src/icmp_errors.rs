@@ -1,0 +1,131 @@
+//! ICMP errors through the translation: the packet they quote is one that we translated, so the quote is translated
+//! back (RFC 5508 section 4). They change no session and refresh none (REQ-6, RFC 4787 REQ-12).
+//!
+//! What we know is the answer to the quoted packet: the quote reversed is a flow in the direction of the error.
+
+use packet::icmp::kind;
+use packet::rewrite::{BadQuote, Quote, read_quote};
+use packet::Parsed;
+use rules::compiled::{AddressRules, GatewayRules, NextHop, RouterRules};
+
+use crate::DropReason;
+use crate::flow::{Endpoint, Flow};
+use crate::judge::{Case, Judge, may_travel};
+use crate::verdict::{Change, Verdict};
+
+/// An ICMP error as one realm sees it: its own addresses, and the answer to the packet it quotes.
+#[derive(Clone, Copy)]
+struct ErrorFlow {
+    outer: Flow,
+    answer: Flow,
+}
+
+impl ErrorFlow {
+    fn change_to(&self, other: &Self, quote: Quote) -> Change {
+        Change::Error {
+            outer: self.outer.rewrite_to(&other.outer),
+            quote,
+            quoted: self.answer.reversed().rewrite_to(&other.answer.reversed()),
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// An error from a tenant about a packet that came in.
+    pub(crate) fn outbound_error(
+        &mut self,
+        case: &Case,
+        router: &RouterRules,
+        gateway: GatewayRules,
+        next_hop: NextHop,
+        ours: Option<&AddressRules>,
+    ) -> Result<Verdict, Verdict> {
+        let quote = readable_quote(case)?;
+        let inside = ErrorFlow {
+            outer: Flow::of(case.parsed, router.realm),
+            answer: Flow::of_quote(&quote, router.realm).reversed(),
+        };
+        let outside = self.error_to_external(&inside, router, gateway)?;
+        let Some(address) = ours else {
+            return Ok(Verdict::Forward(inside.change_to(&outside, quote), next_hop));
+        };
+        let (other_inside, next_hop) = self.error_to_internal(&outside, address)?;
+        Ok(Verdict::Forward(inside.change_to(&other_inside, quote), next_hop))
+    }
+
+    /// An error from the external network about a packet that went out.
+    pub(crate) fn inbound_error(&mut self, case: &Case, address: &AddressRules) -> Result<Verdict, Verdict> {
+        let quote = readable_quote(case)?;
+        let realm = self.rules.segments[case.entry.segment.0 as usize].realm;
+        let outside = ErrorFlow {
+            outer: Flow::of(case.parsed, realm),
+            answer: Flow::of_quote(&quote, realm).reversed(),
+        };
+        let (inside, next_hop) = self.error_to_internal(&outside, address)?;
+        may_travel(case.parsed)?;
+        Ok(Verdict::Forward(outside.change_to(&inside, quote), next_hop))
+    }
+
+    fn error_to_external(
+        &mut self,
+        inside: &ErrorFlow,
+        router: &RouterRules,
+        gateway: GatewayRules,
+    ) -> Result<ErrorFlow, Verdict> {
+        let host = inside.answer.source();
+        let external = if router.is_no_nat(inside.answer.destination().address) {
+            host
+        } else if let Some(floating) = router.floating_by_internal.get(&host.address) {
+            Endpoint { address: self.rules.floating_ips[floating.0 as usize].external, ..host }
+        } else {
+            let line = self.session(&inside.answer, None).ok_or(DropReason::IcmpNoSession)?;
+            self.sessions.translated(line).source()
+        };
+        // The error may come from a router of the tenant's: it goes out under its own floating IP, or under the
+        // address of the host it speaks for (RFC 5508 REQ-5).
+        let speaker = inside.outer.source();
+        let speaker = match router.floating_by_internal.get(&speaker.address) {
+            _ if router.is_no_nat(inside.outer.destination().address) => speaker.address,
+            Some(floating) => self.rules.floating_ips[floating.0 as usize].external,
+            None => external.address,
+        };
+        Ok(ErrorFlow {
+            outer: inside.outer.with_source(Endpoint { address: speaker, port: 0 }, gateway.realm),
+            answer: inside.answer.with_source(external, gateway.realm),
+        })
+    }
+
+    fn error_to_internal(
+        &mut self,
+        outside: &ErrorFlow,
+        address: &AddressRules,
+    ) -> Result<(ErrorFlow, NextHop), Verdict> {
+        let external = outside.answer.destination();
+        if external.address != outside.outer.destination().address {
+            return Err(DropReason::BadIcmpError.into());
+        }
+        let (host, realm) = if let Some(index) = address.floating {
+            let floating = &self.rules.floating_ips[index.0 as usize];
+            let realm = self.rules.routers[floating.router.0 as usize].realm;
+            (Endpoint { address: floating.internal, ..external }, realm)
+        } else {
+            let line = self.session(&outside.answer, None).ok_or(DropReason::IcmpNoSession)?;
+            let inside = self.sessions.translated(line);
+            (inside.destination(), inside.realm())
+        };
+        let router = self.rules.router_of(realm).ok_or(DropReason::IcmpNoSession)?;
+        let outer = outside.outer.with_destination(Endpoint { address: host.address, port: 0 }, realm);
+        let (outer, next_hop) = self.inside(outer, &self.rules.routers[router.0 as usize])?;
+        Ok((ErrorFlow { outer, answer: outside.answer.with_destination(host, realm) }, next_hop))
+    }
+}
+
+
+/// What the error quotes, if it is one to forward: redirects are not (RFC 5508 REQ-10, RFC 1812 5.2.7.2).
+fn readable_quote(case: &Case) -> Result<Quote, DropReason> {
+    let Parsed { icmp_type, .. } = *case.parsed;
+    if icmp_type == kind::REDIRECT {
+        return Err(DropReason::IcmpUnsupported);
+    }
+    read_quote(case.bytes, case.parsed).map_err(|_: BadQuote| DropReason::BadIcmpError)
+}
