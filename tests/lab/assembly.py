@@ -13,7 +13,7 @@ import traceback
 
 import checks
 from clients import Failed, curl, curl_together, require, seen
-from gateway import RULES, Natgate
+from gateway import RULES, Natgate, books_close
 from netns import LabError
 from topology import FLOATING_A2, FLOATING_B2, STREAM, WEB, Laboratory
 
@@ -210,7 +210,7 @@ def attempt(test, lab, leaks):
     gateway = Natgate(lab, lab.directory / test.__name__[:40])
     try:
         test(lab, gateway)
-        gateway.books_close()
+        books_close(lab, gateway)
         gateway.stop()
         leaks.require_none()
     except (Failed, LabError) as failed:

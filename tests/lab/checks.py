@@ -4,14 +4,11 @@ A check takes the laboratory and the gateway in it, does one thing, and returns 
 and figures. It raises `Failed` with what came back instead. `demo.py` prints them, `assembly.py` tests with them.
 """
 
-import collections
 import contextlib
 import re
 
-from clients import Failed, curl, curl_together, dig, flows, interface_drops, iperf, ping, require, seen, snmp, traceroute
+from clients import Failed, Saw, curl, curl_together, dig, flows, interface_drops, iperf, ping, require, seen, snmp, traceroute
 from topology import ECHO, FAR, FLOATING_A2, FLOATING_B2, ISP, NARROW_MTU, TENANT_GATEWAY, TENANT_HOSTS, WEB, WEB_NAME
-
-Saw = collections.namedtuple("Saw", "tried result figures", defaults=({},))
 
 FLOWS = 4000
 UDP_RATE = "100M"

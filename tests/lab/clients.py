@@ -14,6 +14,9 @@ Curl = collections.namedtuple("Curl", "status body seconds")
 Ping = collections.namedtuple("Ping", "sent received output")
 Hop = collections.namedtuple("Hop", "ttl address")
 
+# What a check hands back: what was tried, what came back, and figures for the README.
+Saw = collections.namedtuple("Saw", "tried result figures", defaults=({},))
+
 
 class Failed(Exception):
     """The traffic did not do what it should: says what was seen."""

@@ -17,7 +17,7 @@ class Kernel:
     """Same handle as `gateway.Natgate`, as far as the checks of plain traffic go."""
 
     externals = {external for external, *_ in ROUTERS.values()}
-    pid = None
+    own_checks = ()
 
     def __init__(self, lab):
         self.lab = lab
@@ -61,9 +61,6 @@ class Kernel:
         return ""
 
     def drops(self):
-        return {}
-
-    def books_close(self):
         return {}
 
     def how_to_ask(self):

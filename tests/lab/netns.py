@@ -21,6 +21,9 @@ import time
 
 PREFIX = "ngl"
 
+# The clients' answers are read by their English words.
+os.environ["LC_ALL"] = "C"
+
 
 class LabError(Exception):
     """The laboratory itself failed (not the gateway in it): says what was run and what came back."""
@@ -130,8 +133,11 @@ class Namespace:
         self.world, self.name, self.full = world, name, f"{world.prefix}-{name}"
 
     def inside(self, argv):
-        """The command line that runs `argv` in here."""
-        return ["ip", "netns", "exec", self.full, *map(str, argv)]
+        """The command line that runs `argv` in here.
+
+        `ip netns exec` would also remount /sys, which nothing here needs and which fails in a plain chroot.
+        """
+        return ["nsenter", f"--net=/run/netns/{self.full}", "--", *map(str, argv)]
 
     def run(self, *argv, **options):
         return run(self.inside(argv), **options)
