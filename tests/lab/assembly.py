@@ -7,13 +7,14 @@ gateway must end cleanly, and nothing may have left the external side with a pri
 import argparse
 import contextlib
 import json
+import os
 import sys
 import time
 import traceback
 
 import checks
 from clients import Failed, curl, curl_together, require, seen
-from gateway import RULES, Natgate, books_close
+from gateway import BINARY, RULES, Natgate, books_close
 from netns import LabError
 from topology import FLOATING_A2, FLOATING_B2, STREAM, WEB, Laboratory
 
@@ -85,8 +86,9 @@ def rules_edit_moves_floating_ip_within_a_second_without_losing_other_flows(lab,
     reports = []
     for watcher in watchers:
         watcher.stop()
-        reports.append(json.loads(watcher.child.stdout.read())["1"])
+        reports.append(json.loads(watcher.child.stdout.read()).get("1"))
     old, new = reports
+    require(old and new, f"the old machine received {old}, the new one {new}")
     require(programmed - edited < 1, f"programmed only after {programmed - edited:.2f} s")
     require(new["first_ns"] / 1e9 - edited < 1, f"the new machine was reached only after {new['first_ns'] / 1e9 - edited:.2f} s")
     require(old["last_ns"] / 1e9 <= programmed, f"the old machine was still reached {old['last_ns'] / 1e9 - programmed:.3f} s after \"programmed\"")
@@ -187,6 +189,41 @@ def idle_worker_backs_off(lab, gateway):
     time.sleep(4)
     share = (gateway.cpu_seconds() - before) / (time.monotonic() - began)
     require(share < 0.10, f"an idle gateway takes {share:.0%} of a processor")
+
+
+# What the operator is told.
+
+WRONG_NODES = (
+    # (what stands in the good configuration, what it becomes, what the sentence must speak of)
+    ("iface=inside", "iface=nosuch", "nosuch"),
+    ("net_af_packet0", "net_nosuch0", "net_nosuch0"),
+    ("workers: [{core}]", "workers: [{core}, {core}]", "{core}"),
+    ("workers: [{core}]", "workers: [4095]", "4095"),
+    ("workers: [{core}]", "workers: [0, 1]", "queue"),
+    ("name: outside", "name: inside", "inside"),
+)
+
+
+@requirement
+def start_up_failures_each_give_one_clear_sentence(lab, gateway):
+    good, core = gateway.node.read_text(), max(os.sched_getaffinity(0))
+    for part, wrong, needle in WRONG_NODES:
+        part, wrong, needle = (text.format(core=core) for text in (part, wrong, needle))
+        require(part in good, f"node.yaml has no {part!r} any more")
+        gateway.node.write_text(good.replace(part, wrong))
+        done = gateway.namespace.run(BINARY, "run", "--config", gateway.node, "--rules", gateway.rules, check=False)
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        require(done.returncode in (1, 3), f"{wrong}: ended with code {done.returncode}: {last}")
+        require(needle in last, f"{wrong}: the last line does not speak of {needle!r}: {last}")
+    gateway.node.write_text(good)
+    gateway.start()
+
+
+@requirement
+def commands_without_a_daemon_say_so(lab, gateway):
+    done = gateway.namespace.run(*gateway.command("status"), check=False)
+    require(done.returncode == 4 and str(gateway.admin) in done.stderr, f"code {done.returncode}: {done.stderr}")
+    gateway.start()
 
 
 # The runner.
