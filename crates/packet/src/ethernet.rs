@@ -1,13 +1,22 @@
 //! Ethernet headers, with at most one 802.1Q tag.
+//!
+//! A gateway never edits a link header: each frame it sends gets a new one, made from where it goes ([`LinkHeader`]).
+//! A tag written here carries priority 0, so a tenant's choice of priority ends at the gateway.
 
-use core::fmt;
+use core::{fmt, str::FromStr};
 
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::wire::{self, ether_type};
 use crate::{Frame, NoRoom};
 
 /// Length of an untagged Ethernet header, in bytes.
 pub const HEADER_LENGTH: usize = 14;
 /// Length of an Ethernet header with one 802.1Q tag, in bytes.
 pub const TAGGED_HEADER_LENGTH: usize = 18;
+/// The shortest frame an Ethernet carries, without the frame check sequence, in bytes (IEEE 802.3). Drivers pad what
+/// is shorter; what we write ourselves is padded here, because not every driver does.
+pub const FRAME_LENGTH_MIN: usize = 60;
 
 /// A 48-bit MAC address, in wire order.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +29,58 @@ pub struct VlanId(u16);
 impl MacAddress {
     /// ff:ff:ff:ff:ff:ff
     pub const BROADCAST: Self = Self([0xff; 6]);
-    // helper: is_multicast (group bit, incl. broadcast)
+
+    /// True for a group address: multicast or broadcast.
+    #[inline]
+    pub const fn is_multicast(self) -> bool {
+        let [first, ..] = self.0;
+        first & 0x01 != 0
+    }
+}
+
+impl From<[u8; 6]> for MacAddress {
+    fn from(bytes: [u8; 6]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<MacAddress> for [u8; 6] {
+    fn from(address: MacAddress) -> Self {
+        address.0
+    }
+}
+
+/// A text that is no MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseMacAddressError {
+    /// Not six groups between colons.
+    #[error("a MAC address has six groups of two hexadecimal digits, separated by colons")]
+    Groups,
+    /// A group that is not two hexadecimal digits.
+    #[error("group {group} of the MAC address is not two hexadecimal digits")]
+    Digits {
+        /// Which group, counted from 1.
+        group: u8,
+    },
+}
+
+/// Reads `02:00:00:ab:cd:ef`, in either case.
+impl FromStr for MacAddress {
+    type Err = ParseMacAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut groups = text.split(':');
+        let mut address = [0; 6];
+        for (byte, group) in address.iter_mut().zip(1..) {
+            let digits = groups.next().ok_or(ParseMacAddressError::Groups)?;
+            // `from_str_radix` alone would take "+1" too.
+            if digits.len() != 2 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(ParseMacAddressError::Digits { group });
+            }
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| ParseMacAddressError::Digits { group })?;
+        }
+        if groups.next().is_some() { Err(ParseMacAddressError::Groups) } else { Ok(Self(address)) }
+    }
 }
 
 impl VlanId {
@@ -59,12 +119,69 @@ pub struct LinkHeader {
     pub vlan: Option<VlanId>,
 }
 
-/// Replaces the Ethernet header of an IPv4 frame, `header_length` bytes long so far, adding or removing the tag as
-/// needed.
+impl LinkHeader {
+    /// How long the header is on the wire, in bytes: 14 or 18.
+    #[inline]
+    pub const fn length(self) -> usize {
+        if self.vlan.is_some() { TAGGED_HEADER_LENGTH } else { HEADER_LENGTH }
+    }
+
+    /// Writes the header to the start of `bytes`, which are at least [`length`](Self::length) long; shorter ones are
+    /// left alone.
+    #[inline]
+    pub(crate) fn write(self, bytes: &mut [u8], carried: u16) {
+        let Ok((ethernet, rest)) = wire::Ethernet::mut_from_prefix(bytes) else { return };
+        ethernet.destination = self.destination.0;
+        ethernet.source = self.source.0;
+        match self.vlan {
+            None => ethernet.ether_type.set(carried),
+            Some(vlan) => {
+                ethernet.ether_type.set(ether_type::VLAN);
+                let tag = wire::Tag { control: vlan.get().into(), ether_type: carried.into() };
+                // Cannot fail: the caller made room for the tag.
+                let _ = tag.write_to_prefix(rest);
+            }
+        }
+    }
+}
+
+/// The destination of a frame; all zero for bytes too short to be one, which [`crate::Parsed::read`] refuses.
+#[inline]
+pub fn destination(bytes: &[u8]) -> MacAddress {
+    wire::Ethernet::ref_from_prefix(bytes)
+        .map_or(MacAddress::default(), |(ethernet, _)| MacAddress(ethernet.destination))
+}
+
+/// The source of a frame; all zero for bytes too short to be one, which [`crate::Parsed::read`] refuses.
+#[inline]
+pub fn source(bytes: &[u8]) -> MacAddress {
+    wire::Ethernet::ref_from_prefix(bytes)
+        .map_or(MacAddress::default(), |(ethernet, _)| MacAddress(ethernet.source))
+}
+
+/// Replaces the Ethernet header of an IPv4 frame, `header_length` bytes long so far
+/// ([`network_offset`](crate::Parsed::network_offset)), adding or removing the tag as needed.
+///
+/// Removing a tag may leave a frame shorter than [`FRAME_LENGTH_MIN`]; the driver pads it.
 ///
 /// # Errors
-/// [`NoRoom`] where a tag has to be added and the headroom is used up.
-pub fn replace_header(frame: &mut impl Frame, header_length: usize, header: LinkHeader) -> Result<(), NoRoom> {
-    let _ = (frame, header_length, header);
-    todo!()
+/// [`NoRoom`] where a tag has to be added and the headroom is used up; the frame is unchanged.
+#[inline]
+pub fn replace_header(
+    frame: &mut impl Frame,
+    header_length: usize,
+    header: LinkHeader,
+) -> Result<(), NoRoom> {
+    let length = header.length();
+    debug_assert!(header_length <= frame.bytes().len(), "a header longer than its frame");
+    if length > header_length {
+        frame.grow_front(length - header_length)?;
+    } else if length < header_length {
+        frame.shrink_front(header_length - length);
+    }
+    header.write(frame.bytes_mut(), ether_type::IPV4);
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

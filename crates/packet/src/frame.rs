@@ -102,3 +102,6 @@ impl Frame for Vec<u8> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -4,6 +4,8 @@
 //! ([`rewrite`], [`ethernet`]). What the gateway itself says (ARP, ICMP errors, echo replies) is written here too
 //! ([`arp`], [`icmp`]). Nothing here knows NAT, allocates, or reads a clock.
 
+#[cfg(test)]
+mod arbitrary;
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
@@ -11,7 +13,12 @@ mod frame;
 pub mod icmp;
 mod moment;
 mod parse;
+mod quote;
 pub mod rewrite;
+pub mod tcp;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod wire;
 
 pub use ethernet::{MacAddress, VlanId};
 pub use frame::{BURST_FRAMES_MAX, Burst, Frame, NoRoom, PacketIo, PortIndex, Sent};

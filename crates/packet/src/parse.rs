@@ -1,8 +1,19 @@
 //! A frame read once: what the packet path needs to know of it, copied out of the bytes.
+//!
+//! Everything that later stages decide on is here, so that they neither read the bytes again nor check a bound again,
+//! and so that no two of them can disagree about what a packet is. [`Parsed`] is a plain copy and borrows nothing: the
+//! stages of a burst hold 32 of them beside the frames they change.
+//!
+//! Absent on purpose: a second tag, LLC, IPv6 (all [`Payload::Other`]), IP options and TCP options, and any
+//! reassembly.
 
 use core::net::Ipv4Addr;
+use core::ops::Range;
 
-use crate::VlanId;
+use zerocopy::FromBytes;
+
+use crate::wire::{self, Ports, ether_type};
+use crate::{VlanId, checksum, icmp};
 
 /// IP protocol numbers the path tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +26,10 @@ impl Protocol {
     pub const TCP: Self = Self(6);
     /// UDP
     pub const UDP: Self = Self(17);
+    /// DCCP
+    pub const DCCP: Self = Self(33);
+    /// UDP-Lite
+    pub const UDP_LITE: Self = Self(136);
 }
 
 /// Where a packet stands in the datagram it belongs to.
@@ -35,7 +50,7 @@ pub enum Payload {
     Ipv4,
     /// An ARP packet, not looked into yet.
     Arp,
-    /// Anything else.
+    /// Anything else: other EtherTypes, a second tag, LLC, and the reserved VLAN identifier 4095.
     Other,
 }
 
@@ -45,8 +60,9 @@ pub enum Malformed {
     /// Shorter than its headers say.
     #[error("truncated")]
     Truncated,
-    /// An IPv4 header whose version, header length or total length cannot be.
-    #[error("bad IPv4 header")]
+    /// A header whose fields cannot be: IPv4 version, header length, total length or fragment offset; TCP data
+    /// offset.
+    #[error("bad header")]
     Header,
     /// The IPv4 header checksum is wrong.
     #[error("bad IPv4 header checksum")]
@@ -96,12 +112,173 @@ impl Parsed {
     /// Reads a frame.
     ///
     /// Checks the IPv4 version, lengths and header checksum, and that the transport header the protocol calls for
-    /// (TCP 20 bytes, UDP 8, ICMP 8) lies within the packet, unless it is a later fragment.
+    /// (TCP 20 bytes and its options, UDP 8, ICMP 8) lies within the packet, unless it is a later fragment. Bytes
+    /// beyond the IPv4 total length are Ethernet padding and count for nothing.
     ///
     /// # Errors
     /// What is wrong with it; such a frame is dropped.
+    #[inline]
     pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let _ = bytes;
-        todo!()
+        let (ethernet, rest) = view::<wire::Ethernet>(bytes)?;
+        let mut parsed = Self::of_other(wire::ETHERNET_LENGTH);
+        let mut carried = ethernet.ether_type.get();
+        let mut packet = rest;
+        if carried == ether_type::VLAN {
+            let (tag, rest) = view::<wire::Tag>(packet)?;
+            parsed.network_offset = wire::ETHERNET_LENGTH + wire::TAG_LENGTH;
+            carried = tag.ether_type.get();
+            packet = rest;
+            match tag.vlan() {
+                0 => {}
+                RESERVED_VLAN => return Ok(parsed),
+                vid => parsed.vlan = VlanId::new(vid),
+            }
+        }
+        match carried {
+            ether_type::IPV4 => parsed.read_ipv4(packet)?,
+            ether_type::ARP => parsed.payload = Payload::Arp,
+            _ => {}
+        }
+        Ok(parsed)
+    }
+
+    /// Where the IPv4 packet is in the frame, without the padding behind it.
+    #[inline]
+    pub fn network_range(&self) -> Range<usize> {
+        let start = usize::from(self.network_offset);
+        start..start + usize::from(self.total_length)
+    }
+
+    /// Where the transport header and its payload are in the frame, without the padding behind them.
+    #[inline]
+    pub fn transport_range(&self) -> Range<usize> {
+        usize::from(self.transport_offset)..self.network_range().end
+    }
+
+    /// A frame that carries nothing we read, starting at `network_offset`.
+    #[inline]
+    const fn of_other(network_offset: u8) -> Self {
+        Self {
+            payload: Payload::Other,
+            vlan: None,
+            network_offset,
+            transport_offset: 0,
+            total_length: 0,
+            source: Ipv4Addr::UNSPECIFIED,
+            destination: Ipv4Addr::UNSPECIFIED,
+            protocol: Protocol(0),
+            ttl: 0,
+            fragment: Fragment::Whole,
+            dont_fragment: false,
+            source_port: 0,
+            destination_port: 0,
+            tcp_flags: 0,
+            icmp_type: 0,
+            icmp_code: 0,
+        }
+    }
+
+    #[inline]
+    fn read_ipv4(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let (header, _) = view::<wire::Ipv4>(bytes)?;
+        let header_length = header.header_length();
+        if header.version() != 4 || header_length < wire::Ipv4::LENGTH_MIN {
+            return Err(Malformed::Header);
+        }
+        let total_length = header.total_length.get();
+        let packet = bytes.get(..usize::from(total_length)).ok_or(Malformed::Truncated)?;
+        // Fails only where the total length is smaller than the header.
+        let (header_bytes, transport) = packet.split_at_checked(header_length).ok_or(Malformed::Header)?;
+        if checksum::sum(header_bytes) != 0xffff {
+            return Err(Malformed::HeaderChecksum);
+        }
+        self.payload = Payload::Ipv4;
+        // At most 18 + 60.
+        self.transport_offset = self.network_offset + (header.version_and_length & 0x0f) * 4;
+        self.total_length = total_length;
+        self.source = header.source();
+        self.destination = header.destination();
+        self.protocol = header.protocol();
+        self.ttl = header.ttl;
+        self.dont_fragment = header.dont_fragment();
+        if header.is_fragment() {
+            self.fragment = read_fragment(header, transport)?;
+        }
+        if self.fragment == Fragment::Later {
+            return Ok(());
+        }
+        self.read_transport(transport)
+    }
+
+    #[inline]
+    fn read_transport(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        match self.protocol {
+            Protocol::TCP => {
+                let (header, _) = view::<wire::Tcp>(bytes)?;
+                let header_length = header.header_length();
+                if header_length < wire::Tcp::LENGTH_MIN {
+                    return Err(Malformed::Header);
+                }
+                // In a first fragment this is RFC 1858's tiny fragment.
+                if header_length > bytes.len() {
+                    return Err(Malformed::Truncated);
+                }
+                self.set_ports(&header.ports);
+                self.tcp_flags = header.flags;
+            }
+            Protocol::UDP => {
+                let (header, _) = view::<wire::Udp>(bytes)?;
+                self.set_ports(&header.ports);
+            }
+            Protocol::ICMP => {
+                let (header, _) = view::<wire::Icmp>(bytes)?;
+                self.icmp_type = header.icmp_type;
+                self.icmp_code = header.code;
+                if icmp::is_echo(header.icmp_type) {
+                    self.source_port = header.identifier.get();
+                    self.destination_port = self.source_port;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn set_ports(&mut self, ports: &Ports) {
+        self.source_port = ports.source.get();
+        self.destination_port = ports.destination.get();
     }
 }
+
+/// The VLAN identifier that IEEE 802.1Q reserves: it names no VLAN.
+const RESERVED_VLAN: u16 = 0x0fff;
+
+/// Where a fragment stands.
+///
+/// Two kinds are refused, both known attacks: one that would end beyond the largest datagram, and a TCP fragment that
+/// starts eight bytes in, which can only serve to write over the flags of a header that passed (RFC 1858 section 4).
+#[cold]
+fn read_fragment(header: &wire::Ipv4, payload: &[u8]) -> Result<Fragment, Malformed> {
+    let offset = header.fragment_offset();
+    if offset == 0 {
+        return Ok(Fragment::First);
+    }
+    let end = usize::from(offset) * 8 + payload.len() + header.header_length();
+    if end > usize::from(u16::MAX) || (offset == 1 && header.protocol() == Protocol::TCP) {
+        return Err(Malformed::Header);
+    }
+    Ok(Fragment::Later)
+}
+
+/// The header at the start of `bytes`, and what follows it.
+#[inline]
+fn view<T>(bytes: &[u8]) -> Result<(&T, &[u8]), Malformed>
+where
+    T: FromBytes + zerocopy::KnownLayout + zerocopy::Immutable + zerocopy::Unaligned,
+{
+    T::ref_from_prefix(bytes).map_err(|_| Malformed::Truncated)
+}
+
+#[cfg(test)]
+mod tests;
