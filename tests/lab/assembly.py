@@ -113,7 +113,7 @@ def file_with_five_faults_is_refused_naming_all_five(lab, gateway):
         faulty = faulty.replace(good, bad)
     file = gateway.directory / "faulty.yaml"
     file.write_text(faulty)
-    done = gateway.namespace.run(*gateway.command("validate", file)[:-2], check=False)
+    done = gateway.namespace.run(BINARY, "validate", "--config", gateway.node, file, check=False)
     said = done.stdout + done.stderr
     require(done.returncode == 3, f"validate ended with code {done.returncode}: {said}")
     require(all(path in said for *_, path in FAULTY), f"validate did not name every fault: {said}")
@@ -193,28 +193,31 @@ def idle_worker_backs_off(lab, gateway):
 
 # What the operator is told.
 
+ONE_WORKER = "workers: [{core}]"
 WRONG_NODES = (
-    # (what stands in the good configuration, what it becomes, what the sentence must speak of)
-    ("iface=inside", "iface=nosuch", "nosuch"),
-    ("net_af_packet0", "net_nosuch0", "net_nosuch0"),
-    ("workers: [{core}]", "workers: [{core}, {core}]", "{core}"),
-    ("workers: [{core}]", "workers: [4095]", "4095"),
-    ("workers: [{core}]", "workers: [0, 1]", "queue"),
-    ("name: outside", "name: inside", "inside"),
+    # (what stands in the good configuration and what it becomes, ...), what the sentence must speak of
+    ((("iface=inside", "iface=nosuch"),), "nosuch"),
+    ((("net_af_packet0", "net_nosuch0"),), "net_nosuch0"),
+    (((ONE_WORKER, "workers: [{core}, {core}]"),), "{core}"),
+    (((ONE_WORKER, "workers: [4095]"),), "4095"),
+    (((ONE_WORKER, "workers: [0, 1]"), ("iface=inside", "iface=inside,qpairs=1")), "queue"),
+    ((("name: outside", "name: inside"),), "inside"),
 )
 
 
 @requirement
 def start_up_failures_each_give_one_clear_sentence(lab, gateway):
     good, core = gateway.node.read_text(), max(os.sched_getaffinity(0))
-    for part, wrong, needle in WRONG_NODES:
-        part, wrong, needle = (text.format(core=core) for text in (part, wrong, needle))
-        require(part in good, f"node.yaml has no {part!r} any more")
-        gateway.node.write_text(good.replace(part, wrong))
+    for changes, needle in WRONG_NODES:
+        wrong = good
+        for part, becomes in changes:
+            require(part.format(core=core) in wrong, f"node.yaml has no {part!r} any more")
+            wrong = wrong.replace(part.format(core=core), becomes.format(core=core))
+        gateway.node.write_text(wrong)
         done = gateway.namespace.run(BINARY, "run", "--config", gateway.node, "--rules", gateway.rules, check=False)
         last = (done.stderr.strip().splitlines() or [""])[-1]
-        require(done.returncode in (1, 3), f"{wrong}: ended with code {done.returncode}: {last}")
-        require(needle in last, f"{wrong}: the last line does not speak of {needle!r}: {last}")
+        require(done.returncode in (1, 3), f"{becomes}: ended with code {done.returncode}: {last}")
+        require(needle.format(core=core) in last, f"{becomes}: the last line does not speak of {needle!r}: {last}")
     gateway.node.write_text(good)
     gateway.start()
 
