@@ -1,0 +1,95 @@
+//! From a device that EAL found to running queues.
+
+use std::sync::Arc;
+
+use crate::held::{Descriptors, Held};
+use crate::port::Running;
+use crate::{DeviceSpec, Eal, Mempool, Port, PortError, RxQueue, TxQueue};
+
+/// A device that was found and is not started yet.
+pub struct PortBuilder {
+    held: Held,
+    queues: u16,
+    descriptors: Descriptors,
+    mtu: Option<u16>,
+}
+
+/// A port that has just been started.
+pub struct Started {
+    /// Its facts and counters.
+    pub port: Port,
+    /// Its receive queues, one for each worker.
+    pub rx: Vec<RxQueue>,
+    /// Its transmit queues, one for each worker.
+    pub tx: Vec<TxQueue>,
+}
+
+impl Eal {
+    /// The port of a device that EAL was started with, or that was attached.
+    ///
+    /// # Errors
+    /// [`PortError::NotFound`], [`PortError::InUse`].
+    pub fn port(&self, device: &DeviceSpec) -> Result<PortBuilder, PortError> {
+        let held = Held::take(self, device)?;
+        Ok(PortBuilder { held, queues: 1, descriptors: Descriptors { rx: 1024, tx: 1024 }, mtu: None })
+    }
+}
+
+impl PortBuilder {
+    /// Sets the number of queues, both ways: one for each worker. 1 where it is not set.
+    pub fn queues(mut self, count: u16) -> Self {
+        self.queues = count;
+        self
+    }
+
+    /// Sets the descriptors of each queue, brought within the device's limits. 1,024 where they are not set.
+    pub fn descriptors(mut self, rx: u16, tx: u16) -> Self {
+        self.descriptors = Descriptors { rx, tx };
+        self
+    }
+
+    /// Asks for frames with up to `mtu` bytes behind the Ethernet header. Drivers that cannot be asked are left as
+    /// they are: [`Port::mtu`] says what came of it. 1,500 where it is not set.
+    pub fn mtu(mut self, mtu: u16) -> Self {
+        self.mtu = Some(mtu);
+        self
+    }
+
+    /// Starts the port; received frames come from `pool`.
+    ///
+    /// It receives frames to any MAC address, because the gateway has several. Received frames are spread over several
+    /// queues by addresses and ports where the device can do so itself.
+    ///
+    /// # Errors
+    /// [`PortError`]; the device is closed then.
+    pub fn start(self, pool: &Mempool) -> Result<Started, PortError> {
+        let Self { mut held, queues, descriptors, mtu } = self;
+        let limits = held.limits()?;
+        for (direction, offered) in [("receive", limits.rx_queues_max), ("transmit", limits.tx_queues_max)] {
+            if offered < queues {
+                let device = held.name().to_owned();
+                return Err(PortError::FewerQueues { device, direction, offered, wanted: queues });
+            }
+        }
+        let spread_functions = if queues > 1 { limits.spread_functions } else { 0 };
+        held.configure(queues, spread_functions)?;
+        if let Some(mtu) = mtu {
+            held.set_mtu(mtu)?;
+        }
+        let descriptors = held.fit(descriptors)?;
+        for index in 0..queues {
+            held.set_up_queue(index, descriptors, pool)?;
+        }
+        held.start()?;
+        held.receive_to_any_address()?;
+
+        let running = Arc::new(Running::new(held, pool.clone()));
+        Ok(Started {
+            port: Port::new(Arc::clone(&running), limits.driver, spread_functions != 0)?,
+            // SAFETY: the port runs with so many queues, and each number is used once.
+            rx: (0..queues).map(|index| unsafe { RxQueue::new(Arc::clone(&running), index) }).collect(),
+            // SAFETY: as above.
+            tx: (0..queues).map(|index| unsafe { TxQueue::new(Arc::clone(&running), index) }).collect(),
+        })
+    }
+}
