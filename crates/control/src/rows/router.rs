@@ -1,0 +1,137 @@
+//! Routers as they run, and drops by reason.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{SessionProtocol, SessionState};
+
+/// One router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterRow {
+    /// Its id in the rules.
+    pub id: String,
+    /// Its project.
+    #[serde(default)]
+    pub project: String,
+    /// Its name; free text.
+    #[serde(default)]
+    pub name: String,
+    /// The revision in force.
+    pub revision: u64,
+    /// The generation in which it last changed.
+    pub generation: u64,
+    /// Whether it forwards.
+    pub state: RouterState,
+    /// Its legs.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceRow>,
+    /// Its way out, if it has one.
+    #[serde(default)]
+    pub gateway: Option<GatewayRow>,
+    /// Its floating IPs.
+    #[serde(default)]
+    pub floating_ips: Vec<FloatingIpRow>,
+    /// Its sessions, all of them.
+    #[serde(default)]
+    pub sessions: u64,
+    /// The same by protocol and state, as far as the node counts them so.
+    #[serde(default)]
+    pub sessions_by: Vec<SessionCount>,
+    /// Its mappings: internal endpoints that own an external port.
+    #[serde(default)]
+    pub mappings: u64,
+}
+
+/// Whether a router forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouterState {
+    /// It forwards.
+    Up,
+    /// Its rules say `admin_up: false`: it forwards nothing and answers nothing.
+    Down,
+}
+
+impl RouterState {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            RouterState::Up => "up",
+            RouterState::Down => "down",
+        }
+    }
+}
+
+/// A router's leg into a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceRow {
+    /// Its id, unique within the router.
+    pub id: String,
+    /// The network's id.
+    pub segment: String,
+    /// The port that leads there.
+    pub port: String,
+    /// The VLAN on it; absent for untagged frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Its MAC address.
+    pub mac: String,
+    /// Its addresses, as `10.0.0.1/24`.
+    pub addresses: Vec<String>,
+    /// Whether it leads to the external network.
+    pub external: bool,
+}
+
+/// A router's way to the external network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayRow {
+    /// The external interface's id.
+    pub interface: String,
+    /// The next hop of the default route.
+    pub next_hop: Ipv4Addr,
+    /// The next hop's MAC address; absent while it has not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop_mac: Option<String>,
+    /// Whether hosts without a floating IP are translated.
+    pub snat: bool,
+    /// The pool they are translated to; absent: the interface's own addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+}
+
+/// One floating IP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FloatingIpRow {
+    /// Its id, unique within the router.
+    pub id: String,
+    /// The public address.
+    pub external: Ipv4Addr,
+    /// The private address.
+    pub internal: Ipv4Addr,
+}
+
+/// How many sessions of one kind there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionCount {
+    /// Their protocol.
+    pub protocol: SessionProtocol,
+    /// Their state.
+    pub state: SessionState,
+    /// How many.
+    pub sessions: u64,
+}
+
+/// One reason for drops. Every dropped frame is counted in exactly one row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRow {
+    /// The reason's name, as on the counters page.
+    pub reason: String,
+    /// What it means and what to do about it, in a sentence.
+    pub help: String,
+    /// Frames dropped for it.
+    pub count: u64,
+    /// The port they were received on, where drops are counted by port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+}
