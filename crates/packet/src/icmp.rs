@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::checksum::{self, Difference};
 use crate::ethernet::{self, LinkHeader};
 use crate::wire::{self, ether_type};
-use crate::{Fragment, Frame, NoRoom, Parsed, Payload, Protocol};
+use crate::{Fragment, Frame, NoRoom, Parsed, Protocol};
 
 /// ICMP types the path tells apart.
 pub mod kind {
@@ -98,13 +98,12 @@ impl Error {
 //= https://www.rfc-editor.org/rfc/rfc1122#section-3.2.2
 //# An ICMP error message MUST NOT be sent as the result of receiving:
 pub fn may_answer(bytes: &[u8], parsed: &Parsed) -> bool {
-    let about_error = parsed.protocol == Protocol::ICMP && is_error(parsed.icmp_type);
     let to_many = ethernet::destination(bytes).is_multicast()
         || parsed.destination.is_multicast()
         || parsed.destination.is_broadcast();
-    parsed.payload == Payload::Ipv4
-        && parsed.fragment != Fragment::Later
-        && !about_error
+    // The type is 0 for other protocols and the source 0.0.0.0 for other payloads.
+    parsed.fragment != Fragment::Later
+        && !is_error(parsed.icmp_type)
         && !to_many
         && is_single_host(parsed.source)
 }
@@ -185,8 +184,7 @@ pub fn write_error(
 //# To form an echo reply message, the source and destination addresses are simply reversed, the type code changed to 0,
 //# and the checksum recomputed.
 pub fn make_echo_reply(bytes: &mut [u8], parsed: &Parsed) -> bool {
-    let is_request = parsed.protocol == Protocol::ICMP && parsed.icmp_type == kind::ECHO_REQUEST;
-    if !is_request || parsed.fragment != Fragment::Whole {
+    if parsed.icmp_type != kind::ECHO_REQUEST || parsed.fragment != Fragment::Whole {
         return false;
     }
     let Some(packet) = bytes.get_mut(parsed.network_range()) else { return false };

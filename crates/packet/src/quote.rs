@@ -63,8 +63,7 @@ pub enum BadQuote {
 /// # Errors
 /// Why it cannot be used; such an error is dropped.
 pub fn read_quote(bytes: &[u8], parsed: &Parsed) -> Result<Quote, BadQuote> {
-    let is_error = parsed.protocol == Protocol::ICMP && icmp::is_error(parsed.icmp_type);
-    if !is_error || parsed.fragment != Fragment::Whole {
+    if !icmp::is_error(parsed.icmp_type) || parsed.fragment != Fragment::Whole {
         return Err(BadQuote::Truncated);
     }
     let message = bytes.get(parsed.transport_range()).ok_or(BadQuote::Truncated)?;

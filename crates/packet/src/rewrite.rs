@@ -195,8 +195,9 @@ pub fn judge_transport_checksum(bytes: &[u8], parsed: &Parsed) -> TransportCheck
             if header.checksum.get() == 0 {
                 return TransportChecksum::Good;
             }
-            // The datagram may end before the packet does.
-            let Some(datagram) = transport.get(..usize::from(header.length.get())) else {
+            // The datagram may end before the packet does, but not within its own header.
+            let length = usize::from(header.length.get());
+            let Some(datagram) = transport.get(..length).filter(|_| length >= size_of::<wire::Udp>()) else {
                 return TransportChecksum::Bad;
             };
             (datagram, header.checksum.get())

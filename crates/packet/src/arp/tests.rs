@@ -84,6 +84,7 @@ fn other_hardware_protocols_and_operations_are_not_read() {
         ("operation 3, RARP request", with(21, 3)),
         ("operation 0x0101", with(20, 1)),
         ("one byte short", right[..41].to_vec()),
+        ("another EtherType", with(13, 0x07)),
         ("no packet at all", right[..14].to_vec()),
         (
             "an IPv4 frame",

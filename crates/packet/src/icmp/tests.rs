@@ -183,6 +183,9 @@ fn what_is_no_right_echo_request_is_unchanged() {
     let rows = [
         ("a wrong ICMP checksum", damaged),
         ("a first fragment", testing::fragments(&request, 1, 32).swap_remove(0)),
+        ("a first fragment that sums up by itself", {
+            testing::with_header(request.clone(), |header| header[6] |= 0x20)
+        }),
         ("a later fragment", testing::fragments(&request, 1, 32).swap_remove(1)),
         ("a reply", testing::echo(kind::ECHO_REPLY, host(CLIENT), host(SERVER), None, 1, 7, b"")),
         ("another protocol", other_protocol),

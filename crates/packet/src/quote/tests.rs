@@ -275,6 +275,11 @@ fn a_quote_that_cannot_be_used_is_refused_with_the_reason() {
             Truncated,
         ),
         ("the error's first fragment", fragments[0].clone(), Truncated),
+        (
+            "a first fragment that sums up by itself",
+            { testing::with_header(right.clone(), |header| header[6] |= 0x20) },
+            Truncated,
+        ),
         ("the error's later fragment", fragments[1].clone(), Truncated),
         ("no error", testing::echo(8, ROUTER, host(EXTERNAL), None, 1, 1, &about[14..]), Truncated),
         ("no ICMP", testing::ipv4(ROUTER, host(EXTERNAL), None, Protocol(47), &right[34..]), Truncated),

@@ -187,13 +187,17 @@ fn a_udp_checksum_that_becomes_zero_is_sent_as_all_ones() {
 }
 
 #[test]
-fn a_tcp_checksum_that_becomes_zero_is_zero() {
-    let frame = testing::tcp(CLIENT, SERVER, None, tcp::ACK, 1, 2, b"zero");
-    let old = u16::from_be_bytes([frame[50], frame[51]]);
-    let port = (0..=u16::MAX).find(|&port| Difference::NONE.u16(CLIENT.2, port).apply(old) == 0).unwrap();
-    let (after, _) = rewritten(&frame, source(CLIENT.1, Some(port)));
-    assert_eq!(after[50..52], [0, 0]);
-    assert_checksums(&after);
+fn a_tcp_or_dccp_checksum_of_zero_is_a_checksum_like_any_other() {
+    let segment = testing::tcp(CLIENT, SERVER, None, tcp::ACK, 1, 2, b"zero");
+    for (description, frame, at) in [("TCP", segment, 50), ("DCCP", dccp(), 40)] {
+        let old = u16::from_be_bytes([frame[at], frame[at + 1]]);
+        let port = (0..=u16::MAX).find(|&port| Difference::NONE.u16(CLIENT.2, port).apply(old) == 0).unwrap();
+        let (zero, _) = rewritten(&frame, source(CLIENT.1, Some(port)));
+        assert_eq!(zero[at..at + 2], [0, 0], "{description}");
+        assert_checksums(&zero);
+        let (after, _) = rewritten(&zero, source(EXTERNAL, Some(9)));
+        assert_checksums(&after);
+    }
 }
 
 #[test]
@@ -256,11 +260,23 @@ fn a_transport_checksum_is_judged() {
         frame[38..40].copy_from_slice(&length.to_be_bytes());
         frame
     };
+    let with_rest = |datagram: Vec<u8>| {
+        let length = datagram.len() as u8 - 14 + 5;
+        let frame = [datagram, b"rest!".to_vec()].concat();
+        testing::with_header(frame, |header| header[3] = length)
+    };
     let segment = testing::tcp(CLIENT, SERVER, None, tcp::ACK, 1, 2, b"payload");
     let tcp_pseudo_header = checksum::pseudo_header_sum(CLIENT.1, SERVER.1, Protocol::TCP, 27);
     let tcp_with = |checksum: u16| {
         let mut frame = segment.clone();
         frame[50..52].copy_from_slice(&checksum.to_be_bytes());
+        frame
+    };
+    let nothing = {
+        let others = checksum::pseudo_header_sum(CLIENT.1, Ipv4Addr::UNSPECIFIED, Protocol::UDP, 0);
+        let [high, low] = (!others).to_be_bytes();
+        let mut frame = testing::udp(CLIENT, (SERVER.0, Ipv4Addr::new(high, low, 0, 0), 1), None, b"");
+        frame[38..42].copy_from_slice(&[0, 0, 1, 1]);
         frame
     };
     use TransportChecksum::{Bad, Good, Partial};
@@ -271,6 +287,9 @@ fn a_transport_checksum_is_judged() {
         ("UDP, wrong", with(pseudo_header ^ 1), Bad),
         ("UDP, longer than its packet", with_length(17), Bad),
         ("UDP, shorter than its header", with_length(7), Bad),
+        ("UDP, of no length, with a pseudo-header of all ones", nothing, Bad),
+        ("UDP shorter than its packet", with_rest(right.clone()), Good),
+        ("UDP shorter than its packet, wrong", with_rest(with(1)), Bad),
         ("UDP before padding", testing::with_padding(right.clone(), 9), Good),
         ("UDP in fragments", testing::fragments(&with(1), 1, 8).swap_remove(0), Good),
         ("TCP, right", segment.clone(), Good),
