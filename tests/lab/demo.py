@@ -97,4 +97,5 @@ if __name__ == "__main__":
     except LabError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
-        sys.exit("\n  stopped; everything is removed")
+        print("\n  stopped; everything is removed")
+        sys.exit(130)

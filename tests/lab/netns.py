@@ -25,6 +25,10 @@ PREFIX = "ngl"
 os.environ["LC_ALL"] = "C"
 
 
+# Goes before every command line: the kernel ends the program when we end, even by SIGKILL.
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
 class LabError(Exception):
     """The laboratory itself failed (not the gateway in it): says what was run and what came back."""
 
@@ -32,11 +36,11 @@ class LabError(Exception):
 def run(argv, *, stdin=None, timeout=30, check=True):
     """Runs a program to its end and returns it, with its output as text."""
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
-    except FileNotFoundError as missing:
-        raise LabError(f"{argv[0]} is not installed: run scripts/install") from missing
+        done = subprocess.run([*WITH_US, *argv], input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as late:
         raise LabError(f"`{' '.join(argv)}` did not end within {timeout} s") from late
+    if done.returncode == 127:
+        raise LabError(f"{done.stderr.strip()}: run scripts/install")
     if check and done.returncode != 0:
         raise LabError(f"`{' '.join(argv)}` failed ({done.returncode}): {(done.stderr or done.stdout).strip()}")
     return done
@@ -49,7 +53,7 @@ class Process:
         self.argv, self.log = argv, pathlib.Path(log)
         with open(self.log, "ab") as sink:
             self.child = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+                [*WITH_US, *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if own_output else sink,
                 stderr=sink,
