@@ -79,6 +79,8 @@ impl EalConfig {
             format!("--lcores=0@{main_core}"),
             format!("--file-prefix={}", self.file_prefix),
             "--log-level=warning".to_owned(),
+            // It warns at each start that something of old was not asked for.
+            "--log-level=lib.telemetry:error".to_owned(),
             "-m".to_owned(),
             self.memory_mib.to_string(),
         ];
@@ -183,13 +185,13 @@ impl Eal {
         if STARTED.swap(true, Ordering::SeqCst) {
             return Err(EalError::AlreadyStarted);
         }
-        start(arguments)?;
-        Ok(Self(Arc::new(Inner {
-            memory,
-            pools: Mutex::default(),
-            ports: Mutex::default(),
-            directory: runtime_directory(&config.file_prefix),
-        })))
+        let answer = start(arguments);
+        let directory = runtime_directory(&config.file_prefix);
+        if let Err(error) = answer {
+            directory.iter().for_each(remove_runtime_directory);
+            return Err(error);
+        }
+        Ok(Self(Arc::new(Inner { memory, pools: Mutex::default(), ports: Mutex::default(), directory })))
     }
 
     /// Where the memory came from. [`MemoryUse::PlainFor`] deserves a warning.
@@ -303,7 +305,7 @@ fn start(arguments: Vec<CString>) -> Result<(), EalError> {
 
 /// EAL's directory, if it is what we asked for and so ours to remove.
 fn runtime_directory(prefix: &str) -> Option<PathBuf> {
-    // SAFETY: EAL runs; it returns a terminated string in static memory.
+    // SAFETY: a terminated string in static memory, empty where EAL did not come so far.
     let directory = unsafe { CStr::from_ptr(dpdk_sys::rte_eal_get_runtime_dir()) };
     let directory = PathBuf::from(directory.to_str().ok()?);
     (directory.file_name()? == prefix).then_some(directory)
@@ -330,7 +332,8 @@ mod tests {
     fn with_hugepages_no_file_is_left_anywhere() {
         assert_eq!(
             config(&["net_null0"]).arguments(true, 1).join(" "),
-            "natgate --lcores=0@1 --file-prefix=test --log-level=warning -m 256 --in-memory --single-file-segments \
+            "natgate --lcores=0@1 --file-prefix=test --log-level=warning \
+             --log-level=lib.telemetry:error -m 256 --in-memory --single-file-segments \
              --no-pci --vdev=net_null0"
         );
     }

@@ -3,6 +3,7 @@
 //! A registered thread has a number of its own, and with it a cache in front of every mempool: without one each buffer
 //! that is taken or given back costs an access to a ring that all cores share. Nothing is unsafe without it.
 
+use core::cell::Cell;
 use core::marker::PhantomData;
 
 use crate::cores::{self, CoreError};
@@ -25,9 +26,17 @@ pub enum LcoreError {
     /// The core it was to be pinned to.
     #[error(transparent)]
     Core(#[from] CoreError),
-    /// DPDK has no number left, or knows the thread already.
+    /// The thread has an [`Lcore`] already.
+    #[error("the thread is registered with DPDK already")]
+    Twice,
+    /// DPDK has no number left.
     #[error("DPDK does not register the thread: {0}")]
     Refused(Errno),
+}
+
+thread_local! {
+    // DPDK would give the thread a second number, and never take back the first.
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Eal {
@@ -36,10 +45,14 @@ impl Eal {
     /// # Errors
     /// [`LcoreError`]: the core is not allowed, or there are more threads than DPDK was built for.
     pub fn register_this_thread(&self, core: u16) -> Result<Lcore, LcoreError> {
+        if REGISTERED.get() {
+            return Err(LcoreError::Twice);
+        }
         cores::pin_this_thread(core)?;
-        // SAFETY: EAL runs while `self` lives. A second registration of one thread is refused by DPDK.
+        // SAFETY: EAL runs while `self` lives.
         Errno::check(unsafe { dpdk_sys::rte_thread_register() })
             .map_err(|_| LcoreError::Refused(Errno::last()))?;
+        REGISTERED.set(true);
         Ok(Lcore { _eal: self.clone(), _thread_bound: PhantomData })
     }
 }
@@ -48,5 +61,6 @@ impl Drop for Lcore {
     fn drop(&mut self) {
         // SAFETY: this thread registered itself (the value cannot leave it), and EAL still runs: it is held here.
         unsafe { dpdk_sys::rte_thread_unregister() };
+        REGISTERED.set(false);
     }
 }

@@ -14,6 +14,10 @@ use crate::port::Running;
 
 /// The receiving side of one queue.
 ///
+/// ```
+/// fn must_be_send<T: Send>() {}
+/// must_be_send::<dpdk::RxQueue>();
+/// ```
 /// ```compile_fail
 /// fn must_be_sync<T: Sync>() {}
 /// must_be_sync::<dpdk::RxQueue>();
@@ -32,6 +36,12 @@ pub struct RxQueue(Queue);
 /// ```
 /// A frame that was sent is gone:
 ///
+/// ```
+/// fn sent(mut queue: dpdk::TxQueue, frame: dpdk::Mbuf) {
+///     let mut frames = arrayvec::ArrayVec::<_, 1>::from([frame]);
+///     queue.transmit(&mut frames);
+/// }
+/// ```
 /// ```compile_fail
 /// use packet::Frame;
 /// fn sent(mut queue: dpdk::TxQueue, frame: dpdk::Mbuf) {
