@@ -1,0 +1,190 @@
+//! `natgate status`: the node on one screen.
+
+use std::fmt::Write;
+
+use control::rows::{FeedRow, PortRow, Status, TableRow, WorkerRow};
+
+use super::grid::{Column, count, grid, lasting};
+
+/// The whole node; what needs a hand comes last, where the eye is.
+pub(super) fn show(status: &Status) -> String {
+    let mut text = String::new();
+    // Writing into a string does not fail.
+    let _ = write_heading(&mut text, status);
+    for part in [
+        workers(&status.workers),
+        port_devices(&status.ports),
+        port_counters(&status.ports),
+        tables(&status.tables),
+        warnings(&status.warnings),
+    ] {
+        if !part.is_empty() {
+            text.push('\n');
+            text.push_str(&part);
+        }
+    }
+    text
+}
+
+fn write_heading(text: &mut String, status: &Status) -> std::fmt::Result {
+    let Status { node, version, revision, .. } = status;
+    writeln!(text, "natgate {version} ({revision}) on {node}, up {}", lasting(status.uptime_s))?;
+    match status.generation {
+        0 => writeln!(text, "Rules      none in force yet")?,
+        generation => writeln!(text, "Rules      generation {generation}, version {}", status.feed.version)?,
+    }
+    writeln!(text, "Feed       {}", feed(&status.feed))?;
+    for reject in &status.feed.rejects {
+        let place = if reject.path.is_empty() { String::new() } else { format!(", {}", reject.path) };
+        match reject.object.as_str() {
+            "" => writeln!(text, "  refused  all of it{place}")?,
+            object => writeln!(text, "  refused  {object} revision {}{place}", reject.revision)?,
+        }
+        writeln!(text, "           {}: {}", reject.code, reject.message)?;
+    }
+    let books = &status.books;
+    writeln!(
+        text,
+        "Books      {} received + {} originated\n         = {} transmitted + {} consumed + {} dropped + {} held{}",
+        books.rx,
+        books.originated,
+        books.tx,
+        books.consumed,
+        books.dropped,
+        books.held,
+        match books.balance {
+            0 => String::new(),
+            balance => format!(
+                "\n           and {balance} unaccounted for: a burst under way or, if it stays, a fault of natgate"
+            ),
+        }
+    )?;
+    match status.hugepages {
+        Some(pages) => {
+            writeln!(text, "Hugepages  {} of {} free, {} KiB each", pages.free, pages.total, pages.page_kib)
+        }
+        None => writeln!(text, "Hugepages  none; packets lie in ordinary pages"),
+    }
+}
+
+fn feed(feed: &FeedRow) -> String {
+    let (source, heard) = (feed.source.as_str(), lasting(feed.staleness_ms / 1000));
+    let source = match (feed.connected, source) {
+        (true, source) => format!("connected to {source}"),
+        (false, "") => format!("not connected, last heard {heard} ago"),
+        (false, source) => format!("not connected to {source}, last heard {heard} ago"),
+    };
+    match feed.rejects.len() {
+        0 => source,
+        faults => format!("{source}; refused for {}", count(faults, "fault")),
+    }
+}
+
+fn workers(rows: &[WorkerRow]) -> String {
+    if rows.is_empty() {
+        return "No worker runs.\n".to_owned();
+    }
+    grid(
+        [
+            Column::Right("WORKER"),
+            Column::Right("CORE"),
+            Column::Left("STATE"),
+            Column::Right("GENERATION"),
+            Column::Right("HEARTBEAT\nms ago"),
+            Column::Right("BUSY\n%"),
+            Column::Right("RX\nframes"),
+            Column::Right("TX\nframes"),
+            Column::Right("CYCLES\nper frame"),
+        ],
+        rows.iter().map(|row| {
+            [
+                row.worker.to_string(),
+                row.core.to_string(),
+                row.state.word().to_owned(),
+                row.generation.to_string(),
+                row.heartbeat_age_ms.to_string(),
+                format!("{:.0}", row.busy_ratio * 100.0),
+                row.rx_frames.to_string(),
+                row.tx_frames.to_string(),
+                row.cycles_per_frame.map_or_else(|| "-".to_owned(), |cycles| format!("{cycles:.0}")),
+            ]
+        }),
+    )
+}
+
+fn port_devices(rows: &[PortRow]) -> String {
+    if rows.is_empty() {
+        return "There is no port.\n".to_owned();
+    }
+    grid(
+        [
+            Column::Left("PORT"),
+            Column::Left("LINK"),
+            Column::Left("MAC"),
+            Column::Left("DRIVER"),
+            Column::Left("DEVICE"),
+        ],
+        rows.iter().map(|row| {
+            let link = if row.link_up { "up" } else { "down" };
+            [row.name.clone(), link.to_owned(), row.mac.clone(), row.driver.clone(), row.device.clone()]
+        }),
+    )
+}
+
+fn port_counters(rows: &[PortRow]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    grid(
+        [
+            Column::Left("PORT"),
+            Column::Right("RX\nframes"),
+            Column::Right("RX\nbytes"),
+            Column::Right("RX\nmissed"),
+            Column::Right("RX\nerrors"),
+            Column::Right("RX NO\nBUFFER"),
+            Column::Right("TX\nframes"),
+            Column::Right("TX\nbytes"),
+            Column::Right("TX\nerrors"),
+        ],
+        rows.iter().map(|row| {
+            let numbers = [
+                row.rx_frames,
+                row.rx_bytes,
+                row.rx_missed,
+                row.rx_errors,
+                row.rx_no_buffer,
+                row.tx_frames,
+                row.tx_bytes,
+                row.tx_errors,
+            ];
+            let [a, b, c, d, e, f, g, h] = numbers.map(|number| number.to_string());
+            [row.name.clone(), a, b, c, d, e, f, g, h]
+        }),
+    )
+}
+
+fn tables(rows: &[TableRow]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    grid(
+        [
+            Column::Left("TABLE"),
+            Column::Right("ENTRIES"),
+            Column::Right("CAPACITY"),
+            Column::Right("FULL\n%"),
+        ],
+        rows.iter().map(|row| {
+            let full = match row.capacity {
+                0 => "-".to_owned(),
+                capacity => format!("{:.1}", row.entries as f64 * 100.0 / capacity as f64),
+            };
+            [row.table.clone(), row.entries.to_string(), row.capacity.to_string(), full]
+        }),
+    )
+}
+
+fn warnings(warnings: &[String]) -> String {
+    warnings.iter().map(|warning| format!("WARNING: {warning}\n")).collect()
+}
