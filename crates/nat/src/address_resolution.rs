@@ -32,8 +32,13 @@ impl<F: Frame> Gateway<F> {
             && !segment.addresses.contains_key(&heard.sender);
         let learnt = is_teacher
             .then(|| {
+                // A stranger to the subnet is answered, but takes no room in the table.
+                let is_near = ours.is_some_and(|ours| {
+                    let interface = &rules.interfaces[ours.interface.0 as usize];
+                    interface.addresses.iter().any(|own| own.contains(&heard.sender))
+                });
                 let now_ms = now.ms() as u32;
-                self.neighbours.learn(segment.realm, heard.sender, heard.sender_mac, ours.is_some(), now_ms)
+                self.neighbours.learn(segment.realm, heard.sender, heard.sender_mac, is_near, now_ms)
             })
             .flatten();
         match (heard.operation, ours) {
@@ -73,7 +78,8 @@ impl<F: Frame> Gateway<F> {
     /// Asks again who has an address on a network, by whichever of our interfaces is nearest to it.
     pub(crate) fn ask_again<I: PacketIo<Frame = F>>(&mut self, realm: Realm, address: Ipv4Addr, io: &mut I) {
         let rules = Arc::clone(&self.rules);
-        let Some(segment) = rules.segments.iter().find(|segment| segment.realm == realm) else { return };
+        let Some(segment) = rules.segment_of_realm(realm) else { return };
+        let segment = &rules.segments[segment.0 as usize];
         let interfaces = || segment.interfaces.values().copied();
         let nearest = interfaces().find(|index| {
             rules.interfaces[index.0 as usize].addresses.iter().any(|own| own.contains(&address))

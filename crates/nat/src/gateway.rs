@@ -86,18 +86,19 @@ impl<F: Frame> Gateway<F> {
     ) {
         let mut lanes = self.parse_and_classify(frames);
         self.look_up(&mut lanes);
-        let mut resolved = ArrayVec::<SlotIndex, BURST_FRAMES_MAX>::new();
         for lane in lanes {
             match lane.parsed.payload {
                 Payload::Ipv4 => {
                     let verdict = self.judge(&lane, now);
                     self.carry_out(verdict, lane, now, io);
                 }
-                _ => resolved.extend(self.hear_arp(lane, now, io)),
+                // What waited goes first: frames behind the answer in this burst must not overtake it.
+                _ => {
+                    if let Some(slot) = self.hear_arp(lane, now, io) {
+                        self.release(slot, now, io);
+                    }
+                }
             }
-        }
-        for slot in resolved {
-            self.release(slot, now, io);
         }
     }
 
@@ -140,7 +141,7 @@ impl<F: Frame> Gateway<F> {
             parsed: &lane.parsed,
             entry: lane.entry,
             line: lane.line,
-            checks_checksums: self.checks_checksums[usize::from(lane.port.0)],
+            checks_checksums: self.checks_checksums.get(usize::from(lane.port.0)).is_some_and(|checks| *checks),
         };
         let Self { rules, sessions, counters, .. } = self;
         Judge { rules, sessions, counters, now_ms: now.ms() as u32 }.judge(&case)
@@ -170,8 +171,14 @@ impl<F: Frame> Gateway<F> {
         announcements: Vec<(SegmentIndex, Ipv4Addr)>,
     ) -> (Arc<RuleSet>, Vec<(SegmentIndex, Ipv4Addr)>) {
         self.sessions.adopt(&rules);
-        let announcements = std::mem::replace(&mut self.announcements, announcements);
-        (std::mem::replace(&mut self.rules, rules), announcements)
+        let rules = std::mem::replace(&mut self.rules, rules);
+        let unsent = std::mem::replace(&mut self.announcements, announcements);
+        let still_ours = unsent.iter().filter_map(|&(segment, address)| {
+            let segment = self.rules.segment_of_realm(rules.segments[segment.0 as usize].realm)?;
+            Some((segment, address))
+        });
+        self.announcements.extend(still_ours);
+        (rules, unsent)
     }
 
     /// The generation it runs.
@@ -206,7 +213,7 @@ impl<F: Frame> Gateway<F> {
         now: Moment,
         show: impl FnMut(SessionView),
     ) -> Option<u32> {
-        self.sessions.list(from, slots, now.ms() as u32, show)
+        self.sessions.list(from, slots, &self.rules, now.ms() as u32, show)
     }
 
     /// How full the tables are.
@@ -215,6 +222,8 @@ impl<F: Frame> Gateway<F> {
             sessions: self.sessions.len(),
             sessions_max: self.sessions.slots_max(),
             mappings: self.sessions.mappings().len(),
+            hosts: self.sessions.mappings().hosts(),
+            permissions: self.sessions.mappings().permissions(),
             neighbours: self.neighbours.len(),
         }
     }
@@ -225,13 +234,16 @@ impl<F: Frame> Gateway<F> {
     }
 }
 
-/// The addresses that `new` answers for and `old` did not, or under another MAC: their networks are to be told.
+/// The addresses that `new` answers for and `old` did not, or under another MAC or tag: their networks are to be told.
 /// Walks every address: not for a worker.
 pub fn new_addresses(old: &RuleSet, new: &RuleSet) -> Vec<(SegmentIndex, Ipv4Addr)> {
     let mac = |rules: &RuleSet, interface: InterfaceIndex| rules.interfaces[interface.0 as usize].mac;
     let mut addresses = Vec::new();
     for (index, segment) in new.segments.iter().enumerate() {
-        let before = old.segments.iter().find(|before| before.realm == segment.realm);
+        let before = old
+            .segment_of_realm(segment.realm)
+            .map(|before| &old.segments[before.0 as usize])
+            .filter(|before| (before.port, before.vlan) == (segment.port, segment.vlan));
         for (address, rules) in &segment.addresses {
             let was = before.and_then(|before| before.addresses.get(address));
             if was.map(|was| mac(old, was.interface)) != Some(mac(new, rules.interface)) {
@@ -251,6 +263,10 @@ pub struct Occupancy {
     pub sessions_max: u32,
     /// Endpoint-independent mappings, those in hold-down included.
     pub mappings: u32,
+    /// Internal hosts that are paired with an external address.
+    pub hosts: u32,
+    /// Remote addresses that may come in to a mapping, counted for each mapping.
+    pub permissions: u32,
     /// Neighbours known, asked for or silent.
     pub neighbours: u32,
 }

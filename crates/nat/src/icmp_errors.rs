@@ -73,6 +73,11 @@ impl Judge<'_> {
         gateway: GatewayRules,
     ) -> Result<ErrorFlow, Verdict> {
         let host = inside.answer.source();
+        // An error goes to whoever sent the packet it is about. Else a tenant's choice of quote would choose how its
+        // packet is translated.
+        if inside.answer.destination().address != inside.outer.destination().address {
+            return Err(DropReason::BadIcmpError.into());
+        }
         let external = if router.is_no_nat(inside.answer.destination().address) {
             host
         } else if let Some(floating) = router.floating_by_internal.get(&host.address) {
@@ -119,7 +124,6 @@ impl Judge<'_> {
         Ok((ErrorFlow { outer, answer: outside.answer.with_destination(host, realm) }, next_hop))
     }
 }
-
 
 /// What the error quotes, if it is one to forward: redirects are not (RFC 5508 REQ-10, RFC 1812 5.2.7.2).
 fn readable_quote(case: &Case) -> Result<Quote, DropReason> {

@@ -1,5 +1,7 @@
 //! The judgement of one packet: from its entry, the rules and the sessions to a [`Verdict`]. Changes no bytes.
 
+use std::net::Ipv4Addr;
+
 use flowtable::LineIndex;
 use packet::rewrite::{TransportChecksum, judge_transport_checksum};
 use packet::{Fragment, Parsed, Protocol, icmp};
@@ -39,6 +41,13 @@ impl Judge<'_> {
         let rules = self.rules;
         let Some(index) = case.entry.interface else { return Verdict::Drop(DropReason::Multicast) };
         let interface = &rules.interfaces[index.0 as usize];
+        let Parsed { source, destination, .. } = *case.parsed;
+        if source.is_link_local() || destination.is_link_local() {
+            return Verdict::Drop(DropReason::LinkLocal);
+        }
+        if !is_single_host(source) {
+            return Verdict::Drop(DropReason::SpoofedSource);
+        }
         let verdict = if interface.external {
             self.from_external(case, interface)
         } else {
@@ -56,10 +65,8 @@ impl Judge<'_> {
     ) -> Result<Verdict, Verdict> {
         let Parsed { source, destination, .. } = *case.parsed;
         let router = &self.rules.routers[interface.router.0 as usize];
-        if source.is_link_local() || destination.is_link_local() {
-            return Err(DropReason::LinkLocal.into());
-        }
-        if !router.is_source_of(source, index) {
+        let is_own = interface.addresses.iter().any(|own| own.addr() == source);
+        if is_own || !router.is_source_of(source, index) {
             return Err(DropReason::SpoofedSource.into());
         }
         if destination.is_multicast() || destination.is_broadcast() {
@@ -69,13 +76,20 @@ impl Judge<'_> {
             .route(destination)
             .ok_or(Verdict::Refuse(DropReason::NoRoute, icmp::Error::NetUnreachable))?;
         let egress = &self.rules.interfaces[next_hop.interface.0 as usize];
-        if egress.addresses.iter().any(|own| own.addr() == destination) {
+        let segment = &self.rules.segments[egress.segment.0 as usize];
+        let ours = segment.addresses.get(&destination);
+        if let Some(address) = ours
+            && address.local
+            && (address.pool.is_none() || is_echo_request(case.parsed))
+        {
             return Ok(local(case.parsed));
         }
         may_travel(case.parsed)?;
         match router.gateway {
-            Some(gateway) if egress.external => self.outbound(case, router, interface, gateway, next_hop),
-            _ => Ok(Verdict::Forward(Change::Packet(Default::default()), next_hop)),
+            Some(gateway) if egress.external => {
+                self.outbound(case, router, interface, gateway, next_hop, ours)
+            }
+            _ => self.routed(case, next_hop),
         }
     }
 
@@ -87,15 +101,8 @@ impl Judge<'_> {
         interface: &InterfaceRules,
         gateway: GatewayRules,
         next_hop: NextHop,
+        ours: Option<&AddressRules>,
     ) -> Result<Verdict, Verdict> {
-        let segment = &self.rules.segments[gateway.segment.0 as usize];
-        let ours = segment.addresses.get(&case.parsed.destination);
-        if let Some(address) = ours
-            && address.local
-            && is_echo_request(case.parsed)
-        {
-            return Ok(Verdict::EchoReply);
-        }
         if is_icmp_error(case.parsed) {
             return self.outbound_error(case, router, gateway, next_hop, ours);
         }
@@ -120,6 +127,7 @@ impl Judge<'_> {
     ) -> Result<Flow, Verdict> {
         let Endpoint { address, port } = flow.source();
         if router.is_no_nat(flow.destination().address) {
+            self.check_checksum(case)?;
             return Ok(flow.with_source(flow.source(), gateway.realm));
         }
         if let Some(floating) = router.floating_by_internal.get(&address) {
@@ -198,7 +206,11 @@ impl Judge<'_> {
             return Err(DropReason::LocalUnhandled.into());
         }
         check_translatable(case.parsed)?;
-        let line = match self.session(flow, found) {
+        let line = self.session(flow, found);
+        if line.is_none_or(|line| self.sessions.is_untouched(line)) {
+            self.check_checksum(case)?;
+        }
+        let line = match line {
             Some(line) => line,
             None => self.sessions.open_inbound(flow, self.rules, self.counters, self.now_ms)?,
         };
@@ -218,6 +230,12 @@ impl Judge<'_> {
         let flow = Flow::of(case.parsed, router.realm);
         let (_, next_hop) = self.inside(flow, router).map_err(|_| DropReason::NotForUs)?;
         may_travel(case.parsed)?;
+        self.routed(case, next_hop)
+    }
+
+    /// On to the next hop, untranslated.
+    fn routed(&self, case: &Case, next_hop: NextHop) -> Result<Verdict, Verdict> {
+        self.check_checksum(case)?;
         Ok(Verdict::Forward(Change::Packet(Default::default()), next_hop))
     }
 
@@ -236,8 +254,8 @@ impl Judge<'_> {
         self.sessions.holds(line, self.rules, self.counters, self.now_ms).then_some(line)
     }
 
-    /// Refuses a first packet whose checksum a neighbour on a virtual link has left to an offload: changed by
-    /// difference, it would be wrong for good.
+    /// Refuses a packet whose checksum a neighbour on a virtual link has left to an offload that never runs: it would
+    /// arrive wrong. Asked for the first packet of each direction of a session, and for every packet without one.
     fn check_checksum(&self, case: &Case) -> Result<(), DropReason> {
         if case.checks_checksums
             && case.parsed.fragment == Fragment::Whole
@@ -247,6 +265,13 @@ impl Judge<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an address can be a source: not "this network", loopback, multicast, class E or broadcast (RFC 1812 section
+/// 5.3.7).
+fn is_single_host(address: Ipv4Addr) -> bool {
+    let [first, ..] = address.octets();
+    first != 0 && first != 127 && first < 224
 }
 
 /// A packet to one of our own addresses.
@@ -281,7 +306,7 @@ fn is_opening(parsed: &Parsed) -> bool {
 
 fn is_echo_request(parsed: &Parsed) -> bool {
     parsed.protocol == Protocol::ICMP
-        && parsed.fragment != Fragment::Later
+        && parsed.fragment == Fragment::Whole
         && parsed.icmp_type == icmp::kind::ECHO_REQUEST
 }
 

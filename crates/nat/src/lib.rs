@@ -37,5 +37,6 @@ pub use counters::{Books, Counter, Counters, PORTS_MAX, PortCounters};
 pub use drop_reason::DropReason;
 pub use flow::{Endpoint, Flow};
 pub use gateway::{Configuration, Gateway, Occupancy, new_addresses};
+pub use neighbours::NEIGHBOURS_MAX;
 pub use sessions::SessionView;
 pub use tcp::Phase;

@@ -14,7 +14,7 @@
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
-use flowtable::{HashKey, SWEEP_DUE_MAX, SlotIndex, Table};
+use flowtable::{HashKey, LineIndex, SWEEP_DUE_MAX, SlotIndex, Table};
 use hashbrown::HashMap;
 use packet::Protocol;
 use rules::RuleSet;
@@ -124,6 +124,16 @@ impl Mappings {
         self.mappings.len()
     }
 
+    /// Internal hosts that are paired with an external address.
+    pub(crate) fn hosts(&self) -> u32 {
+        self.hosts.len()
+    }
+
+    /// Remote addresses that may come in to a mapping, counted for each mapping.
+    pub(crate) fn permissions(&self) -> u32 {
+        self.permissions.len()
+    }
+
     /// External ports in use or in hold-down on an address: TCP, UDP and ICMP together.
     pub(crate) fn ports_used(&self, realm: Realm, address: Ipv4Addr) -> u32 {
         self.ports.get(&(realm, address)).map_or(0, AddressPorts::used)
@@ -159,6 +169,12 @@ impl Mappings {
         let permission = flow.with_source(external, realm).reversed().permission_key();
         self.forbid(permission);
         self.release_mapping(flow, external, realm, now_ms);
+    }
+
+    /// Whether a session of `flow` still has its external endpoint. A TCP session has its own; other sessions have their
+    /// mapping's, which is given to the next who asks when the rules have taken it from under them.
+    pub(crate) fn owns(&self, flow: &Flow, external: Endpoint, realm: Realm) -> bool {
+        flow.protocol() == Protocol::TCP || self.mapping_of(flow, external, realm).is_some()
     }
 
     /// The internal endpoint, with its realm, that `flow` from outside is meant for, if there is a mapping for its
@@ -251,18 +267,21 @@ impl Mappings {
     }
 
     fn release_mapping(&mut self, flow: &Flow, external: Endpoint, realm: Realm, now_ms: u32) {
-        let Some(line) = self.mappings.find(&flow.source_key()) else { return };
-        let slot = self.mappings.slot_of(line);
-        let key = *self.mappings.key(self.mappings.line_of(slot, EXTERNAL));
-        if key.destination() != external || key.realm() != realm {
-            return; // A mapping of later rules: this session's own is gone.
-        }
+        // A mapping of later rules is not this session's: its own is gone.
+        let Some(line) = self.mapping_of(flow, external, realm) else { return };
         let mapping = self.mappings.value_mut(line);
         mapping.sessions -= 1;
         let Mapping { sessions, hold_down_ms } = *mapping;
         if sessions == 0 {
-            self.mappings.set_deadline(slot, now_ms.wrapping_add(hold_down_ms));
+            self.mappings.set_deadline(self.mappings.slot_of(line), now_ms.wrapping_add(hold_down_ms));
         }
+    }
+
+    /// The mapping of `flow`'s source endpoint, if it is to this external endpoint.
+    fn mapping_of(&self, flow: &Flow, external: Endpoint, realm: Realm) -> Option<LineIndex> {
+        let line = self.mappings.find(&flow.source_key())?;
+        let key = self.mappings.key(self.mappings.line_of(self.mappings.slot_of(line), EXTERNAL));
+        (key.destination() == external && key.realm() == realm).then_some(line)
     }
 
     fn remove_mapping(&mut self, slot: SlotIndex) {

@@ -15,8 +15,8 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::{DropReason, time};
 
-/// Entries in all.
-const NEIGHBOURS_MAX: u32 = 65_536;
+/// The most neighbours that are known, asked for or silent at once.
+pub const NEIGHBOURS_MAX: u32 = 65_536;
 /// Frames that wait, in all.
 const HELD_MAX: usize = 256;
 /// Frames that wait for one neighbour (RFC 1122 section 2.3.2.2 asks for at least one).

@@ -29,7 +29,7 @@ pub(crate) struct PortSpace {
 impl PortSpace {
     pub(crate) fn new(first: u16, last: u16) -> Self {
         let mut space = Self { used: Box::new([0; WORDS]), free_words: [0; WORDS / 64], first, last, count: 0 };
-        space.set_range(first, last);
+        space.note_all_free();
         space
     }
 
@@ -40,10 +40,14 @@ impl PortSpace {
 
     /// Changes which ports may be chosen. Ports in use stay so.
     pub(crate) fn set_range(&mut self, first: u16, last: u16) {
-        (self.first, self.last) = (first, last);
-        for word in 0..WORDS {
-            self.note_free(word);
+        if (self.first, self.last) != (first, last) {
+            (self.first, self.last) = (first, last);
+            self.note_all_free();
         }
+    }
+
+    fn note_all_free(&mut self) {
+        (0..WORDS).for_each(|word| self.note_free(word));
     }
 
     /// Takes a port that no one uses.

@@ -64,6 +64,8 @@ pub struct SessionView {
     pub age_ms: u32,
     /// Milliseconds since its last packet.
     pub idle_ms: u32,
+    /// Milliseconds until it is closed, if no packet comes.
+    pub expires_in_ms: u32,
 }
 
 /// The sessions of one worker, and what they hold: mappings, ports, permissions.
@@ -107,7 +109,7 @@ impl Sessions {
     /// burst may have overtaken.
     pub(crate) fn line(&self, flow: &Flow, found: Option<LineIndex>) -> Option<LineIndex> {
         found
-            .filter(|line| self.table.is_live(self.table.slot_of(*line)) && self.table.key(*line) == flow)
+            .filter(|line| self.table.holds(*line, flow))
             .or_else(|| self.table.find(flow))
     }
 
@@ -132,9 +134,14 @@ impl Sessions {
             if self.table.value(line).generation == router.generation {
                 return true;
             }
-            let external = *self.table.key(self.table.line_of(slot, INBOUND));
-            if is_allowed(&internal, external.destination(), external.realm(), router, rules) {
+            let outside = *self.table.key(self.table.line_of(slot, INBOUND));
+            let (external, realm) = (outside.destination(), outside.realm());
+            if is_allowed(&internal, external, realm, router, rules)
+                && self.mappings.owns(&internal, external, realm)
+            {
                 self.table.value_mut(line).generation = router.generation;
+                // Its time may have become shorter; a longer one is found when the shorter has come.
+                self.set_deadline(slot, &router.timeouts, now_ms);
                 return true;
             }
         }
@@ -156,9 +163,17 @@ impl Sessions {
         if !seen.contains(news) {
             value.seen = (seen | news).bits();
             // Only these moments can bring the end nearer; a later end is found when the earlier one has come.
-            let slot = self.table.slot_of(line);
-            self.table.set_deadline(slot, now_ms.wrapping_add(timeout_ms(self.phase(slot), timeouts)));
+            self.set_deadline(self.table.slot_of(line), timeouts, now_ms);
         }
+    }
+
+    fn set_deadline(&mut self, slot: SlotIndex, timeouts: &TimeoutsMs, now_ms: u32) {
+        self.table.set_deadline(slot, now_ms.wrapping_add(timeout_ms(self.phase(slot), timeouts)));
+    }
+
+    /// Whether no packet of the line's direction has been seen yet.
+    pub(crate) fn is_untouched(&self, line: LineIndex) -> bool {
+        self.table.value(line).packets == 0
     }
 
     /// Whether a connection that is over is being opened again by the same endpoints.
@@ -314,6 +329,7 @@ impl Sessions {
         &self,
         from: u32,
         slots: u32,
+        rules: &RuleSet,
         now_ms: u32,
         mut show: impl FnMut(SessionView),
     ) -> Option<u32> {
@@ -322,17 +338,22 @@ impl Sessions {
             let [internal, external] =
                 [OUTBOUND, INBOUND].map(|side| *self.table.key(self.table.line_of(slot, side)));
             let lines = self.lines(slot);
+            let (phase, idle_ms) = (self.phase(slot), now_ms.wrapping_sub(self.last_seen_ms(slot)));
+            let timeout_ms = rules.router_of(internal.realm()).map_or(0, |router| {
+                timeout_ms(phase, &rules.routers[router.0 as usize].timeouts)
+            });
             show(SessionView {
                 realm: internal.realm(),
                 protocol: internal.protocol(),
-                phase: self.phase(slot),
+                phase,
                 internal: internal.source(),
                 external: external.destination(),
                 remote: internal.destination(),
                 packets: lines.map(|line| u64::from(line.packets)),
                 bytes: lines.map(|line| line.bytes),
                 age_ms: now_ms.wrapping_sub(lines[OUTBOUND].created_ms),
-                idle_ms: now_ms.wrapping_sub(self.last_seen_ms(slot)),
+                idle_ms,
+                expires_in_ms: timeout_ms.saturating_sub(idle_ms),
             });
         });
         (end < self.table.slots_max()).then_some(end)

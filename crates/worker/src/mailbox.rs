@@ -14,8 +14,8 @@ use crate::Status;
 /// Commands that may wait for a worker at once.
 const COMMANDS_MAX: usize = 16;
 
-/// Slots that one listing looks at: the work of one turn, about 10 microseconds.
-pub const SESSION_PAGE_SLOTS: u32 = 1_024;
+/// Slots that one listing looks at: a few microseconds of one turn.
+pub const SESSION_PAGE_SLOTS: u32 = 512;
 
 /// What the control thread asks of a worker.
 pub(crate) enum Command {
@@ -105,7 +105,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Sends a page to be filled; [`collect`](Self::collect) brings it back.
+    /// Sends a page to be filled; [`take_page`](Self::take_page) brings it back.
     ///
     /// # Errors
     /// [`Busy`]: as for [`publish`](Self::publish).
@@ -113,14 +113,19 @@ impl Handle {
         self.send(Command::List(page))
     }
 
-    /// Takes back what the worker is done with: frees retired rules, and returns a page that is filled, if there is one.
-    pub fn collect(&mut self) -> Option<SessionPage> {
+    /// Takes back what the worker is done with, and frees retired rules. To be called now and then.
+    pub fn reclaim(&mut self) {
         while let Some(report) = self.mailbox.reports.pop() {
             self.outstanding -= 1;
             if let Report::Listed(page) = report {
                 self.listed.push(page);
             }
         }
+    }
+
+    /// A page that came back filled, if there is one.
+    pub fn take_page(&mut self) -> Option<SessionPage> {
+        self.reclaim();
         self.listed.pop()
     }
 
@@ -130,13 +135,9 @@ impl Handle {
     }
 
     fn send(&mut self, command: Command) -> Result<(), Busy> {
+        self.reclaim();
         if self.outstanding >= COMMANDS_MAX {
-            if let Some(page) = self.collect() {
-                self.listed.push(page);
-            }
-            if self.outstanding >= COMMANDS_MAX {
-                return Err(Busy);
-            }
+            return Err(Busy);
         }
         self.mailbox.commands.push(command).map_err(|_| Busy)?;
         self.outstanding += 1;

@@ -33,10 +33,16 @@ impl<I: PacketIo> Worker<I> {
     /// Turns until [`Handle::stop`]. `origin` is the zero of the worker's clock.
     pub fn run(mut self, origin: Instant, idle: Idle) -> I {
         let mut backoff = Backoff::new(idle);
+        let mut began = origin.elapsed();
         while !self.mailbox.stop.load(Ordering::Relaxed) {
-            let now = Moment::from_ms(origin.elapsed().as_millis() as u64);
-            let was_empty = self.turn(now);
+            let was_empty = self.turn(Moment::from_ms(began.as_millis() as u64));
             backoff.rest(was_empty);
+            // The one clock read of a turn: its end is the next one's beginning.
+            let ended = origin.elapsed();
+            if !was_empty {
+                self.status.worked(ended - began);
+            }
+            began = ended;
         }
         self.io
     }

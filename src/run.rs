@@ -1,0 +1,202 @@
+//! `natgate run`: from a configuration to a gateway that forwards, and back to nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use control::{AdminServer, Limits, MetricsServer};
+use dpdk::{Eal, WorkerPorts};
+use feed::{FeedAddress, FileSource, Listener, Server, ServerConfig, Source, Subscriber, SubscriberConfig};
+use nat::{Configuration, DropReason, PORTS_MAX};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use worker::{Idle, Worker};
+
+use crate::cli::Run;
+use crate::config::{IdleConfig, NodeConfig};
+use crate::edge;
+use crate::fleet::{Fleet, Programmer};
+use crate::node::{GatewayNode, SAMPLE_EVERY};
+
+/// How often the log repeats that frames are dropped for a reason that has a cure.
+const CURE_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs the gateway until SIGTERM or SIGINT.
+pub(crate) fn run(arguments: &Run) -> anyhow::Result<()> {
+    let config = NodeConfig::read(&arguments.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(arguments, config))
+}
+
+async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
+    let origin = Instant::now();
+    // What a living daemon holds is asked for first: a second one must not touch its devices.
+    make_directory(config.admin.parent())?;
+    make_directory(Some(&config.state_dir))?;
+    let admin = AdminServer::bind(&config.admin, Limits::default())?;
+    let metrics = match config.metrics {
+        Some(address) => Some(MetricsServer::bind(address).await?),
+        None => None,
+    };
+    let (source, feeds) = feeds(arguments, &config)?;
+    let (edge, io) = edge::start(&config)?;
+    for warning in &edge.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (fleet, threads) = start_workers(&config, &edge.eal, io, origin)?;
+
+    let subscriber = Subscriber::new(
+        SubscriberConfig {
+            last_good: Some(config.state_dir.join("rules.json")),
+            ..SubscriberConfig::new(config.node.clone(), feeds, config.port_names())
+        },
+        Programmer::new(Arc::clone(&fleet)),
+    );
+    let node = Arc::new(GatewayNode::new(config.clone(), Arc::clone(&fleet), edge, subscriber.state(), origin));
+    let (stopping, stopped) = watch::channel(false);
+    let until_stop = || {
+        let mut stopped = stopped.clone();
+        async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        }
+    };
+    tracing::info!(node = config.node, version = env!("CARGO_PKG_VERSION"), dpdk = dpdk::version(), "running");
+    let serving = async {
+        tokio::join!(
+            admin.serve(Arc::clone(&node), until_stop()),
+            serve_metrics(metrics, Arc::clone(&node), until_stop()),
+            serve_file(source, until_stop()),
+        )
+    };
+    let everything = async {
+        tokio::select! {
+            _ = serving => {}
+            never = subscriber.run() => match never {},
+            () = watch_over(&node) => {}
+        }
+    };
+    tokio::pin!(everything);
+    tokio::select! {
+        () = &mut everything => {}
+        signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
+    }
+    stopping.send_replace(true);
+    // Clients at work get their answers, but not for ever.
+    let _ = tokio::time::timeout(Duration::from_secs(1), everything).await;
+    stop_workers(&fleet, threads).await
+}
+
+/// The rules' way here: a feed, a file served by this same process, or only what is on disk.
+fn feeds(arguments: &Run, config: &NodeConfig) -> anyhow::Result<(Option<(FileSource, Listener)>, Vec<FeedAddress>)> {
+    if let Some(path) = &arguments.rules {
+        let (listener, address) = Listener::in_process();
+        return Ok((Some((FileSource::new(path), listener)), vec![address]));
+    }
+    match arguments.feed.as_ref().or(config.feed.as_ref()) {
+        Some(address) => Ok((None, vec![address.parse::<FeedAddress>()?])),
+        None => Ok((None, Vec::new())),
+    }
+}
+
+type Threads = Vec<JoinHandle<WorkerPorts>>;
+
+fn start_workers(
+    config: &NodeConfig,
+    eal: &Eal,
+    io: Vec<WorkerPorts>,
+    origin: Instant,
+) -> anyhow::Result<(Arc<Fleet>, Threads)> {
+    let mut checks_checksums = [false; PORTS_MAX];
+    for (checks, port) in checks_checksums.iter_mut().zip(&config.ports) {
+        // The kernel hands a neighbour's unfinished checksums through packet sockets, and the driver does not tell.
+        *checks = port.device.starts_with("net_af_packet");
+    }
+    let mut seed = [0; 4];
+    for word in &mut seed {
+        *word = getrandom::u64().context("the system gives no random numbers")?;
+    }
+    let idle = match config.idle {
+        IdleConfig::Sleep => Idle::Sleep,
+        IdleConfig::Spin => Idle::Spin,
+    };
+    let (mut handles, mut threads) = (Vec::new(), Vec::new());
+    for (index, (io, core)) in io.into_iter().zip(config.workers.iter().copied()).enumerate() {
+        let configuration = Configuration { sessions_max: config.sessions_max, seed, checks_checksums };
+        let (worker, handle) = Worker::new(io, config.ports.len() as u8, configuration);
+        handles.push(handle);
+        let (eal, (registered, outcome)) = (eal.clone(), std::sync::mpsc::channel());
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let lcore = eal.register_this_thread(core);
+            let _ = registered.send(lcore.as_ref().err().map(ToString::to_string));
+            worker.run(origin, idle)
+        })?;
+        threads.push(thread);
+        if let Ok(Some(error)) = outcome.recv() {
+            anyhow::bail!("worker {index} cannot run on core {core}: {error}");
+        }
+    }
+    Ok((Arc::new(Fleet::new(handles, &config.port_names())), threads))
+}
+
+async fn stop_workers(fleet: &Fleet, threads: Threads) -> anyhow::Result<()> {
+    fleet.stop().await;
+    for thread in threads {
+        let joined = tokio::task::spawn_blocking(|| thread.join()).await?;
+        drop(joined.map_err(|_| anyhow::anyhow!("a worker ended by a panic"))?);
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn serve_metrics(server: Option<MetricsServer>, node: Arc<GatewayNode>, stop: impl Future<Output = ()>) {
+    match server {
+        Some(server) => server.serve(node, stop).await,
+        None => stop.await,
+    }
+}
+
+/// Serves the rules file to this process's own subscriber: the same way as from another machine.
+async fn serve_file(source: Option<(FileSource, Listener)>, stop: impl Future<Output = ()>) {
+    let Some((source, listener)) = source else { return stop.await };
+    let server = Server::new(ServerConfig::default());
+    tokio::select! {
+        served = server.serve(listener, stop) => {
+            if let Err(error) = served {
+                tracing::error!(%error, "the rules file is no longer served");
+            }
+        }
+        () = source.run(server.publisher()) => {}
+    }
+}
+
+/// Samples what needs sampling, and says what an operator should do something about.
+async fn watch_over(node: &GatewayNode) {
+    let (mut partial, mut said) = (0, None::<Instant>);
+    loop {
+        tokio::time::sleep(SAMPLE_EVERY).await;
+        node.sample().await;
+        let now = node.dropped(DropReason::PartialChecksum).await;
+        if now > partial && said.is_none_or(|said| said.elapsed() >= CURE_EVERY) {
+            tracing::warn!(drops = now, "{}", DropReason::PartialChecksum.help());
+            said = Some(Instant::now());
+        }
+        partial = now;
+    }
+}
+
+async fn stop_signal() -> std::io::Result<&'static str> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+fn make_directory(path: Option<&Path>) -> anyhow::Result<()> {
+    match path {
+        Some(path) => std::fs::create_dir_all(path).with_context(|| format!("cannot make the directory {}", path.display())),
+        None => Ok(()),
+    }
+}
