@@ -12,7 +12,7 @@ use core::ops::Range;
 
 use zerocopy::FromBytes;
 
-use crate::wire::{self, Ports, ether_type};
+use crate::wire::{self, ether_type};
 use crate::{VlanId, checksum, icmp};
 
 /// IP protocol numbers the path tells apart.
@@ -120,26 +120,16 @@ impl Parsed {
     #[inline]
     pub fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let (ethernet, rest) = view::<wire::Ethernet>(bytes)?;
-        let mut parsed = Self::of_other(wire::ETHERNET_LENGTH);
-        let mut carried = ethernet.ether_type.get();
-        let mut packet = rest;
-        if carried == ether_type::VLAN {
-            let (tag, rest) = view::<wire::Tag>(packet)?;
-            parsed.network_offset = wire::ETHERNET_LENGTH + wire::TAG_LENGTH;
-            carried = tag.ether_type.get();
-            packet = rest;
-            match tag.vlan() {
-                0 => {}
-                RESERVED_VLAN => return Ok(parsed),
-                vid => parsed.vlan = VlanId::new(vid),
-            }
+        let ether_type = ethernet.ether_type.get();
+        if ether_type != ether_type::VLAN {
+            return Self::read_payload(rest, ether_type, wire::ETHERNET_LENGTH, None);
         }
-        match carried {
-            ether_type::IPV4 => parsed.read_ipv4(packet)?,
-            ether_type::ARP => parsed.payload = Payload::Arp,
-            _ => {}
+        let (tag, rest) = view::<wire::Tag>(rest)?;
+        let network_offset = wire::ETHERNET_LENGTH + wire::TAG_LENGTH;
+        if tag.vlan() == RESERVED_VLAN {
+            return Ok(Self::of_payload(Payload::Other, network_offset, None));
         }
-        Ok(parsed)
+        Self::read_payload(rest, tag.ether_type.get(), network_offset, VlanId::new(tag.vlan()))
     }
 
     /// Where the IPv4 packet is in the frame, without the padding behind it.
@@ -155,12 +145,26 @@ impl Parsed {
         usize::from(self.transport_offset)..self.network_range().end
     }
 
-    /// A frame that carries nothing we read, starting at `network_offset`.
     #[inline]
-    const fn of_other(network_offset: u8) -> Self {
+    fn read_payload(
+        bytes: &[u8],
+        ether_type: u16,
+        network_offset: u8,
+        vlan: Option<VlanId>,
+    ) -> Result<Self, Malformed> {
+        match ether_type {
+            ether_type::IPV4 => Self::read_ipv4(bytes, network_offset, vlan),
+            ether_type::ARP => Ok(Self::of_payload(Payload::Arp, network_offset, vlan)),
+            _ => Ok(Self::of_payload(Payload::Other, network_offset, vlan)),
+        }
+    }
+
+    /// A frame of which no more is read than what it carries.
+    #[inline]
+    const fn of_payload(payload: Payload, network_offset: u8, vlan: Option<VlanId>) -> Self {
         Self {
-            payload: Payload::Other,
-            vlan: None,
+            payload,
+            vlan,
             network_offset,
             transport_offset: 0,
             total_length: 0,
@@ -179,7 +183,7 @@ impl Parsed {
     }
 
     #[inline]
-    fn read_ipv4(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    fn read_ipv4(bytes: &[u8], network_offset: u8, vlan: Option<VlanId>) -> Result<Self, Malformed> {
         let (header, _) = view::<wire::Ipv4>(bytes)?;
         let header_length = header.header_length();
         if header.version() != 4 || header_length < wire::Ipv4::LENGTH_MIN {
@@ -188,31 +192,55 @@ impl Parsed {
         let total_length = header.total_length.get();
         let packet = bytes.get(..usize::from(total_length)).ok_or(Malformed::Truncated)?;
         // Fails only where the total length is smaller than the header.
-        let (header_bytes, transport) = packet.split_at_checked(header_length).ok_or(Malformed::Header)?;
-        if checksum::sum(header_bytes) != 0xffff {
+        let (header_bytes, behind) = packet.split_at_checked(header_length).ok_or(Malformed::Header)?;
+        if checksum::header_sum(header_bytes) != 0xffff {
             return Err(Malformed::HeaderChecksum);
         }
-        self.payload = Payload::Ipv4;
-        // At most 18 + 60.
-        self.transport_offset = self.network_offset + (header.version_and_length & 0x0f) * 4;
-        self.total_length = total_length;
-        self.source = header.source();
-        self.destination = header.destination();
-        self.protocol = header.protocol();
-        self.ttl = header.ttl;
-        self.dont_fragment = header.dont_fragment();
-        if header.is_fragment() {
-            self.fragment = read_fragment(header, transport)?;
-        }
-        if self.fragment == Fragment::Later {
-            return Ok(());
-        }
-        self.read_transport(transport)
+        let fragment = if header.is_fragment() { read_fragment(header, behind)? } else { Fragment::Whole };
+        let transport = if fragment == Fragment::Later {
+            Transport::default()
+        } else {
+            Transport::read(header.protocol(), behind)?
+        };
+        Ok(Self {
+            payload: Payload::Ipv4,
+            vlan,
+            network_offset,
+            // At most 18 + 60.
+            transport_offset: network_offset + header_length as u8,
+            total_length,
+            source: header.source(),
+            destination: header.destination(),
+            protocol: header.protocol(),
+            ttl: header.ttl,
+            fragment,
+            dont_fragment: header.dont_fragment(),
+            source_port: transport.source_port,
+            destination_port: transport.destination_port,
+            tcp_flags: transport.tcp_flags,
+            icmp_type: transport.icmp_type,
+            icmp_code: transport.icmp_code,
+        })
     }
+}
 
+/// The fields of [`Parsed`] that the transport header has.
+///
+/// Put together at the end, not written into a [`Parsed`] one by one: that was copied around with wide loads of fields
+/// just stored, and cost as much as everything else.
+#[derive(Default)]
+struct Transport {
+    source_port: u16,
+    destination_port: u16,
+    tcp_flags: u8,
+    icmp_type: u8,
+    icmp_code: u8,
+}
+
+impl Transport {
     #[inline]
-    fn read_transport(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        match self.protocol {
+    fn read(protocol: Protocol, bytes: &[u8]) -> Result<Self, Malformed> {
+        match protocol {
             Protocol::TCP => {
                 let (header, _) = view::<wire::Tcp>(bytes)?;
                 let header_length = header.header_length();
@@ -223,31 +251,30 @@ impl Parsed {
                 if header_length > bytes.len() {
                     return Err(Malformed::Truncated);
                 }
-                self.set_ports(&header.ports);
-                self.tcp_flags = header.flags;
+                Ok(Self { tcp_flags: header.flags, ..Self::of_ports(&header.ports) })
             }
             Protocol::UDP => {
                 let (header, _) = view::<wire::Udp>(bytes)?;
-                self.set_ports(&header.ports);
+                Ok(Self::of_ports(&header.ports))
             }
             Protocol::ICMP => {
                 let (header, _) = view::<wire::Icmp>(bytes)?;
-                self.icmp_type = header.icmp_type;
-                self.icmp_code = header.code;
-                if icmp::is_echo(header.icmp_type) {
-                    self.source_port = header.identifier.get();
-                    self.destination_port = self.source_port;
-                }
+                let identifier = if icmp::is_echo(header.icmp_type) { header.identifier.get() } else { 0 };
+                Ok(Self {
+                    source_port: identifier,
+                    destination_port: identifier,
+                    icmp_type: header.icmp_type,
+                    icmp_code: header.code,
+                    tcp_flags: 0,
+                })
             }
-            _ => {}
+            _ => Ok(Self::default()),
         }
-        Ok(())
     }
 
     #[inline]
-    fn set_ports(&mut self, ports: &Ports) {
-        self.source_port = ports.source.get();
-        self.destination_port = ports.destination.get();
+    fn of_ports(ports: &wire::Ports) -> Self {
+        Self { source_port: ports.source.get(), destination_port: ports.destination.get(), ..Self::default() }
     }
 }
 
