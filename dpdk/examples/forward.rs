@@ -30,6 +30,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         ports.push(started.port);
         queues.extend(started.rx.into_iter().zip(started.tx));
     }
+    // What is sent to a peer that has not connected yet is lost; but a peer may never come.
+    for port in &ports {
+        for _ in 0..300 {
+            if port.link()?.up {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
 
     let worker = thread::spawn({
         let (eal, pool, core) = (eal.clone(), pool.clone(), dpdk::cores::allowed()?.pop().unwrap_or(0));

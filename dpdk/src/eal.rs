@@ -51,7 +51,7 @@ pub struct EalConfig {
     pub memory_mib: u32,
     /// Names the directory with EAL's sockets; letters, digits, `_` and `-`.
     pub file_prefix: String,
-    /// The core of EAL's main thread, which is not pinned beyond start-up; the first allowed one where `None`.
+    /// The core that EAL starts on and keeps its helper threads off; every allowed one where `None`.
     pub main_core: Option<u16>,
     /// Further arguments in EAL's own spelling, for what is not foreseen here.
     pub extra_arguments: Vec<String>,
@@ -72,11 +72,11 @@ impl EalConfig {
     }
 
     /// EAL's command line, the program's name first.
-    pub fn arguments(&self, hugepages: bool, main_core: u16) -> Vec<String> {
+    pub fn arguments(&self, hugepages: bool, main_cores: &[u16]) -> Vec<String> {
         let mut arguments = vec![
             "natgate".to_owned(),
             // One lcore is the least EAL can have; workers register as further ones.
-            format!("--lcores=0@{main_core}"),
+            format!("--lcores=0@({})", list(main_cores)),
             format!("--file-prefix={}", self.file_prefix),
             "--log-level=warning".to_owned(),
             // It warns at each start that something of old was not asked for.
@@ -150,6 +150,8 @@ struct Inner {
     /// Ports that are being built or run.
     ports: Mutex<Vec<u16>>,
     directory: Option<PathBuf>,
+    /// What DPDK said meanwhile: a start goes on without the devices whose drivers refused.
+    said_at_start: String,
 }
 
 /// Set by the first start, never cleared: DPDK does not promise that it can be started again after a clean-up.
@@ -170,13 +172,13 @@ impl Eal {
         for device in &config.devices {
             check_device(device)?;
         }
-        let main_core = match config.main_core {
-            Some(core) => core,
-            None => *cores::allowed()?.first().unwrap_or(&0),
+        let main_cores = match config.main_core {
+            Some(core) => vec![core],
+            None => cores::allowed()?,
         };
-        cores::check(&[main_core])?;
+        cores::check(&main_cores)?;
         let memory = decide_memory(config)?;
-        let arguments = config.arguments(memory == MemoryUse::Hugepages, main_core);
+        let arguments = config.arguments(memory == MemoryUse::Hugepages, &main_cores);
         let arguments = arguments
             .into_iter()
             .map(|argument| CString::new(argument.clone()).map_err(|_| EalError::Argument(argument)))
@@ -191,7 +193,13 @@ impl Eal {
             directory.iter().for_each(remove_runtime_directory);
             return Err(error);
         }
-        Ok(Self(Arc::new(Inner { memory, pools: Mutex::default(), ports: Mutex::default(), directory })))
+        Ok(Self(Arc::new(Inner {
+            memory,
+            pools: Mutex::default(),
+            ports: Mutex::default(),
+            directory,
+            said_at_start: log::said(),
+        })))
     }
 
     /// Where the memory came from. [`MemoryUse::PlainFor`] deserves a warning.
@@ -211,6 +219,10 @@ impl Eal {
         // SAFETY: EAL runs while `self` lives, and the string outlives the call, which copies it.
         Errno::check(unsafe { dpdk_sys::rte_dev_probe(arguments.as_ptr()) })
             .map_err(|errno| EalError::Device(format!("{device} was not attached: {errno}{}", log::said())))
+    }
+
+    pub(crate) fn said_at_start(&self) -> &str {
+        &self.0.said_at_start
     }
 
     pub(crate) fn remember_pool(&self, pool: PoolPointer) {
@@ -250,6 +262,10 @@ impl Drop for Inner {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn list(cores: &[u16]) -> String {
+    cores.iter().map(u16::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn decide_memory(config: &EalConfig) -> Result<MemoryUse, EalError> {
@@ -331,8 +347,8 @@ mod tests {
     #[test]
     fn with_hugepages_no_file_is_left_anywhere() {
         assert_eq!(
-            config(&["net_null0"]).arguments(true, 1).join(" "),
-            "natgate --lcores=0@1 --file-prefix=test --log-level=warning \
+            config(&["net_null0"]).arguments(true, &[0, 2]).join(" "),
+            "natgate --lcores=0@(0,2) --file-prefix=test --log-level=warning \
              --log-level=lib.telemetry:error -m 256 --in-memory --single-file-segments \
              --no-pci --vdev=net_null0"
         );
@@ -340,14 +356,14 @@ mod tests {
 
     #[test]
     fn without_hugepages_in_memory_is_not_asked_for() {
-        let line = config(&["net_null0"]).arguments(false, 0).join(" ");
+        let line = config(&["net_null0"]).arguments(false, &[0]).join(" ");
         assert!(line.contains("-m 256 --no-huge --no-shconf"), "{line}");
         assert!(!line.contains("--in-memory"), "{line}");
     }
 
     #[test]
     fn only_the_named_network_cards_are_touched() {
-        let line = config(&["3b:00.0", "net_null0"]).arguments(true, 0).join(" ");
+        let line = config(&["3b:00.0", "net_null0"]).arguments(true, &[0]).join(" ");
         assert!(line.contains("--allow=0000:3b:00.0") && !line.contains("--no-pci"), "{line}");
     }
 }

@@ -45,7 +45,7 @@ impl Held {
         let not_found = || PortError::NotFound {
             device: device.to_string(),
             hint: device.hint().unwrap_or_default(),
-            said: log::said(),
+            said: format!("{}{}", eal.said_at_start(), log::said()),
         };
         let name = CString::new(device.name()).map_err(|_| not_found())?;
         let mut id = 0;

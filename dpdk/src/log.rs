@@ -8,7 +8,7 @@ use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many lines are kept.
-const LINES_KEPT: usize = 4;
+const LINES_KEPT: usize = 6;
 /// A line longer than this is cut into several.
 const LINE_BYTES_MAX: usize = 1024;
 
@@ -95,10 +95,10 @@ mod tests {
     #[test]
     fn pieces_are_joined_to_lines_and_the_last_are_kept() {
         let mut log = Log { line: Vec::new(), kept: VecDeque::new(), sink: |_| () };
-        for piece in ["EAL: one", " and a half\nEAL: two\n", "\n", "3\n4\n5\nunfinished"] {
+        for piece in ["EAL: one", " and a half\nEAL: two\n", "\n", "3\n4\n5\n6\n7\nunfinished"] {
             log.take(piece.as_bytes());
         }
-        assert_eq!(log.kept, ["EAL: two", "3", "4", "5"]);
+        assert_eq!(log.kept, ["EAL: two", "3", "4", "5", "6", "7"]);
         log.take(b"\n");
         assert_eq!(log.kept.back().unwrap(), "unfinished");
     }

@@ -8,6 +8,8 @@ use crate::{Eal, Errno, Mbuf, log};
 /// Bytes in front of a fresh or received frame, for headers that are added later.
 pub const HEADROOM: u16 = dpdk_sys::RTE_PKTMBUF_HEADROOM as u16;
 
+const _: () = assert!(HEADROOM >= 128, "room for a VLAN tag and more in front of each frame");
+
 /// Mbufs that a registered thread keeps to itself, at most.
 const CACHE_FRAMES: u32 = 256;
 

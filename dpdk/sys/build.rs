@@ -50,6 +50,7 @@ fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=wrapper.h");
     println!("cargo::rerun-if-changed=shim.h");
     println!("cargo::rerun-if-changed=shim.c");
+    println!("cargo::rerun-if-env-changed=PKG_CONFIG");
     println!("cargo::rerun-if-env-changed=PKG_CONFIG_PATH");
     match build() {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,12 +62,10 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), String> {
-    pkg_config(&[&format!("--atleast-version={DPDK_OLDEST}")])
-        .map_err(|_| format!("DPDK {DPDK_OLDEST} or newer was not found by pkg-config: on Debian, `apt-get install libdpdk-dev pkg-config`"))?;
-    let flags = pkg_config(&["--cflags"])?;
+    let flags = pkg_config(&["--cflags", &format!("libdpdk >= {DPDK_OLDEST}")])?;
     write_bindings(&flags)?;
     compile_shim(&flags)?;
-    for flag in pkg_config(&["--libs-only-L"])? {
+    for flag in pkg_config(&["--libs-only-L", "libdpdk"])? {
         println!("cargo::rustc-link-search=native={}", flag.trim_start_matches("-L"));
     }
     for library in LIBRARIES {
@@ -75,14 +74,16 @@ fn build() -> Result<(), String> {
     Ok(())
 }
 
-/// The words that pkg-config prints about libdpdk.
+/// The words that pkg-config prints.
 fn pkg_config(arguments: &[&str]) -> Result<Vec<String>, String> {
     let program = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
-    let output = Command::new(&program).args(arguments).arg("libdpdk").output().map_err(|error| {
+    let output = Command::new(&program).args(arguments).output().map_err(|error| {
         format!("{program} does not run ({error}): on Debian, `apt-get install pkg-config`")
     })?;
     if !output.status.success() {
-        return Err(format!("{program} refused: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        return Err(format!(
+            "pkg-config knows no DPDK {DPDK_OLDEST} or newer: on Debian, `apt-get install libdpdk-dev`"
+        ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().map(String::from).collect())
 }
@@ -127,10 +128,9 @@ fn compile_shim(flags: &[String]) -> Result<(), String> {
     let mut shim = cc::Build::new();
     shim.file("shim.c").warnings(true).extra_warnings(true);
     for flag in flags {
-        shim.flag(flag);
+        // As system headers: DPDK's own are not clean under -Wextra.
+        shim.flag(flag.replacen("-I", "-isystem", 1));
     }
-    // DPDK's headers are not clean under -Wextra.
-    shim.flag("-isystem").flag("/usr/include/dpdk");
     shim.try_compile("dpdk_sys_shim").map_err(|error| format!("the C shim does not compile: {error}"))
 }
 
