@@ -133,7 +133,7 @@ impl Difference {
     /// For data that are not all zero, as no header is, the result has the same form that a full computation gives:
     /// 0x0000, never 0xffff. UDP's rule that 0x0000 is sent as 0xffff is the caller's.
     //= https://www.rfc-editor.org/rfc/rfc1624#section-3
-    //# HC' = ~(~HC + ~m + m')    --    [Eqn. 3]
+    //# = ~(~HC + ~m + m')
     #[inline]
     pub fn apply(self, checksum: u16) -> u16 {
         !add(!checksum, self.0)

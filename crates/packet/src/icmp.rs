@@ -75,7 +75,7 @@ const TTL: u8 = 64;
 
 /// Precedence "internetwork control" for errors.
 //= https://www.rfc-editor.org/rfc/rfc1812#section-4.3.2.5
-//# ICMP error messages SHOULD have their IP Precedence field set to 6 or 7
+//# SHOULD have their precedence value set to 6 (INTERNETWORK CONTROL) or 7 (NETWORK CONTROL)
 const TYPE_OF_SERVICE: u8 = 6 << 5;
 
 impl Error {

@@ -29,7 +29,8 @@ impl Add<u64> for Moment {
     type Output = Self;
 
     fn add(self, ms: u64) -> Self {
-        Self(self.0 + ms)
+        // A timeout from a feed may be any number; "never" is the end of time.
+        Self(self.0.saturating_add(ms))
     }
 }
 
@@ -38,5 +39,19 @@ impl Sub<u64> for Moment {
 
     fn sub(self, ms: u64) -> Self {
         Self(self.0.saturating_sub(ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_neither_wraps_nor_runs_backwards() {
+        let now = Moment::from_ms(1000);
+        assert_eq!((now + 5).since(now), 5);
+        assert_eq!(now.since(now + 5), 0);
+        assert_eq!((now - 2000).ms(), 0);
+        assert_eq!((now + u64::MAX).ms(), u64::MAX);
     }
 }

@@ -67,7 +67,7 @@ pub fn read_quote(bytes: &[u8], parsed: &Parsed) -> Result<Quote, BadQuote> {
         return Err(BadQuote::Truncated);
     }
     let message = bytes.get(parsed.transport_range()).ok_or(BadQuote::Truncated)?;
-    //= https://www.rfc-editor.org/rfc/rfc5508#section-4.1
+    //= https://www.rfc-editor.org/rfc/rfc5508#section-9
     //# if the ICMP checksum fails to validate, the NAT SHOULD silently drop the ICMP Error packet
     if checksum::sum(message) != 0xffff {
         return Err(BadQuote::IcmpChecksum);
@@ -79,12 +79,12 @@ pub fn read_quote(bytes: &[u8], parsed: &Parsed) -> Result<Quote, BadQuote> {
         return Err(BadQuote::Truncated);
     }
     let header_bytes = quoted.get(..header_length).ok_or(BadQuote::Truncated)?;
-    //= https://www.rfc-editor.org/rfc/rfc5508#section-4.1
+    //= https://www.rfc-editor.org/rfc/rfc5508#section-9
     //# If the IP checksum of the embedded packet fails to validate, the NAT SHOULD silently drop the Error packet
     if checksum::sum(header_bytes) != 0xffff {
         return Err(BadQuote::QuotedChecksum);
     }
-    //= https://www.rfc-editor.org/rfc/rfc5508#section-4.1
+    //= https://www.rfc-editor.org/rfc/rfc5508#section-9
     //# If the embedded packet includes IP options, the NAT device MUST traverse past the IP options
     let transport = quoted.get(transport_range(header, quoted.len())).ok_or(BadQuote::Truncated)?;
     let later_fragment = header.fragment_offset() != 0;
@@ -133,7 +133,7 @@ fn read_ports(protocol: Protocol, transport: &[u8]) -> Result<(u16, u16), BadQuo
 /// to [`apply`](crate::rewrite::apply).
 ///
 /// `bytes`, `parsed` and `quote` belong together. The quoted TTL stays as it is.
-//= https://www.rfc-editor.org/rfc/rfc5508#section-4.2
+//= https://www.rfc-editor.org/rfc/rfc5508#section-9
 //# Revert the IP and transport headers of the embedded IP packet to their original form
 pub fn apply_to_quote(bytes: &mut [u8], parsed: &Parsed, quote: &Quote, rewrite: Rewrite) {
     let Some(message) = bytes.get_mut(parsed.transport_range()) else { return };

@@ -60,6 +60,27 @@ fn no_change_leaves_the_checksum() {
     }
 }
 
+/// Ten million changes of one word beside one that stays, every old value among them: the same 16 bits as a full
+/// computation, so 0x0000 and 0xffff are told apart.
+//= https://www.rfc-editor.org/rfc/rfc1624#section-3
+#[test]
+fn a_difference_is_right_for_every_old_value_and_many_new_ones() {
+    let full = |words: [u16; 2]| {
+        let sum = u32::from(words[0]) + u32::from(words[1]);
+        !((sum & 0xffff) + (sum >> 16)) as u16
+    };
+    let some = || (0..=u16::MAX).step_by(1285).chain([1, 0x7fff, 0x8000, 0xfffe]);
+    for stays in [1, 0x4500, 0xffff] {
+        for new in some() {
+            let expected = full([stays, new]);
+            for old in 0..=u16::MAX {
+                let difference = Difference::NONE.u16(old, new);
+                assert_eq!(difference.apply(full([stays, old])), expected, "{old:04x} to {new:04x}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 

@@ -70,7 +70,7 @@ fn packets() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-//= https://www.rfc-editor.org/rfc/rfc5508#section-4.2
+//= https://www.rfc-editor.org/rfc/rfc5508#section-9
 //# Revert the IP and transport headers of the embedded IP packet to their original form
 #[test]
 fn a_translated_quote_is_the_packet_that_the_receiver_sent() {
@@ -86,7 +86,7 @@ fn a_translated_quote_is_the_packet_that_the_receiver_sent() {
     }
 }
 
-//= https://www.rfc-editor.org/rfc/rfc5508#section-4.2
+//= https://www.rfc-editor.org/rfc/rfc5508#section-9
 //# Leave the ICMP Error type and code unchanged
 #[test]
 fn type_code_and_mtu_stay() {
@@ -176,7 +176,7 @@ fn a_quoted_timestamp_has_no_identifier_we_know() {
     assert_eq!(after, error(&about(CLIENT), 20));
 }
 
-//= https://www.rfc-editor.org/rfc/rfc5508#section-4.1
+//= https://www.rfc-editor.org/rfc/rfc5508#section-9
 //# The NAT device SHOULD NOT validate the transport checksum of the embedded packet
 #[test]
 fn a_wrong_quoted_transport_checksum_passes_and_stays_wrong() {
@@ -200,7 +200,7 @@ fn a_quoted_udp_checksum_of_zero_stays_zero() {
     assert_eq!(after, error(&unchecked(CLIENT), 100));
 }
 
-//= https://www.rfc-editor.org/rfc/rfc5508#section-4.1
+//= https://www.rfc-editor.org/rfc/rfc5508#section-9
 //# If the ICMP Error payload contains ICMP extensions, the NAT device MUST exclude the optional zero-padding and the
 //# ICMP extensions
 #[test]
