@@ -10,6 +10,7 @@ mod index;
 mod machine;
 mod slots;
 mod table;
+mod tags;
 
 pub use table::Table;
 

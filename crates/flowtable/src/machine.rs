@@ -1,11 +1,12 @@
-//! What only the machine can give: aligned memory, prefetching and AES instructions. The one file with `unsafe`.
+//! What only the machine can give: aligned memory, prefetching, SSE2 and AES instructions. The one file with `unsafe`.
 //!
-//! Everything else in the crate is safe code over three small promises made here:
+//! Everything else in the crate is safe code over a few small promises made here:
 //!
 //! | promise | who relies on it | why not the safe way |
 //! |---|---|---|
 //! | [`Cells`]: a fixed array whose cells lie in as few cache lines as they can, all pages touched | lines, buckets, deadlines | `Vec` aligns to the element only, leaves fresh pages to the first fault, and wants a value for each cell |
 //! | [`Cells::prefetch`]: start to load a cell, wait for nothing | the batched lookup | `core` has no safe prefetch |
+//! | [`equal_by_sse2`]: every x86-64 processor has SSE2 | the comparison of tags | the compiler knows, and asks all the same |
 //! | [`Aes`]: proof that this processor has AES instructions | the hash | looked at once, at run time; the compiler cannot see it |
 #![allow(unsafe_code)]
 
@@ -166,6 +167,14 @@ fn prefetch(address: *const u8) {
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
 fn prefetch(_address: *const u8) {}
+
+/// See [`crate::tags::equal_by_sse2`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn equal_by_sse2(tags: [u64; 2], tag: u16) -> u8 {
+    // SAFETY: the function needs the `sse2` feature, which is part of x86-64: no such processor is without it.
+    unsafe { crate::tags::equal_by_sse2(tags, tag) }
+}
 
 /// Proof that this processor has AES instructions: nobody has one where it does not.
 #[derive(Clone, Copy)]

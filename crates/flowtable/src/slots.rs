@@ -177,3 +177,6 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
         lowest
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,8 +56,8 @@ fn the_other_bucket_of_the_other_bucket_is_home_and_the_two_differ() {
 
 #[test]
 fn at_least_95_percent_of_the_places_fill_before_the_first_refusal() {
-    for seed in 0..6 {
-        for buckets in [1_000, 12_346, 65_536] {
+    for buckets in [1_000, 12_346, 65_536] {
+        for seed in 0..100_000 / u64::from(buckets).max(16_000) {
             let mut index = Index::with_buckets(buckets);
             let spots = fill(&mut index, seed);
             let full = spots.len() as f64 / (buckets as usize * PLACES) as f64;
@@ -74,9 +74,10 @@ fn at_least_95_percent_of_the_places_fill_before_the_first_refusal() {
 
 #[test]
 fn an_index_made_for_any_number_of_lines_takes_them_all() {
-    let sizes = (1..150).chain([1_000, 1_024, 4_097]);
-    for lines in sizes {
-        for seed in 0..40 {
+    // Of four buckets, what is left of luck shows only over many seeds.
+    let cases = (0..150).chain([1_000, 1_024, 4_097]).map(|lines| (lines, 30)).chain([(28, 10_000)]);
+    for (lines, seeds) in cases {
+        for seed in 0..seeds {
             let hasher = hasher(seed << 32 | u64::from(lines));
             let mut index = Index::for_lines(lines);
             for line in 0..lines {

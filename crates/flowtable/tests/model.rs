@@ -1,0 +1,272 @@
+//! The table against a slow and obvious model, over random operations from a seed.
+//!
+//! The model is a hash map and a list. Every answer of the table is compared, and now and then everything it holds. Phases of growth
+//! and decline fill the table to the last slot and empty it again, while the clock runs over the wrap of its 32 bits.
+//!
+//! `FLOWTABLE_MODEL_OPERATIONS=100000000 cargo test -p flowtable --release --test model` does it for longer.
+#![allow(clippy::unwrap_used)] // A test from end to end, helpers included.
+
+use arrayvec::ArrayVec;
+use flowtable::{HashKey, InsertError, Key, LineIndex, SWEEP_DUE_MAX, SlotIndex, Table};
+use hashbrown::HashMap;
+
+type Value = [u64; 6];
+
+/// Operations of each test, unless the environment says more.
+const OPERATIONS: u64 = 400_000;
+
+fn operations() -> u64 {
+    std::env::var("FLOWTABLE_MODEL_OPERATIONS").map_or(OPERATIONS, |count| count.parse().unwrap())
+}
+
+/// SplitMix64: a seed in, a random-looking sequence out.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+#[derive(Clone)]
+struct ModelSlot<K, const N: usize> {
+    keys: [K; N],
+    values: [Value; N],
+    deadline_ms: u32,
+}
+
+struct Model<K, const N: usize> {
+    slots: Vec<Option<ModelSlot<K, N>>>,
+    lines: HashMap<K, LineIndex>,
+    live: u32,
+    slots_max: u32,
+    sweep_next: usize,
+}
+
+impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
+    fn refusal(&self, keys: &[K; N]) -> Option<InsertError> {
+        for (side, key) in keys.iter().enumerate() {
+            if keys[..side].contains(key) {
+                return Some(InsertError::Repeated);
+            }
+            if let Some(line) = self.lines.get(key) {
+                return Some(InsertError::Duplicate(*line));
+            }
+        }
+        (self.live == self.slots_max).then_some(InsertError::Full)
+    }
+
+    fn insert(&mut self, slot: SlotIndex, new: ModelSlot<K, N>) {
+        let number = slot.0 as usize;
+        assert!(slot.0 < self.slots_max);
+        if number == self.slots.len() {
+            assert!(self.slots.iter().all(Option::is_some), "a slot that was in use before is used first");
+            self.slots.push(None);
+        }
+        assert!(self.slots[number].is_none(), "a slot in use is given out again");
+        for (side, key) in new.keys.iter().enumerate() {
+            self.lines.insert(*key, LineIndex(slot.0 * N as u32 + side as u32));
+        }
+        self.slots[number] = Some(new);
+        self.live += 1;
+    }
+
+    fn remove(&mut self, slot: SlotIndex) -> ModelSlot<K, N> {
+        let old = self.slots[slot.0 as usize].take().unwrap();
+        old.keys.iter().for_each(|key| _ = self.lines.remove(key));
+        self.live -= 1;
+        old
+    }
+
+    /// A slot in use at or after a random place.
+    fn any(&self, random: &mut Random) -> Option<SlotIndex> {
+        let count = self.slots.len();
+        let start = random.below(count.max(1) as u64) as usize;
+        let slot = (0..count).map(|i| (start + i) % count).find(|slot| self.slots[*slot].is_some())?;
+        Some(SlotIndex(slot as u32))
+    }
+
+    fn sweep(&mut self, now_ms: u32, slots: usize) -> Vec<SlotIndex> {
+        let mut due = Vec::new();
+        for _ in 0..slots.min(self.slots.len()) {
+            let passed = |slot: &ModelSlot<K, N>| now_ms.wrapping_sub(slot.deadline_ms) < 1 << 31;
+            if self.slots[self.sweep_next].as_ref().is_some_and(passed) {
+                if due.len() == SWEEP_DUE_MAX {
+                    break;
+                }
+                due.push(SlotIndex(self.sweep_next as u32));
+            }
+            self.sweep_next = (self.sweep_next + 1) % self.slots.len();
+        }
+        due
+    }
+}
+
+/// Everything the table holds, against the model, and everything it does not hold.
+fn compare_all<K: Key + std::hash::Hash, const N: usize>(
+    table: &Table<K, Value, N>,
+    model: &Model<K, N>,
+    all_keys: &[K],
+) {
+    assert_eq!((table.len(), table.is_empty()), (model.live, model.live == 0));
+    for key in all_keys {
+        assert_eq!(table.find(key), model.lines.get(key).copied());
+    }
+    let mut listed = Vec::new();
+    for from in (0..table.slots_max()).step_by(37) {
+        listed.extend(table.live(SlotIndex(from), 37));
+    }
+    let live =
+        (0..).zip(&model.slots).filter(|(_, slot)| slot.is_some()).map(|(number, _)| SlotIndex(number));
+    assert_eq!(listed, live.collect::<Vec<_>>());
+    for slot in listed {
+        let expected = model.slots[slot.0 as usize].as_ref().unwrap();
+        for side in 0..N {
+            let line = table.line_of(slot, side);
+            assert_eq!((table.slot_of(line), table.side_of(line)), (slot, side));
+            assert!(*table.key(line) == expected.keys[side]);
+            assert_eq!(*table.value(line), expected.values[side]);
+        }
+    }
+}
+
+fn run<K: Key + std::hash::Hash, const N: usize>(seed: u64, slots_max: u32, make_key: impl Fn(u64) -> K) {
+    let operations = operations();
+    let random = &mut Random(seed);
+    let mut table = Table::<K, Value, N>::new(slots_max, HashKey([random.next(), random.next()]));
+    let mut model =
+        Model::<K, N> { slots: Vec::new(), lines: HashMap::new(), live: 0, slots_max, sweep_next: 0 };
+    // Twice as many keys as lines: an insertion often meets one that is there, and a lookup one that is not.
+    let all_keys: Vec<K> = (0..2 * u64::from(slots_max) * N as u64).map(make_key).collect();
+    let any_key = |random: &mut Random| all_keys[random.below(all_keys.len() as u64) as usize];
+    let mut now_ms = 0u32.wrapping_sub(50_000);
+    let mut was_full = false;
+
+    for operation in 0..operations {
+        now_ms = now_ms.wrapping_add(random.below(3) as u32);
+        let growing = operation / (u64::from(slots_max) * 25) % 2 == 0;
+        match random.below(100) {
+            0..30 => {
+                let keys = std::array::from_fn(|_| any_key(random));
+                let values = std::array::from_fn(|_| std::array::from_fn(|_| random.next()));
+                let deadline_ms = now_ms.wrapping_add(random.below(20_000) as u32);
+                match (table.insert(keys, values, deadline_ms), model.refusal(&keys)) {
+                    (Ok(slot), None) => model.insert(slot, ModelSlot { keys, values, deadline_ms }),
+                    (answer, refusal) => {
+                        assert_eq!(answer.err(), refusal);
+                        was_full |= refusal == Some(InsertError::Full);
+                    }
+                }
+            }
+            30..50 => {
+                if (!growing || random.below(10) == 0)
+                    && let Some(slot) = model.any(random)
+                {
+                    let (keys, values) = table.remove(slot);
+                    let expected = model.remove(slot);
+                    assert!(keys == expected.keys && values == expected.values);
+                    assert!(!table.is_live(slot));
+                    assert!(keys.iter().all(|key| table.find(key).is_none()));
+                }
+            }
+            50..70 => {
+                let key = any_key(random);
+                assert_eq!(table.find(&key), model.lines.get(&key).copied());
+            }
+            70..75 => {
+                let count = random.below(80);
+                let keys: Vec<_> =
+                    (0..count).map(|_| (random.below(8) != 0).then(|| any_key(random))).collect();
+                // Answers of an earlier burst must not shine through.
+                let mut found = vec![Some(LineIndex(u32::MAX)); keys.len()];
+                table.find_burst(&keys, &mut found);
+                for (key, found) in keys.iter().zip(found) {
+                    assert_eq!(found, key.and_then(|key| model.lines.get(&key).copied()));
+                }
+            }
+            75..85 => {
+                if let Some(slot) = model.any(random) {
+                    let (side, word) = (random.below(N as u64) as usize, random.next());
+                    table.value_mut(table.line_of(slot, side))[word as usize % 6] ^= word;
+                    model.slots[slot.0 as usize].as_mut().unwrap().values[side][word as usize % 6] ^= word;
+                }
+            }
+            85..97 => {
+                if let Some(slot) = model.any(random) {
+                    let deadline_ms = now_ms.wrapping_add(random.below(40_000) as u32).wrapping_sub(10_000);
+                    table.set_deadline(slot, deadline_ms);
+                    model.slots[slot.0 as usize].as_mut().unwrap().deadline_ms = deadline_ms;
+                }
+            }
+            _ => {
+                let slots = random.below(300) as usize;
+                let mut due = ArrayVec::new();
+                table.sweep(now_ms, slots, &mut due);
+                assert_eq!(due[..], model.sweep(now_ms, slots)[..]);
+                for slot in due {
+                    if growing || random.below(4) != 0 {
+                        let deadline_ms = now_ms.wrapping_add(30_000);
+                        table.set_deadline(slot, deadline_ms);
+                        model.slots[slot.0 as usize].as_mut().unwrap().deadline_ms = deadline_ms;
+                    } else {
+                        table.remove(slot);
+                        model.remove(slot);
+                    }
+                }
+            }
+        }
+        if operation % 50_000 == 0 {
+            compare_all(&table, &model, &all_keys);
+        }
+    }
+    compare_all(&table, &model, &all_keys);
+    assert!(was_full && now_ms < 1 << 31, "the test is to fill the table and to pass the wrap of the clock");
+}
+
+/// As keys of IPv4 flows are: addresses and ports of a few hosts in one subnet.
+fn key_16_bytes(number: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..4].copy_from_slice(&[10, 0, 0, number as u8]);
+    key[4..8].copy_from_slice(&[192, 0, 2, 1]);
+    key[8..12].copy_from_slice(&((number >> 8) as u32).to_be_bytes());
+    key[12] = 17;
+    key
+}
+
+/// As keys of IPv6 flows are; what differs is far apart.
+fn key_48_bytes(number: u64) -> [u64; 6] {
+    [0x2001_0db8, number % 16, 0x2001_0db8, 1, number / 16, 6]
+}
+
+#[test]
+fn one_line_per_slot_with_16_byte_keys() {
+    run::<_, 1>(1, 3_000, key_16_bytes);
+}
+
+#[test]
+fn two_lines_per_slot_with_16_byte_keys() {
+    run::<_, 2>(2, 1_000, key_16_bytes);
+}
+
+#[test]
+fn four_lines_per_slot_with_16_byte_keys() {
+    run::<_, 4>(3, 300, key_16_bytes);
+}
+
+#[test]
+fn one_line_per_slot_with_48_byte_keys() {
+    run::<_, 1>(4, 777, key_48_bytes);
+}
+
+#[test]
+fn two_lines_per_slot_with_48_byte_keys() {
+    run::<_, 2>(5, 1_500, key_48_bytes);
+}
