@@ -9,6 +9,9 @@ use hashbrown::HashMap;
 use ipnet::Ipv4Net;
 use packet::{MacAddress, PortIndex, VlanId};
 
+use crate::compile::Basis;
+use crate::routes::RouteTable;
+
 /// A router's internal realm, or an external network: 24 bits, never given to another object while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Realm(pub u32);
@@ -44,19 +47,56 @@ pub struct RuleSet {
     pub pools: Vec<PoolRules>,
     /// Every floating IP.
     pub floating_ips: Vec<FloatingRules>,
-    // private: per port a table vlan -> SegmentIndex; realm -> RouterIndex
+    /// Per port its segments by VLAN.
+    pub(crate) wires: Vec<Wires>,
+    /// Networks by realm.
+    pub(crate) segment_by_realm: HashMap<Realm, SegmentIndex>,
+    /// Routers that are up, by realm.
+    pub(crate) router_by_realm: HashMap<Realm, RouterIndex>,
 }
 
 impl RuleSet {
-    /// The network a frame of `port` and `vlan` came from.
+    /// The network a frame of `port` and `vlan` came from. Two array reads.
     pub fn segment_of(&self, port: PortIndex, vlan: Option<VlanId>) -> Option<SegmentIndex> {
-        let _ = (port, vlan);
-        todo!()
+        self.wires.get(usize::from(port.0))?.get(vlan)
     }
+
+    /// The network whose realm this is, if it still exists.
+    pub fn segment_of_realm(&self, realm: Realm) -> Option<SegmentIndex> {
+        self.segment_by_realm.get(&realm).copied()
+    }
+
     /// The router whose internal realm this is, if it still exists and is up.
     pub fn router_of(&self, realm: Realm) -> Option<RouterIndex> {
-        let _ = realm;
-        todo!()
+        self.router_by_realm.get(&realm).copied()
+    }
+}
+
+/// The segments of one port: cell 0 for untagged frames (0 is no VLAN), then one per VLAN.
+///
+/// 16 KiB for a port with segments, of which only the cells of VLANs in use ever reach a cache; nothing for a port
+/// without.
+#[derive(Debug, Default)]
+pub(crate) struct Wires(Vec<u32>);
+
+impl Wires {
+    const CELLS: usize = 4096;
+    const NONE: u32 = u32::MAX;
+
+    pub(crate) fn get(&self, vlan: Option<VlanId>) -> Option<SegmentIndex> {
+        let segment = *self.0.get(Self::cell(vlan))?;
+        (segment != Self::NONE).then_some(SegmentIndex(segment))
+    }
+
+    pub(crate) fn set(&mut self, vlan: Option<VlanId>, segment: SegmentIndex) {
+        self.0.resize(Self::CELLS, Self::NONE);
+        if let Some(cell) = self.0.get_mut(Self::cell(vlan)) {
+            *cell = segment.0;
+        }
+    }
+
+    fn cell(vlan: Option<VlanId>) -> usize {
+        usize::from(vlan.map_or(0, VlanId::get))
     }
 }
 
@@ -130,11 +170,13 @@ pub struct RouterRules {
     pub gateway: Option<GatewayRules>,
     /// Floating IPs by internal address.
     pub floating_by_internal: HashMap<Ipv4Addr, FloatingIndex>,
-    /// Destinations reached untranslated.
+    /// Destinations reached untranslated: sorted, and none holds another.
     pub no_nat: Vec<Ipv4Net>,
     /// Timers, complete.
     pub timeouts: TimeoutsMs,
-    // private: routes (longest prefix first)
+    pub(crate) routes: RouteTable,
+    /// What the router was compiled from: the next compilation compares, and raises `generation` where it differs.
+    pub(crate) basis: Basis,
 }
 
 /// Where a router sends a packet.
@@ -147,20 +189,26 @@ pub struct NextHop {
 }
 
 impl RouterRules {
-    /// The longest match among connected subnets, extra routes and the gateway's default route.
+    /// The longest match among connected subnets, extra routes and the gateway's default route. A binary search: at
+    /// most 12 steps for 1,024 routes.
     pub fn route(&self, destination: Ipv4Addr) -> Option<NextHop> {
-        let _ = destination;
-        todo!()
+        self.routes.find(destination)
     }
+
     /// Whether `source` may be the source of a packet that enters by `interface`: the route back to it leaves by that
     /// interface (strict reverse path, RFC 3704 2.2).
     pub fn is_source_of(&self, source: Ipv4Addr, interface: InterfaceIndex) -> bool {
-        let _ = (source, interface);
-        todo!()
+        self.route(source).is_some_and(|hop| hop.interface == interface)
     }
+
     /// Whether `destination` is reached untranslated.
     pub fn is_no_nat(&self, destination: Ipv4Addr) -> bool {
-        self.no_nat.iter().any(|prefix| prefix.contains(&destination))
+        // None holds another, so only the last that begins at or before the destination can hold it.
+        let after = self.no_nat.partition_point(|prefix| prefix.network() <= destination);
+        after
+            .checked_sub(1)
+            .and_then(|last| self.no_nat.get(last))
+            .is_some_and(|prefix| prefix.contains(&destination))
     }
 }
 

@@ -1,10 +1,33 @@
 //! Rules in three shapes: as fed ([`model`]), as found valid ([`validate`]), as the workers run them ([`compiled`]).
 //!
-//! Only the last reaches a worker. Fed data are untrusted: whatever they hold, the answer is a list of [`Fault`]s with
-//! the path of each field, never a panic, and what was in force stays in force.
+//! Only the last reaches a worker. Fed data are untrusted: whatever they hold, the answer is a list of faults with the
+//! path of each field, never a panic, and what was in force stays in force.
 
+#[cfg(test)]
+mod arbitrary;
+mod compile;
 pub mod compiled;
+mod fault;
+mod file;
+pub mod limits;
 pub mod model;
+mod object;
+mod realm;
+mod routes;
+mod store;
+mod text;
+mod timeouts;
+mod valid;
+mod validate;
 
+pub use compile::compile;
 pub use compiled::RuleSet;
+pub use fault::{Code, Fault};
+pub use file::{FILE_BYTES_MAX, FileError, read_document, read_rules};
 pub use model::Rules;
+pub use object::{Object, ObjectKind, ObjectRef};
+pub use realm::{Realms, RealmsExhausted};
+pub use store::{Change, Outcome, Store};
+pub use text::TextError;
+pub use valid::Valid;
+pub use validate::validate;

@@ -1,0 +1,358 @@
+//! From valid rules to what the workers run.
+//!
+//! Everything that a look-up per packet needs is worked out here, once per change: names become indices, ranges become
+//! tables, seconds become milliseconds. The whole set is compiled each time. That costs the control thread
+//! milliseconds and saves the workers every question of what happens half-way through a change.
+//!
+//! A router's `generation` says whether its flows have to be judged again. It rises only when something changed that a
+//! flow can depend on: another router's change, a new name or a bare revision leaves it alone.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use ipnet::Ipv4Net;
+use packet::{MacAddress, PortIndex, VlanId};
+
+use crate::compiled::{
+    AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, InterfaceRules, PoolIndex,
+    PoolRules, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex, SegmentRules, Wires,
+};
+use crate::model::{AddressRange, Gateway, Pool, PortRange, Router, Segment, default_hold_down_s};
+use crate::object::{ObjectKind, ObjectRef};
+use crate::realm::{Realms, RealmsExhausted};
+use crate::routes::RouteTable;
+use crate::valid::Valid;
+
+#[cfg(test)]
+mod tests;
+
+/// Compiles `valid`. `previous` is what was compiled last with these `realms`; generations go on from there.
+///
+/// # Errors
+/// [`RealmsExhausted`], after which `previous` and `realms` are what they were.
+pub fn compile(
+    valid: &Valid,
+    previous: Option<&RuleSet>,
+    realms: &mut Realms,
+) -> Result<RuleSet, RealmsExhausted> {
+    realms.follow(valid)?;
+    let mut compiler = Compiler {
+        realms,
+        previous,
+        segments: HashMap::new(),
+        pool_objects: valid.pools().iter().map(|pool| (pool.id.as_str(), pool)).collect(),
+        pools: HashMap::new(),
+        set: RuleSet { generation: previous.map_or(0, |set| set.generation) + 1, ..RuleSet::default() },
+    };
+    compiler.set.wires.resize_with(valid.ports().len(), Wires::default);
+    for segment in valid.segments() {
+        compiler.add_segment(segment, valid.ports());
+    }
+    for router in valid.routers() {
+        compiler.add_router(router);
+    }
+    Ok(compiler.set)
+}
+
+/// What a router's flows depend on, as it was fed.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    router: Arc<Router>,
+    segments: Vec<Arc<Segment>>,
+    pool: Option<Arc<Pool>>,
+}
+
+impl Basis {
+    /// Whether a flow that was right under `other` is right under `self` without a look.
+    fn holds_flows_of(&self, other: &Self) -> bool {
+        // A field that is not named here is compared.
+        let router = |one: &Arc<Router>| Router {
+            revision: 0,
+            project: String::new(),
+            name: String::new(),
+            ..Router::clone(one)
+        };
+        let segment = |one: &Arc<Segment>| Segment { revision: 0, ..Segment::clone(one) };
+        let pool = |one: &Arc<Pool>| Pool { revision: 0, ..Pool::clone(one) };
+
+        same(&self.router, &other.router, router)
+            && self.segments.len() == other.segments.len()
+            && self.segments.iter().zip(&other.segments).all(|(one, two)| same(one, two, segment))
+            && match (&self.pool, &other.pool) {
+                (None, None) => true,
+                (Some(one), Some(two)) => same(one, two, pool),
+                _ => false,
+            }
+    }
+}
+
+/// Whether two objects agree in `part`; the same object need not be looked into.
+fn same<T, P: PartialEq>(one: &Arc<T>, two: &Arc<T>, part: impl Fn(&Arc<T>) -> P) -> bool {
+    Arc::ptr_eq(one, two) || part(one) == part(two)
+}
+
+/// A rule set in the making.
+struct Compiler<'a> {
+    realms: &'a Realms,
+    previous: Option<&'a RuleSet>,
+    segments: HashMap<&'a str, (SegmentIndex, &'a Arc<Segment>)>,
+    pool_objects: HashMap<&'a str, &'a Arc<Pool>>,
+    /// Pools compiled so far.
+    pools: HashMap<&'a str, PoolIndex>,
+    set: RuleSet,
+}
+
+/// The next index of a table, as the number that its index type holds. Validation's limits keep it far below the end.
+fn next_index<T>(table: &[T]) -> u32 {
+    u32::try_from(table.len()).unwrap_or(u32::MAX)
+}
+
+impl<'a> Compiler<'a> {
+    fn realm(&self, kind: ObjectKind, id: &str) -> Realm {
+        // 0 is given to nobody; `Realms::follow` has seen every object of the set.
+        self.realms.get(&ObjectRef::new(kind, id)).unwrap_or(Realm(0))
+    }
+
+    fn add_segment(&mut self, segment: &'a Arc<Segment>, ports: &[String]) {
+        let index = SegmentIndex(next_index(&self.set.segments));
+        let Some(port) = ports.iter().position(|port| *port == segment.port) else { return };
+        let vlan = segment.vlan.and_then(VlanId::new);
+        if let Some(wires) = self.set.wires.get_mut(port) {
+            wires.set(vlan, index);
+        }
+        self.segments.insert(&segment.id, (index, segment));
+        let realm = self.realm(ObjectKind::Segment, &segment.id);
+        self.set.segment_by_realm.insert(realm, index);
+        self.set.segments.push(SegmentRules {
+            id: segment.id.clone(),
+            realm,
+            port: PortIndex(u8::try_from(port).unwrap_or(u8::MAX)),
+            vlan,
+            mtu: segment.mtu,
+            interfaces: HashMap::new(),
+            addresses: HashMap::new(),
+        });
+    }
+
+    fn add_router(&mut self, router: &'a Arc<Router>) {
+        let index = RouterIndex(next_index(&self.set.routers));
+        let realm = self.realm(ObjectKind::Router, &router.id);
+        if router.admin_up {
+            self.set.router_by_realm.insert(realm, index);
+        }
+        let interfaces = self.add_interfaces(router, index);
+        let gateway =
+            router.gateway.as_ref().and_then(|gateway| self.add_gateway(router, gateway, &interfaces));
+        let floating_by_internal = self.add_floating_ips(router, index, gateway.as_ref());
+        let basis = Basis {
+            router: Arc::clone(router),
+            segments: router
+                .interfaces
+                .iter()
+                .filter_map(|interface| self.segments.get(interface.segment.as_str()))
+                .map(|(_, segment)| Arc::clone(segment))
+                .collect(),
+            pool: router
+                .gateway
+                .as_ref()
+                .and_then(|gateway| gateway.pool.as_ref())
+                .and_then(|pool| self.pool_objects.get(pool.as_str()))
+                .map(|pool| Arc::clone(pool)),
+        };
+        let routes = RouteTable::of_router(router, &interfaces);
+        let mut no_nat = Ipv4Net::aggregate(&router.no_nat);
+        no_nat.sort();
+        self.set.routers.push(RouterRules {
+            id: router.id.clone(),
+            project: router.project.clone(),
+            revision: router.revision,
+            realm,
+            generation: self.generation(realm, &basis),
+            interfaces,
+            gateway,
+            floating_by_internal,
+            no_nat,
+            timeouts: router.timeouts.complete(),
+            routes,
+            basis,
+        });
+    }
+
+    /// The router's generation: what it was, or one more where its flows have to be judged again.
+    ///
+    /// Found by realm, not by id: a router made anew under an old id has no flows yet, and begins at 1.
+    fn generation(&self, realm: Realm, basis: &Basis) -> u32 {
+        let before = self.previous.and_then(|set| {
+            let at = set.routers.binary_search_by(|router| router.id.cmp(&basis.router.id)).ok()?;
+            set.routers.get(at).filter(|router| router.realm == realm)
+        });
+        match before {
+            None => 1,
+            Some(router) if basis.holds_flows_of(&router.basis) => router.generation,
+            Some(router) => router.generation.wrapping_add(1),
+        }
+    }
+
+    fn add_interfaces(&mut self, router: &Router, index: RouterIndex) -> Vec<InterfaceIndex> {
+        let mut indices = Vec::with_capacity(router.interfaces.len());
+        for interface in &router.interfaces {
+            let Some(&(segment, _)) = self.segments.get(interface.segment.as_str()) else { continue };
+            let interface_index = InterfaceIndex(next_index(&self.set.interfaces));
+            let mac = MacAddress(interface.mac.0);
+            if router.admin_up
+                && let Some(segment) = self.set.segment_mut(segment)
+            {
+                segment.interfaces.insert(mac, interface_index);
+                for address in &interface.addresses {
+                    let answer = segment.answer(address.addr(), interface_index);
+                    answer.interface = interface_index;
+                    answer.local = true;
+                }
+            }
+            indices.push(interface_index);
+            self.set.interfaces.push(InterfaceRules {
+                id: interface.id.clone(),
+                router: index,
+                segment,
+                mac,
+                addresses: interface.addresses.clone(),
+                external: interface.external,
+                snat: interface.snat,
+            });
+        }
+        indices
+    }
+
+    fn add_gateway(
+        &mut self,
+        router: &'a Router,
+        gateway: &'a Gateway,
+        interfaces: &[InterfaceIndex],
+    ) -> Option<GatewayRules> {
+        let at = router.interfaces.iter().position(|interface| interface.id == gateway.interface)?;
+        let interface = *interfaces.get(at)?;
+        let addresses = &router.interfaces.get(at)?.addresses;
+        let (segment, object) = *self.segments.get(router.interfaces.get(at)?.segment.as_str())?;
+        let realm = self.realm(ObjectKind::Segment, &object.id);
+        let pool = match &gateway.pool {
+            _ if !gateway.snat => None,
+            Some(id) => self.add_pool(id, realm),
+            None => Some(self.push_pool(PoolRules {
+                // No id has a slash in it, so this name is never that of a pool that was fed.
+                id: format!("{}/{}", router.id, gateway.interface),
+                realm,
+                addresses: sorted(addresses.iter().map(Ipv4Net::addr)),
+                port_first: PortRange::default().first,
+                port_last: PortRange::default().last,
+                hold_down_ms: default_hold_down_s().saturating_mul(1000),
+            })),
+        };
+        if router.admin_up
+            && let Some(pool) = pool
+        {
+            self.answer_for_pool(segment, interface, pool);
+        }
+        Some(GatewayRules { interface, segment, realm, pool })
+    }
+
+    /// The pool's index; the first router that uses it brings it in.
+    fn add_pool(&mut self, id: &'a str, realm: Realm) -> Option<PoolIndex> {
+        if let Some(index) = self.pools.get(id) {
+            return Some(*index);
+        }
+        let pool = *self.pool_objects.get(id)?;
+        let index = self.push_pool(PoolRules {
+            id: pool.id.clone(),
+            realm,
+            addresses: sorted(pool.addresses.iter().flat_map(AddressRange::addresses)),
+            port_first: pool.ports.first,
+            port_last: pool.ports.last,
+            hold_down_ms: pool.hold_down_s.saturating_mul(1000),
+        });
+        self.pools.insert(id, index);
+        Some(index)
+    }
+
+    fn push_pool(&mut self, pool: PoolRules) -> PoolIndex {
+        let index = PoolIndex(next_index(&self.set.pools));
+        self.set.pools.push(pool);
+        index
+    }
+
+    /// Makes the network answer for the pool's addresses: with `interface`, where no router before did.
+    fn answer_for_pool(&mut self, segment: SegmentIndex, interface: InterfaceIndex, pool: PoolIndex) {
+        let RuleSet { segments, pools, .. } = &mut self.set;
+        let Some(segment) = usize::try_from(segment.0).ok().and_then(|at| segments.get_mut(at)) else {
+            return;
+        };
+        let Some(rules) = usize::try_from(pool.0).ok().and_then(|at| pools.get(at)) else { return };
+        // A pool that many routers share is entered once.
+        let entered =
+            |address| segment.addresses.get(address).is_some_and(|answer| answer.pool == Some(pool));
+        if rules.addresses.first().is_some_and(entered) {
+            return;
+        }
+        for address in &rules.addresses {
+            segment.answer(*address, interface).pool = Some(pool);
+        }
+    }
+
+    fn add_floating_ips(
+        &mut self,
+        router: &Router,
+        index: RouterIndex,
+        gateway: Option<&GatewayRules>,
+    ) -> HashMap<Ipv4Addr, FloatingIndex> {
+        let Some(gateway) = gateway else { return HashMap::new() };
+        let mut by_internal = HashMap::with_capacity(router.floating_ips.len());
+        for floating in &router.floating_ips {
+            let floating_index = FloatingIndex(next_index(&self.set.floating_ips));
+            by_internal.insert(floating.internal, floating_index);
+            if router.admin_up
+                && let Some(segment) = self.set.segment_mut(gateway.segment)
+            {
+                segment.answer(floating.external, gateway.interface).floating = Some(floating_index);
+            }
+            self.set.floating_ips.push(FloatingRules {
+                id: floating.id.clone(),
+                router: index,
+                external: floating.external,
+                internal: floating.internal,
+            });
+        }
+        by_internal
+    }
+}
+
+fn sorted(addresses: impl Iterator<Item = Ipv4Addr>) -> Vec<Ipv4Addr> {
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+impl RuleSet {
+    fn segment_mut(&mut self, index: SegmentIndex) -> Option<&mut SegmentRules> {
+        usize::try_from(index.0).ok().and_then(|at| self.segments.get_mut(at))
+    }
+}
+
+impl SegmentRules {
+    /// The entry for an address we answer for, made with this interface where there is none.
+    fn answer(&mut self, address: Ipv4Addr, interface: InterfaceIndex) -> &mut AddressRules {
+        self.addresses.entry(address).or_insert(AddressRules {
+            interface,
+            local: false,
+            floating: None,
+            pool: None,
+        })
+    }
+}
+
+impl AddressRange {
+    /// Every address, rising; none where the range runs backwards.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    }
+}

@@ -1,0 +1,396 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::arbitrary;
+use crate::compiled::TimeoutsMs;
+use crate::file::read_rules;
+use crate::model::Rules;
+use crate::store::{Change, Store};
+use crate::validate::validate;
+
+const BASE: &str = "
+segments: [{id: ext, port: outside, vlan: 7, mtu: 1400}, {id: a, port: inside, vlan: 1}, {id: b, port: inside}]
+pools: [{id: p, addresses: [203.0.113.10-203.0.113.11, 203.0.113.2], ports: 2000-2999, hold_down_s: 5}]
+routers:
+- id: r1
+  project: blue
+  revision: 4
+  interfaces:
+  - {id: in, segment: a, mac: fa:16:3e:00:00:01, addresses: [10.0.0.1/24]}
+  - {id: out, segment: ext, mac: fa:16:3e:00:00:02, addresses: [203.0.113.2/24], external: true}
+  gateway: {interface: out, next_hop: 203.0.113.1, pool: p}
+  routes: [{prefix: 10.0.0.0/8, next_hop: 10.0.0.9}, {prefix: 198.51.100.0/24, next_hop: 203.0.113.9}]
+  floating_ips: [{id: f, external: 203.0.113.50, internal: 10.7.0.5}]
+  no_nat: [192.0.2.128/25, 192.0.2.0/25, 10.9.0.0/16]
+- id: r2
+  interfaces:
+  - {id: in, segment: b, mac: fa:16:3e:00:00:01, addresses: [10.0.0.1/24], snat: false}
+  - {id: out, segment: ext, mac: fa:16:3e:00:00:03, addresses: [203.0.113.3/24, 203.0.113.4/24], external: true}
+  gateway: {interface: out, next_hop: 203.0.113.1}
+  timeouts: {profile: rfc, icmp_s: 7}
+";
+
+fn rules() -> Rules {
+    read_rules(BASE).unwrap()
+}
+
+fn valid(rules: &Rules) -> Valid {
+    validate(rules, &arbitrary::ports()).unwrap()
+}
+
+fn compiled() -> RuleSet {
+    compile(&valid(&rules()), None, &mut Realms::default()).unwrap()
+}
+
+fn ip(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+fn router<'a>(set: &'a RuleSet, id: &str) -> &'a RouterRules {
+    set.routers.iter().find(|router| router.id == id).unwrap()
+}
+
+fn interface(set: &RuleSet, index: InterfaceIndex) -> (&str, &str) {
+    let rules = &set.interfaces[index.0 as usize];
+    (&set.routers[rules.router.0 as usize].id, &rules.id)
+}
+
+#[test]
+fn a_frame_finds_its_segment_by_port_and_vlan() {
+    let set = compiled();
+    let segment = |port, vlan: Option<u16>| {
+        let index = set.segment_of(PortIndex(port), vlan.and_then(VlanId::new))?;
+        Some(set.segments[index.0 as usize].id.as_str())
+    };
+    assert_eq!(segment(0, Some(1)), Some("a"));
+    assert_eq!(segment(0, None), Some("b"));
+    assert_eq!(segment(1, Some(7)), Some("ext"));
+    assert_eq!(segment(1, None), None);
+    assert_eq!(segment(0, Some(7)), None);
+    assert_eq!(segment(2, None), None);
+    assert_eq!(segment(255, Some(4094)), None);
+}
+
+#[test]
+fn the_longest_prefix_wins() {
+    let set = compiled();
+    let r1 = router(&set, "r1");
+    let hop = |destination: &str| {
+        let hop = r1.route(ip(destination)).unwrap();
+        (interface(&set, hop.interface).1.to_owned(), hop.address.to_string())
+    };
+    let is = |interface: &str, address: &str| (interface.to_owned(), address.to_owned());
+    assert_eq!(hop("10.0.0.77"), is("in", "10.0.0.77"));
+    assert_eq!(hop("10.0.1.0"), is("in", "10.0.0.9"));
+    assert_eq!(hop("10.255.255.255"), is("in", "10.0.0.9"));
+    assert_eq!(hop("203.0.113.77"), is("out", "203.0.113.77"));
+    assert_eq!(hop("198.51.100.1"), is("out", "203.0.113.9"));
+    assert_eq!(hop("11.0.0.0"), is("out", "203.0.113.1"));
+    assert_eq!(hop("0.0.0.0"), is("out", "203.0.113.1"));
+    assert_eq!(hop("255.255.255.255"), is("out", "203.0.113.1"));
+    assert!(r1.is_source_of(ip("10.3.4.5"), r1.interfaces[0]));
+    assert!(!r1.is_source_of(ip("11.3.4.5"), r1.interfaces[0]));
+}
+
+#[test]
+fn no_nat_destinations_are_found_at_their_edges() {
+    let set = compiled();
+    let r1 = router(&set, "r1");
+    for inside in ["192.0.2.0", "192.0.2.127", "192.0.2.128", "192.0.2.255", "10.9.0.0", "10.9.255.255"] {
+        assert!(r1.is_no_nat(ip(inside)), "{inside}");
+    }
+    for outside in ["192.0.1.255", "192.0.3.0", "10.8.255.255", "10.10.0.0", "0.0.0.0", "255.255.255.255"] {
+        assert!(!r1.is_no_nat(ip(outside)), "{outside}");
+    }
+    assert!(!router(&set, "r2").is_no_nat(ip("192.0.2.1")));
+}
+
+#[test]
+fn the_external_network_answers_for_interfaces_pools_and_floating_ips() {
+    let set = compiled();
+    let ext = set.segments.iter().find(|segment| segment.id == "ext").unwrap();
+    let mut answers: Vec<_> = ext
+        .addresses
+        .iter()
+        .map(|(address, rules)| {
+            let pool = rules.pool.map(|pool| set.pools[pool.0 as usize].id.as_str());
+            let floating = rules.floating.map(|floating| set.floating_ips[floating.0 as usize].id.as_str());
+            (address.octets()[3], interface(&set, rules.interface).0, rules.local, floating, pool)
+        })
+        .collect();
+    answers.sort();
+    assert_eq!(
+        answers,
+        [
+            (2, "r1", true, None, Some("p")),
+            (3, "r2", true, None, Some("r2/out")),
+            (4, "r2", true, None, Some("r2/out")),
+            (10, "r1", false, None, Some("p")),
+            (11, "r1", false, None, Some("p")),
+            (50, "r1", false, Some("f"), None),
+        ]
+    );
+}
+
+#[test]
+fn without_a_pool_the_gateways_own_addresses_are_translated_to() {
+    let set = compiled();
+    let ext = set.segments.iter().find(|segment| segment.id == "ext").unwrap();
+    let fed = |id: &str| set.pools.iter().find(|pool| pool.id == id).unwrap();
+    let pool = fed("r2/out");
+    assert_eq!(pool.addresses, [ip("203.0.113.3"), ip("203.0.113.4")]);
+    assert_eq!((pool.port_first, pool.port_last, pool.hold_down_ms), (1024, 65535, 60_000));
+    assert_eq!(pool.realm, ext.realm);
+    let pool = fed("p");
+    assert_eq!(pool.addresses, [ip("203.0.113.2"), ip("203.0.113.10"), ip("203.0.113.11")]);
+    assert_eq!((pool.port_first, pool.port_last, pool.hold_down_ms), (2000, 2999, 5_000));
+}
+
+#[test]
+fn absent_timers_come_from_the_profile() {
+    let set = compiled();
+    let cloud = TimeoutsMs {
+        tcp_syn: 30_000,
+        tcp_established: 3_600_000,
+        tcp_fin: 120_000,
+        tcp_time_wait: 30_000,
+        tcp_rst: 10_000,
+        udp_initial: 30_000,
+        udp_stream: 180_000,
+        icmp: 60_000,
+    };
+    assert_eq!(router(&set, "r1").timeouts, cloud);
+    // RFC 5382 REQ-5, RFC 4787 REQ-5; the last was given.
+    let rfc = TimeoutsMs {
+        tcp_syn: 240_000,
+        tcp_established: 7_440_000,
+        tcp_fin: 240_000,
+        tcp_time_wait: 240_000,
+        tcp_rst: 240_000,
+        udp_initial: 120_000,
+        udp_stream: 300_000,
+        icmp: 7_000,
+    };
+    assert_eq!(router(&set, "r2").timeouts, rfc);
+}
+
+#[test]
+fn a_router_that_is_down_is_on_no_network() {
+    let mut rules = rules();
+    rules.routers[0].admin_up = false;
+    let set = compile(&valid(&rules), None, &mut Realms::default()).unwrap();
+    let down = router(&set, "r1");
+    assert_eq!(set.router_of(down.realm), None);
+    let index = set.routers.iter().position(|router| router.id == "r1").unwrap();
+    for segment in &set.segments {
+        let answering =
+            segment.interfaces.values().chain(segment.addresses.values().map(|one| &one.interface));
+        for answering in answering {
+            assert_ne!(set.interfaces[answering.0 as usize].router.0 as usize, index);
+        }
+    }
+}
+
+#[test]
+fn only_routers_whose_flows_may_be_affected_get_a_new_generation() {
+    /// Generations of r1 and r2 after a change of `BASE`, which begin at 1.
+    fn after(change: impl FnOnce(&mut Rules)) -> (u32, u32) {
+        let mut realms = Realms::default();
+        let mut rules = rules();
+        let before = compile(&valid(&rules), None, &mut realms).unwrap();
+        change(&mut rules);
+        let set = compile(&valid(&rules), Some(&before), &mut realms).unwrap();
+        assert_eq!(set.generation, before.generation + 1);
+        (router(&set, "r1").generation, router(&set, "r2").generation)
+    }
+    assert_eq!(after(|_| {}), (1, 1));
+    assert_eq!(after(|rules| rules.routers[0].name = "new".into()), (1, 1));
+    assert_eq!(after(|rules| rules.routers[0].project = "red".into()), (1, 1));
+    assert_eq!(after(|rules| rules.routers[0].revision = 9), (1, 1));
+    assert_eq!(after(|rules| rules.pools[0].revision = 9), (1, 1));
+    assert_eq!(after(|rules| rules.segments[0].revision = 9), (1, 1));
+    assert_eq!(after(|rules| rules.routers.reverse()), (1, 1));
+    assert_eq!(after(|rules| rules.routers[0].admin_up = false), (2, 1));
+    assert_eq!(after(|rules| rules.routers[0].floating_ips.clear()), (2, 1));
+    assert_eq!(after(|rules| rules.routers[0].routes.truncate(1)), (2, 1));
+    assert_eq!(after(|rules| rules.routers[0].no_nat.clear()), (2, 1));
+    assert_eq!(after(|rules| rules.routers[1].timeouts.icmp_s = None), (1, 2));
+    assert_eq!(after(|rules| rules.routers[1].interfaces[0].snat = true), (1, 2));
+    assert_eq!(after(|rules| rules.pools[0].addresses.truncate(1)), (2, 1));
+    assert_eq!(after(|rules| rules.segments[0].mtu = 1300), (2, 2));
+    assert_eq!(after(|rules| rules.segments[1].vlan = Some(5)), (2, 1));
+}
+
+#[test]
+fn a_router_made_anew_under_an_old_id_gets_a_new_realm() {
+    let mut realms = Realms::default();
+    let whole = valid(&rules());
+    let mut fewer = rules();
+    fewer.routers.remove(0);
+    let first = compile(&whole, None, &mut realms).unwrap();
+    let second = compile(&valid(&fewer), Some(&first), &mut realms).unwrap();
+    let third = compile(&whole, Some(&second), &mut realms).unwrap();
+    assert_eq!(second.router_of(router(&first, "r1").realm), None);
+    let given: Vec<Realm> =
+        first.routers.iter().map(|one| one.realm).chain(first.segments.iter().map(|one| one.realm)).collect();
+    assert!(!given.contains(&router(&third, "r1").realm));
+    assert_eq!(router(&third, "r1").generation, 1);
+    assert_eq!(router(&third, "r2").realm, router(&first, "r2").realm);
+    assert!(third.router_of(router(&third, "r2").realm).is_some());
+}
+
+#[test]
+fn no_two_objects_share_a_realm() {
+    let set = compiled();
+    let segments = set.segments.iter().map(|one| one.realm);
+    let realms: BTreeSet<Realm> = set.routers.iter().map(|one| one.realm).chain(segments).collect();
+    assert_eq!(realms.len(), set.routers.len() + set.segments.len());
+    assert!(!realms.contains(&Realm(0)));
+}
+
+/// What a router does with a destination, told by looking at every route.
+fn naive_route(router: &Router, destination: Ipv4Addr) -> Option<(String, Ipv4Addr)> {
+    let mut best: Option<(u8, String, Ipv4Addr)> = None;
+    let mut offer = |length: u8, interface: &str, hop| {
+        if best.as_ref().is_none_or(|(held, ..)| length > *held) {
+            best = Some((length, interface.to_owned(), hop));
+        }
+    };
+    for interface in &router.interfaces {
+        for subnet in interface.addresses.iter().filter(|subnet| subnet.contains(&destination)) {
+            offer(subnet.prefix_len(), &interface.id, destination);
+        }
+    }
+    for route in router.routes.iter().filter(|route| route.prefix.contains(&destination)) {
+        let on = |interface: &&crate::model::Interface| {
+            interface.addresses.iter().any(|subnet| subnet.contains(&route.next_hop))
+        };
+        offer(route.prefix.prefix_len(), &router.interfaces.iter().find(on).unwrap().id, route.next_hop);
+    }
+    if let Some(gateway) = &router.gateway {
+        offer(0, &gateway.interface, gateway.next_hop);
+    }
+    best.map(|(_, interface, hop)| (interface, hop))
+}
+
+/// Who answers for an address on a segment: the router, whether it is its own, the floating IP, and the pool.
+type Answer = (String, bool, Option<String>, Option<String>);
+
+fn naive_answer(valid: &Valid, segment: &str, address: Ipv4Addr) -> Option<Answer> {
+    let up = || valid.routers().iter().filter(|router| router.admin_up);
+    let leg_on = |router: &&Arc<Router>| {
+        let gateway = router.gateway.as_ref()?;
+        router.interfaces.iter().find(|leg| leg.id == gateway.interface && leg.segment == segment).cloned()
+    };
+    let local = up().find(|router| {
+        let on = router.interfaces.iter().filter(|interface| interface.segment == segment);
+        on.flat_map(|interface| &interface.addresses).any(|own| own.addr() == address)
+    });
+    let floating = up().find_map(|router| {
+        leg_on(&router)?;
+        let floating = router.floating_ips.iter().find(|floating| floating.external == address)?;
+        Some((router.id.clone(), floating.id.clone()))
+    });
+    let pool = up().find_map(|router| {
+        let leg = leg_on(&router)?;
+        let gateway = router.gateway.as_ref().filter(|gateway| gateway.snat)?;
+        match &gateway.pool {
+            None => leg
+                .addresses
+                .iter()
+                .any(|own| own.addr() == address)
+                .then(|| (router.id.clone(), format!("{}/{}", router.id, leg.id))),
+            Some(id) => {
+                let pool = valid.pools().iter().find(|pool| pool.id == *id)?;
+                let holds = pool.addresses.iter().any(|run| run.first <= address && address <= run.last);
+                holds.then(|| (router.id.clone(), id.clone()))
+            }
+        }
+    });
+    let owner = local.map(|router| router.id.clone());
+    let owner = owner.or(floating.clone().map(|one| one.0)).or(pool.clone().map(|one| one.0))?;
+    Some((owner, local.is_some(), floating.map(|one| one.1), pool.map(|one| one.1)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn look_ups_agree_with_a_look_at_every_rule(
+        rules in arbitrary::rules(),
+        addresses in proptest::collection::vec(arbitrary::address(), 40),
+    ) {
+        let mut store = Store::new(&arbitrary::ports());
+        store.apply(Change::Snapshot(rules));
+        let valid = store.valid();
+        let set = compile(valid, None, &mut Realms::default()).unwrap();
+
+        for (port, name) in arbitrary::ports().iter().enumerate() {
+            for vlan in std::iter::once(None).chain((1..=14).chain([4093, 4094]).map(Some)) {
+                let found = set.segment_of(PortIndex(port as u8), vlan.and_then(VlanId::new));
+                let found = found.map(|index| set.segments[index.0 as usize].id.as_str());
+                let naive = valid.segments().iter().find(|one| one.port == *name && one.vlan == vlan);
+                prop_assert_eq!(found, naive.map(|segment| segment.id.as_str()));
+            }
+        }
+        for (rules, fed) in set.routers.iter().zip(valid.routers()) {
+            prop_assert_eq!(&rules.id, &fed.id);
+            prop_assert_eq!(set.router_of(rules.realm).is_some(), fed.admin_up);
+            for address in &addresses {
+                let found = rules.route(*address);
+                let named = found.map(|hop| (interface(&set, hop.interface).1.to_owned(), hop.address));
+                prop_assert_eq!(&named, &naive_route(fed, *address));
+                for leg in &rules.interfaces {
+                    let same = named.as_ref().is_some_and(|(id, _)| id == interface(&set, *leg).1);
+                    prop_assert_eq!(rules.is_source_of(*address, *leg), same);
+                }
+                let naive = fed.no_nat.iter().any(|prefix| prefix.contains(address));
+                prop_assert_eq!(rules.is_no_nat(*address), naive);
+            }
+            for floating in &fed.floating_ips {
+                let index = rules.floating_by_internal[&floating.internal];
+                prop_assert_eq!(set.floating_ips[index.0 as usize].external, floating.external);
+            }
+        }
+        let mut every = addresses;
+        every.extend((0..32).map(|last| Ipv4Addr::new(203, 0, 113, last)));
+        for segment in &set.segments {
+            for address in &every {
+                let found = segment.addresses.get(address).map(|rules| (
+                    interface(&set, rules.interface).0.to_owned(),
+                    rules.local,
+                    rules.floating.map(|index| set.floating_ips[index.0 as usize].id.clone()),
+                    rules.pool.map(|index| set.pools[index.0 as usize].id.clone()),
+                ));
+                prop_assert_eq!(found, naive_answer(valid, &segment.id, *address), "{} {}", segment.id, address);
+            }
+            for router in valid.routers() {
+                for leg in router.interfaces.iter().filter(|leg| leg.segment == segment.id) {
+                    let found = segment.interfaces.get(&MacAddress(leg.mac.0)).map(|index| interface(&set, *index));
+                    prop_assert_eq!(found, router.admin_up.then_some((router.id.as_str(), leg.id.as_str())));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn chance_makes_rules_that_are_worth_a_look() {
+    // The property tests would pass on empty rules too.
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut routers, mut pools, mut floating_ips, mut shared) = (0, 0, 0, 0);
+    for _ in 0..300 {
+        let mut store = Store::new(&arbitrary::ports());
+        store.apply(Change::Snapshot(arbitrary::rules().new_tree(&mut runner).unwrap().current()));
+        let set = compile(store.valid(), None, &mut Realms::default()).unwrap();
+        routers += set.routers.len();
+        pools += set.pools.iter().filter(|pool| !pool.id.contains('/')).count();
+        floating_ips += set.floating_ips.len();
+        shared += usize::from(set.routers.len() > 1);
+    }
+    let counts = [routers, pools, floating_ips, shared];
+    assert!(counts.iter().all(|count| *count > 40), "{counts:?}");
+}

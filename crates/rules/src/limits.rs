@@ -1,0 +1,43 @@
+//! How much a gateway holds.
+//!
+//! Fed data are untrusted, so everything that can be many has a bound. The bounds keep a compiled rule set within a few
+//! hundred megabytes at the very worst; they are far above what a gateway server carries in practice.
+
+/// Segments of one gateway.
+pub const SEGMENTS_MAX: usize = 16_384;
+/// Pools of one gateway.
+pub const POOLS_MAX: usize = 4_096;
+/// Routers of one gateway.
+pub const ROUTERS_MAX: usize = 32_768;
+/// Interfaces of all routers together.
+pub const INTERFACES_MAX: usize = 131_072;
+/// Floating IPs of all routers together.
+pub const FLOATING_IPS_MAX: usize = 524_288;
+/// Extra routes and `no_nat` prefixes of all routers together.
+pub const ROUTES_MAX: usize = 524_288;
+/// Addresses of all pools together.
+pub const ALL_POOL_ADDRESSES_MAX: usize = 524_288;
+
+/// Interfaces of one router.
+pub const ROUTER_INTERFACES_MAX: usize = 32;
+/// Addresses of one interface.
+pub const INTERFACE_ADDRESSES_MAX: usize = 16;
+/// Extra routes of one router.
+pub const ROUTER_ROUTES_MAX: usize = 1_024;
+/// Floating IPs of one router.
+pub const ROUTER_FLOATING_IPS_MAX: usize = 16_384;
+/// `no_nat` prefixes of one router.
+pub const ROUTER_NO_NAT_MAX: usize = 256;
+/// Address runs of one pool.
+pub const POOL_RUNS_MAX: usize = 1_024;
+/// Addresses of one pool.
+pub const POOL_ADDRESSES_MAX: u64 = 65_536;
+
+/// Smallest MTU that every IPv4 host accepts as a whole packet (RFC 791).
+pub const MTU_MIN: u16 = 576;
+/// Largest MTU: a jumbo frame.
+pub const MTU_MAX: u16 = 9_216;
+/// Longest timer: a week, in seconds.
+pub const TIMEOUT_S_MAX: u32 = 604_800;
+/// Longest free text, in bytes.
+pub const TEXT_BYTES_MAX: usize = 255;
