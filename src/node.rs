@@ -186,8 +186,10 @@ impl control::Node for GatewayNode {
             capacity,
         };
         let capacity: u64 = occupancy.iter().map(|one| u64::from(one.sessions_max)).sum();
-        let frames = locked(&self.edge).pool.frames();
-        let available = locked(&self.edge).pool.available();
+        let (frames, available, hugepages) = {
+            let edge = locked(&self.edge);
+            (edge.pool.frames(), edge.pool.available(), hugepages(edge.eal.memory()))
+        };
         let mut tables = vec![
             table("sessions", |one| one.sessions, capacity),
             table("mappings", |one| one.mappings, capacity),
@@ -217,7 +219,7 @@ impl control::Node for GatewayNode {
                 sum(|books| books.held),
             ),
             tables,
-            hugepages: hugepages(locked(&self.edge).eal.memory()),
+            hugepages,
             warnings: self.warnings(),
         })
     }

@@ -9,13 +9,13 @@ use packet::{BURST_FRAMES_MAX, Burst, Frame, Moment, PacketIo, Parsed, Payload, 
 use rules::RuleSet;
 use rules::compiled::{InterfaceIndex, Realm, SegmentIndex};
 
+use crate::DropReason;
 use crate::classify::{Entry, classify, session_flow};
 use crate::counters::{Counters, PORTS_MAX};
 use crate::judge::{Case, Judge};
 use crate::neighbours::{Due, Neighbours};
 use crate::sessions::{SessionView, Sessions};
 use crate::verdict::Verdict;
-use crate::DropReason;
 
 /// How many announcements (gratuitous ARP) one turn sends.
 const ANNOUNCEMENTS_PER_TURN: usize = 16;
@@ -47,6 +47,8 @@ pub(crate) struct Lane<F> {
     pub(crate) port: PortIndex,
     pub(crate) entry: Entry,
     line: Option<LineIndex>,
+    /// It was judged before, and has waited for a neighbour since.
+    is_again: bool,
 }
 
 impl<F: Frame> Gateway<F> {
@@ -74,17 +76,18 @@ impl<F: Frame> Gateway<F> {
     ) {
         let bytes = frames.iter().map(|frame| frame.bytes().len() as u64).sum();
         self.counters.received(port, frames.len() as u64, bytes);
-        self.carry(&mut frames.drain(..).map(|frame| (frame, port)).collect(), now, io);
+        self.carry(&mut frames.drain(..).map(|frame| (frame, port)).collect(), false, now, io);
     }
 
     /// Parse all, classify all, look up all; then judge, change and send each.
     fn carry<I: PacketIo<Frame = F>>(
         &mut self,
         frames: &mut Burst<(F, PortIndex)>,
+        is_again: bool,
         now: Moment,
         io: &mut I,
     ) {
-        let mut lanes = self.parse_and_classify(frames);
+        let mut lanes = self.parse_and_classify(frames, is_again);
         self.look_up(&mut lanes);
         for lane in lanes {
             match lane.parsed.payload {
@@ -107,18 +110,18 @@ impl<F: Frame> Gateway<F> {
         let mut frames = self.neighbours.take_held(slot);
         if !frames.is_empty() {
             self.counters.held.sub(frames.len() as u64);
-            self.carry(&mut frames, now, io);
+            self.carry(&mut frames, true, now, io);
         }
     }
 
-    fn parse_and_classify(&self, frames: &mut Burst<(F, PortIndex)>) -> Burst<Lane<F>> {
+    fn parse_and_classify(&self, frames: &mut Burst<(F, PortIndex)>, is_again: bool) -> Burst<Lane<F>> {
         let mut lanes = Burst::new();
         for (frame, port) in frames.drain(..) {
             let read = Parsed::read(frame.bytes()).map_err(DropReason::from).and_then(|parsed| {
                 classify(&self.rules, port, frame.bytes(), &parsed).map(|entry| (parsed, entry))
             });
             match read {
-                Ok((parsed, entry)) => lanes.push(Lane { frame, parsed, port, entry, line: None }),
+                Ok((parsed, entry)) => lanes.push(Lane { frame, parsed, port, entry, line: None, is_again }),
                 Err(reason) => self.counters.count_drop(reason),
             }
         }
@@ -141,7 +144,11 @@ impl<F: Frame> Gateway<F> {
             parsed: &lane.parsed,
             entry: lane.entry,
             line: lane.line,
-            checks_checksums: self.checks_checksums.get(usize::from(lane.port.0)).is_some_and(|checks| *checks),
+            is_again: lane.is_again,
+            checks_checksums: self
+                .checks_checksums
+                .get(usize::from(lane.port.0))
+                .is_some_and(|checks| *checks),
         };
         let Self { rules, sessions, counters, .. } = self;
         Judge { rules, sessions, counters, now_ms: now.ms() as u32 }.judge(&case)
@@ -205,15 +212,16 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    /// Shows the sessions in the next `slots` slots from `from` on; returns where to go on, `None` at the end.
+    /// Shows the next sessions from slot `from` on, `sessions` of them at most, in a bounded time; returns the slot to go on
+    /// at, `None` at the end.
     pub fn list_sessions(
         &self,
         from: u32,
-        slots: u32,
+        sessions: usize,
         now: Moment,
         show: impl FnMut(SessionView),
     ) -> Option<u32> {
-        self.sessions.list(from, slots, &self.rules, now.ms() as u32, show)
+        self.sessions.list(from, sessions, &self.rules, now.ms() as u32, show)
     }
 
     /// How full the tables are.
@@ -270,4 +278,3 @@ pub struct Occupancy {
     /// Neighbours known, asked for or silent.
     pub neighbours: u32,
 }
-

@@ -6,12 +6,13 @@
 
 use arrayvec::ArrayVec;
 use flowtable::{HashKey, InsertError, LineIndex, SWEEP_DUE_MAX, SlotIndex, Table};
-use packet::{Parsed, Protocol};
+use packet::Protocol;
 use rules::RuleSet;
 use rules::compiled::{Realm, RouterRules, TimeoutsMs};
 
 use crate::counters::Counters;
 use crate::flow::{Endpoint, Flow};
+use crate::judge::Case;
 use crate::mappings::{Holds, Mappings};
 use crate::tcp::{Phase, Seen};
 use crate::{DropReason, time};
@@ -29,13 +30,16 @@ struct Line {
     generation: u32,
     // Written with every packet.
     last_seen_ms: u32,
-    packets: u32,
+    packets: u64,
     seen: u8,
     bytes: u64,
     created_ms: u32,
 }
 
 const _: () = assert!(size_of::<Line>() <= 48, "a line and its key share a cache line");
+
+/// Slots that one listing looks at: free ones are passed over 64 at a time.
+const LISTED_SLOTS_MAX: u32 = 1 << 15;
 
 /// Which line of a session's slot.
 const OUTBOUND: usize = 0;
@@ -108,9 +112,7 @@ impl Sessions {
     /// The line that is `flow`'s now. `found` is what the burst's look-up said, which an earlier packet of the same
     /// burst may have overtaken.
     pub(crate) fn line(&self, flow: &Flow, found: Option<LineIndex>) -> Option<LineIndex> {
-        found
-            .filter(|line| self.table.holds(*line, flow))
-            .or_else(|| self.table.find(flow))
+        found.filter(|line| self.table.holds(*line, flow)).or_else(|| self.table.find(flow))
     }
 
     /// The flow on the other side of the line's translation.
@@ -126,7 +128,13 @@ impl Sessions {
 
     /// Whether the line's session is still what the rules would make; if they have changed since it was last asked, it is
     /// judged again, and closed where they say so.
-    pub(crate) fn holds(&mut self, line: LineIndex, rules: &RuleSet, counters: &Counters, now_ms: u32) -> bool {
+    pub(crate) fn holds(
+        &mut self,
+        line: LineIndex,
+        rules: &RuleSet,
+        counters: &Counters,
+        now_ms: u32,
+    ) -> bool {
         let slot = self.table.slot_of(line);
         let internal = *self.table.key(self.table.line_of(slot, OUTBOUND));
         let router = rules.router_of(internal.realm()).map(|index| &rules.routers[index.0 as usize]);
@@ -149,12 +157,15 @@ impl Sessions {
         false
     }
 
-    /// Notes a packet of the line's flow.
-    pub(crate) fn touch(&mut self, line: LineIndex, packet: &Parsed, timeouts: &TimeoutsMs, now_ms: u32) {
+    /// Notes a packet of the line's flow. One that is judged again was counted before.
+    pub(crate) fn touch(&mut self, line: LineIndex, case: &Case, timeouts: &TimeoutsMs, now_ms: u32) {
+        let packet = case.parsed;
         let value = self.table.value_mut(line);
         value.last_seen_ms = now_ms;
-        value.packets = value.packets.wrapping_add(1);
-        value.bytes += u64::from(packet.total_length);
+        if !case.is_again || value.packets == 0 {
+            value.packets += 1;
+            value.bytes += u64::from(packet.total_length);
+        }
         if packet.protocol != Protocol::TCP {
             return;
         }
@@ -324,24 +335,29 @@ impl Sessions {
         }
     }
 
-    /// Shows the sessions among the `slots` slots from `from` on; `None` once the table's end is reached, else where to go on.
+    /// Shows the next sessions from slot `from` on, `sessions` of them at most; returns the slot to go on at, `None` at the
+    /// table's end. Looks at no more than [`LISTED_SLOTS_MAX`] slots.
     pub(crate) fn list(
         &self,
         from: u32,
-        slots: u32,
+        sessions: usize,
         rules: &RuleSet,
         now_ms: u32,
         mut show: impl FnMut(SessionView),
     ) -> Option<u32> {
-        let end = from.saturating_add(slots).min(self.table.slots_max());
-        (from..end).map(SlotIndex).filter(|slot| self.table.is_live(*slot)).for_each(|slot| {
+        let mut next = from.saturating_add(LISTED_SLOTS_MAX);
+        for (shown, slot) in self.table.live(SlotIndex(from), LISTED_SLOTS_MAX as usize).enumerate() {
+            if shown == sessions {
+                next = slot.0;
+                break;
+            }
             let [internal, external] =
                 [OUTBOUND, INBOUND].map(|side| *self.table.key(self.table.line_of(slot, side)));
             let lines = self.lines(slot);
             let (phase, idle_ms) = (self.phase(slot), now_ms.wrapping_sub(self.last_seen_ms(slot)));
-            let timeout_ms = rules.router_of(internal.realm()).map_or(0, |router| {
-                timeout_ms(phase, &rules.routers[router.0 as usize].timeouts)
-            });
+            let timeout_ms = rules
+                .router_of(internal.realm())
+                .map_or(0, |router| timeout_ms(phase, &rules.routers[router.0 as usize].timeouts));
             show(SessionView {
                 realm: internal.realm(),
                 protocol: internal.protocol(),
@@ -349,14 +365,14 @@ impl Sessions {
                 internal: internal.source(),
                 external: external.destination(),
                 remote: internal.destination(),
-                packets: lines.map(|line| u64::from(line.packets)),
+                packets: lines.map(|line| line.packets),
                 bytes: lines.map(|line| line.bytes),
                 age_ms: now_ms.wrapping_sub(lines[OUTBOUND].created_ms),
                 idle_ms,
                 expires_in_ms: timeout_ms.saturating_sub(idle_ms),
             });
-        });
-        (end < self.table.slots_max()).then_some(end)
+        }
+        (next < self.table.slots_max()).then_some(next)
     }
 }
 

@@ -19,6 +19,6 @@ mod tests;
 mod worker;
 
 pub use idle::Idle;
-pub use mailbox::{Busy, Handle, SESSION_PAGE_SLOTS, SessionPage};
+pub use mailbox::{Busy, Handle, SESSION_PAGE_MAX, SessionPage};
 pub use status::Status;
 pub use worker::Worker;

@@ -14,8 +14,8 @@ use crate::Status;
 /// Commands that may wait for a worker at once.
 const COMMANDS_MAX: usize = 16;
 
-/// Slots that one listing looks at: a few microseconds of one turn.
-pub const SESSION_PAGE_SLOTS: u32 = 512;
+/// The most sessions of one page: some ten microseconds of one turn.
+pub const SESSION_PAGE_MAX: usize = 512;
 
 /// What the control thread asks of a worker.
 pub(crate) enum Command {
@@ -43,7 +43,7 @@ pub struct SessionPage {
 impl SessionPage {
     /// An empty page that starts at slot `from`.
     pub fn new(from: u32) -> Self {
-        Self { from, sessions: Vec::with_capacity(SESSION_PAGE_SLOTS as usize), next: None }
+        Self { from, sessions: Vec::with_capacity(SESSION_PAGE_MAX), next: None }
     }
 }
 

@@ -8,7 +8,7 @@ use nat::{Configuration, Counters, Gateway};
 use packet::{Burst, Moment, PacketIo, PortIndex};
 
 use crate::idle::{Backoff, Idle};
-use crate::mailbox::{Command, Handle, Mailbox, Report, SESSION_PAGE_SLOTS};
+use crate::mailbox::{Command, Handle, Mailbox, Report, SESSION_PAGE_MAX};
 use crate::status::Status;
 
 /// A worker: its ways to the ports, and its brain. Runs on the thread that calls [`run`](Self::run).
@@ -83,7 +83,7 @@ impl<I: PacketIo> Worker<I> {
                 let sessions = &mut page.sessions;
                 page.next = self
                     .gateway
-                    .list_sessions(page.from, SESSION_PAGE_SLOTS, now, |session| sessions.push(session));
+                    .list_sessions(page.from, SESSION_PAGE_MAX, now, |session| sessions.push(session));
                 Report::Listed(page)
             }
         };
