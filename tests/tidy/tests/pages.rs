@@ -87,3 +87,13 @@ fn links_between_pages_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn the_readme_shows_the_figures_that_the_demo_wrote() {
+    let (readme, figures) = (read("README.md"), read("docs/figures.json"));
+    let figures: serde_json::Value = serde_json::from_str(&figures).unwrap();
+    for (name, shown) in figures.as_object().unwrap().iter().filter(|(name, _)| *name != "machine") {
+        let row = format!("| {} | {} |", shown["tried"].as_str().unwrap(), shown["result"].as_str().unwrap());
+        assert!(readme.contains(&row), "README.md lacks the row of {name}; run scripts/figures:\n{row}");
+    }
+}
