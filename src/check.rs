@@ -37,7 +37,8 @@ fn check_rules(path: &Path, ports: Option<Vec<String>>) -> Exit {
     let named = || rules.segments.iter().map(|segment| segment.port.clone()).collect();
     match rules::validate(&rules, &ports.unwrap_or_else(named)) {
         Ok(valid) => {
-            let (segments, pools, routers) = (valid.segments().len(), valid.pools().len(), valid.routers().len());
+            let (segments, pools, routers) =
+                (valid.segments().len(), valid.pools().len(), valid.routers().len());
             println!("{}: valid: {segments} segments, {pools} pools, {routers} routers", path.display());
             Exit::Done
         }

@@ -111,8 +111,8 @@ impl NodeConfig {
     pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))?;
-        let config: Self = rules::read_document(&text)
-            .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        let config: Self =
+            rules::read_document(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
         let faults = config.faults();
         if faults.is_empty() {
             return Ok(config);

@@ -42,6 +42,12 @@ pub(crate) fn start(config: &NodeConfig) -> anyhow::Result<(Edge, Vec<WorkerPort
         frames: config.frames,
         frame_bytes_max: (mtu_max + LINK_BYTES).max(2048),
         ..MempoolConfig::default()
+    });
+    let pool = pool.with_context(|| {
+        format!(
+            "{} frames do not fit in {} MiB: raise `memory_mib` or lower `frames`",
+            config.frames, config.memory_mib
+        )
     })?;
     let mut ports = Vec::new();
     let mut queues_of_workers: Vec<Vec<_>> = (0..queues).map(|_| Vec::new()).collect();

@@ -128,7 +128,8 @@ impl feed::Program for Programmer {
     async fn program(&mut self, valid: &Valid) -> Result<u64, feed::ProgramError> {
         let failed = |error: &dyn std::error::Error| feed::ProgramError(error.to_string());
         let before = self.fleet.programmed();
-        let rules = rules::compile(valid, Some(&before.rules), &mut self.realms).map_err(|error| failed(&error))?;
+        let rules =
+            rules::compile(valid, Some(&before.rules), &mut self.realms).map_err(|error| failed(&error))?;
         let rules = Arc::new(rules);
         let programmed = Arc::new(Programmed { valid: valid.clone(), rules: Arc::clone(&rules) });
         *self.fleet.programmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = programmed;

@@ -151,10 +151,15 @@ impl GatewayNode {
         let mut warnings = locked(&self.edge).warnings.clone();
         let feed = self.feed.borrow();
         if feed.from_disk {
-            warnings.push("the rules are the last good ones from disk: no feed has confirmed them".to_owned());
+            warnings
+                .push("the rules are the last good ones from disk: no feed has confirmed them".to_owned());
         }
-        warnings.extend(feed.last_error.iter().filter(|_| feed.connected.is_none()).map(|error| format!("feed: {error}")));
-        warnings.extend(feed.save_error.iter().map(|error| format!("the rules in force are not on disk: {error}")));
+        warnings.extend(
+            feed.last_error.iter().filter(|_| feed.connected.is_none()).map(|error| format!("feed: {error}")),
+        );
+        warnings.extend(
+            feed.save_error.iter().map(|error| format!("the rules in force are not on disk: {error}")),
+        );
         warnings
     }
 
@@ -168,7 +173,9 @@ impl GatewayNode {
             .map_err(|silent| NodeError::WorkerSilent { worker: silent.worker })?;
         let next = match page.next {
             Some(slot) => Some(u64::from(worker) << 32 | u64::from(slot)),
-            None if usize::from(worker) + 1 < self.config.workers.len() => Some((u64::from(worker) + 1) << 32),
+            None if usize::from(worker) + 1 < self.config.workers.len() => {
+                Some((u64::from(worker) + 1) << 32)
+            }
             None => None,
         };
         Ok((page.sessions, worker, next))
@@ -193,7 +200,11 @@ impl control::Node for GatewayNode {
         let mut tables = vec![
             table("sessions", |one| one.sessions, capacity),
             table("mappings", |one| one.mappings, capacity),
-            table("neighbours", |one| one.neighbours, u64::from(nat::NEIGHBOURS_MAX) * occupancy.len() as u64),
+            table(
+                "neighbours",
+                |one| one.neighbours,
+                u64::from(nat::NEIGHBOURS_MAX) * occupancy.len() as u64,
+            ),
         ];
         tables.push(TableRow {
             table: "frames".to_owned(),
@@ -231,8 +242,11 @@ impl control::Node for GatewayNode {
         while let Some(at) = cursor {
             let (views, _, next) = self.page(at).await?;
             for view in views {
-                *sessions.entry(view.realm).or_default().entry((protocol(view.protocol), state(view.phase))).or_default() +=
-                    1;
+                *sessions
+                    .entry(view.realm)
+                    .or_default()
+                    .entry((protocol(view.protocol), state(view.phase)))
+                    .or_default() += 1;
             }
             cursor = next;
         }

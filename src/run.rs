@@ -54,7 +54,8 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
         },
         Programmer::new(Arc::clone(&fleet)),
     );
-    let node = Arc::new(GatewayNode::new(config.clone(), Arc::clone(&fleet), edge, subscriber.state(), origin));
+    let node =
+        Arc::new(GatewayNode::new(config.clone(), Arc::clone(&fleet), edge, subscriber.state(), origin));
     let (stopping, stopped) = watch::channel(false);
     let until_stop = || {
         let mut stopped = stopped.clone();
@@ -62,7 +63,12 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
             let _ = stopped.wait_for(|stop| *stop).await;
         }
     };
-    tracing::info!(node = config.node, version = env!("CARGO_PKG_VERSION"), dpdk = dpdk::version(), "running");
+    tracing::info!(
+        node = config.node,
+        version = env!("CARGO_PKG_VERSION"),
+        dpdk = dpdk::version(),
+        "running"
+    );
     let serving = async {
         tokio::join!(
             admin.serve(Arc::clone(&node), until_stop()),
@@ -70,26 +76,24 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
             serve_file(source, until_stop()),
         )
     };
-    let everything = async {
-        tokio::select! {
-            _ = serving => {}
-            never = subscriber.run() => match never {},
-            () = watch_over(&node) => {}
-        }
-    };
-    tokio::pin!(everything);
+    tokio::pin!(serving);
     tokio::select! {
-        () = &mut everything => {}
+        _ = &mut serving => anyhow::bail!("all servers ended"),
+        never = subscriber.run() => match never {},
+        () = watch_over(&node) => {}
         signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
     }
+    // Nobody follows the feed any more; clients at work get their answers, but not for ever.
     stopping.send_replace(true);
-    // Clients at work get their answers, but not for ever.
-    let _ = tokio::time::timeout(Duration::from_secs(1), everything).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
     stop_workers(&fleet, threads).await
 }
 
 /// The rules' way here: a feed, a file served by this same process, or only what is on disk.
-fn feeds(arguments: &Run, config: &NodeConfig) -> anyhow::Result<(Option<(FileSource, Listener)>, Vec<FeedAddress>)> {
+fn feeds(
+    arguments: &Run,
+    config: &NodeConfig,
+) -> anyhow::Result<(Option<(FileSource, Listener)>, Vec<FeedAddress>)> {
     if let Some(path) = &arguments.rules {
         let (listener, address) = Listener::in_process();
         return Ok((Some((FileSource::new(path), listener)), vec![address]));
@@ -150,7 +154,11 @@ async fn stop_workers(fleet: &Fleet, threads: Threads) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve_metrics(server: Option<MetricsServer>, node: Arc<GatewayNode>, stop: impl Future<Output = ()>) {
+async fn serve_metrics(
+    server: Option<MetricsServer>,
+    node: Arc<GatewayNode>,
+    stop: impl Future<Output = ()>,
+) {
     match server {
         Some(server) => server.serve(node, stop).await,
         None => stop.await,
@@ -196,7 +204,8 @@ async fn stop_signal() -> std::io::Result<&'static str> {
 
 fn make_directory(path: Option<&Path>) -> anyhow::Result<()> {
     match path {
-        Some(path) => std::fs::create_dir_all(path).with_context(|| format!("cannot make the directory {}", path.display())),
+        Some(path) => std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the directory {}", path.display())),
         None => Ok(()),
     }
 }

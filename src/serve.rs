@@ -11,13 +11,15 @@ pub(crate) fn serve(arguments: &Feed) -> anyhow::Result<()> {
     let address: FeedAddress = arguments.listen.parse()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener =
-            Listener::bind(&address).await.with_context(|| format!("cannot listen at {}", arguments.listen))?;
+        let listener = Listener::bind(&address)
+            .await
+            .with_context(|| format!("cannot listen at {}", arguments.listen))?;
         let server = Server::new(ServerConfig {
             confirm_mass_delete: arguments.confirm_mass_delete,
             ..ServerConfig::default()
         });
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
