@@ -1,0 +1,5 @@
+//! Where rules come from.
+
+mod file;
+
+pub use file::FileSource;
