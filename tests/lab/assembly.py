@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -28,7 +29,7 @@ def requirement(function):
 
 
 for check in checks.DEMO:
-    if check not in (checks.tcp_throughput_both_ways, checks.no_frame_looks_wrong):
+    if check is not checks.no_frame_looks_wrong:
 
         def started(lab, gateway, check=check):
             gateway.start()
@@ -96,11 +97,11 @@ def rules_edit_moves_floating_ip_within_a_second_without_losing_other_flows(lab,
 
 FAULTY = (
     # (what stands in the good rules, what the fault makes of it, the field path that must be named)
-    ("id: tenant-a, port: inside, vlan: 100", "id: tenant-a, port: inside, vlan: 5000", "vlan"),
-    ("id: internet, port: outside", "id: internet, port: elsewhere", "port"),
-    ("fa:16:3e:00:0a:02", "ff:ff:ff:ff:ff:ff", "interfaces[1].mac"),
-    ("next_hop: 203.0.113.1, pool: shared}\n    floating_ips:\n      - {id: web-b", "next_hop: 192.0.2.99, pool: shared}\n    floating_ips:\n      - {id: web-b", "gateway.next_hop"),
-    ("external: 203.0.113.60, internal: 10.0.0.6", "external: 203.0.113.60, internal: 172.16.0.6", "floating_ips[0].internal"),
+    ("id: tenant-a, port: inside, vlan: 100", "id: tenant-a, port: inside, vlan: 5000", "segment tenant-a: vlan"),
+    ("mtu: 1400", "mtu: 400", "segment tenant-b: mtu"),
+    ("fa:16:3e:00:0a:02", "ff:ff:ff:ff:ff:ff", "router router-a: interfaces[1].mac"),
+    ("203.0.113.1, pool: shared}\n    floating_ips:\n      - {id: web-b", "192.0.2.99, pool: shared}\n    floating_ips:\n      - {id: web-b", "router router-b: gateway.next_hop"),
+    ("203.0.113.60, internal: 10.0.0.6", "203.0.113.60, internal: 172.16.0.6", "router router-b: floating_ips[0].internal"),
 )
 
 
@@ -113,15 +114,28 @@ def file_with_five_faults_is_refused_naming_all_five(lab, gateway):
         faulty = faulty.replace(good, bad)
     file = gateway.directory / "faulty.yaml"
     file.write_text(faulty)
-    done = gateway.namespace.run(BINARY, "validate", "--config", gateway.node, file, check=False)
+    done = gateway.namespace.run(BINARY, "validate", file, check=False)
     said = done.stdout + done.stderr
     require(done.returncode == 3, f"validate ended with code {done.returncode}: {said}")
     require(all(path in said for *_, path in FAULTY), f"validate did not name every fault: {said}")
     with streams(lab, ("a1", WEB), ("web", FLOATING_B2), seconds=4):
         gateway.write_rules(faulty)
-        gateway.wait(lambda: len(gateway.status()["feed"]["rejects"]) >= len(FAULTY), "refusal", 5)
-    named = [reject["path"] for reject in gateway.status()["feed"]["rejects"]]
-    require(all(any(path in one for one in named) for *_, path in FAULTY), f"status does not name every fault: {named}")
+        gateway.wait(lambda: all(path in gateway.log() for *_, path in FAULTY), "refusal naming all five faults", 5)
+    require(gateway.status()["generation"] == 1, "another generation came into force")
+
+
+@requirement
+def object_that_only_the_gateway_can_refuse_is_refused_at_both_ends(lab, gateway):
+    """The feed does not know the node's ports; the gateway does."""
+    gateway.start(feed=gateway.start_feed())
+    with streams(lab, ("a1", WEB), ("web", FLOATING_B2), seconds=4):
+        gateway.write_rules(RULES.replace("id: internet, port: outside", "id: internet, port: elsewhere"))
+        gateway.wait(lambda: gateway.status()["feed"]["rejects"], "refusal", 5)
+    reject = gateway.status()["feed"]["rejects"][0]
+    require((reject["object"], reject["path"], reject["code"]) == ("segment internet", "port", "UNKNOWN_PORT"), f"refused was {reject}")
+    require("UNKNOWN_PORT" in gateway.feed.log.read_text(), "the feed does not show the refusal")
+    gateway.write_rules(RULES)
+    gateway.wait(lambda: not gateway.status()["feed"]["rejects"], "acceptance of the repaired rules", 5)
 
 
 # Life without the feed.
@@ -134,6 +148,7 @@ def feed_killed_loses_no_packet(lab, gateway):
         gateway.feed.kill()
         gateway.wait(lambda: not gateway.status()["feed"]["connected"], "notice that the feed is gone", 5)
     require(gateway.status()["feed"]["staleness_ms"] > 0, "the staleness does not rise")
+    require(re.search(r"^natgate_feed_staleness_\w+(\{.*\})? [0-9.]*[1-9]", gateway.metrics(), re.MULTILINE), "no metric tells the staleness")
 
 
 @requirement
@@ -165,8 +180,11 @@ def restart_without_feed_comes_up_with_last_rules(lab, gateway):
 def partial_checksum_is_dropped_with_its_own_reason(lab, gateway):
     gateway.start()
     careless = lab.host("a1")
-    careless.run("ethtool", "-K", "eth0", "tx", "on")
+    # The switch's own port has to be careless too, or its kernel completes the sum on the way.
+    ends = ((careless, "eth0"), (lab.host("switch"), "gw-inside"))
     try:
+        for host, end in ends:
+            host.run("ethtool", "-K", end, "tx", "on")
         try:
             curl(careless, checks.WEB_URL, "--max-time", "2")
         except Failed:
@@ -174,10 +192,11 @@ def partial_checksum_is_dropped_with_its_own_reason(lab, gateway):
         else:
             raise Failed("a flow whose checksum was only a pseudo-header's sum came through")
     finally:
-        careless.run("ethtool", "-K", "eth0", "tx", "off")
+        for host, end in ends:
+            host.run("ethtool", "-K", end, "tx", "off")
     require(gateway.drops().get("partial_checksum", 0) > 0, f"drops are {gateway.drops()}")
-    lines = [line for line in gateway.log().splitlines() if "ethtool -K" in line]
-    require(len(lines) == 1, f"{len(lines)} log lines name the cure")
+    gateway.wait(lambda: "ethtool -K" in gateway.log(), "log line that names the cure", 3)
+    require(gateway.log().count("ethtool -K") == 1, "more than one log line names the cure")
     curl(careless, checks.WEB_URL)
 
 
@@ -198,9 +217,8 @@ WRONG_NODES = (
     # (what stands in the good configuration and what it becomes, ...), what the sentence must speak of
     ((("iface=inside", "iface=nosuch"),), "nosuch"),
     ((("net_af_packet0", "net_nosuch0"),), "net_nosuch0"),
-    (((ONE_WORKER, "workers: [{core}, {core}]"),), "{core}"),
     (((ONE_WORKER, "workers: [4095]"),), "4095"),
-    (((ONE_WORKER, "workers: [0, 1]"), ("iface=inside", "iface=inside,qpairs=1")), "queue"),
+    (((ONE_WORKER, "workers: [0, 1]"),), "worker"),
     ((("name: outside", "name: inside"),), "inside"),
 )
 

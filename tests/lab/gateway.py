@@ -19,13 +19,14 @@ CHATTER = {"arp_not_for_us"}
 
 
 def books_close(lab, gateway):
-    """rx + originated = tx + consumed + dropped + held, and what was dropped has a reason."""
+    """rx + originated = tx + consumed + dropped + held; what was dropped has a reason; the kernel counted the same frames."""
     status, drops = gateway.status(), gateway.drops(chatter=True)
     books = status["books"]
     way_in, way_out = books["rx"] + books["originated"], books["tx"] + books["consumed"] + books["dropped"] + books["held"]
     require(way_in == way_out and books["balance"] == 0, f"the books do not close: {books}")
     # Asked for a moment later, so chatter may have added to them.
     require(books["dropped"] <= sum(drops.values()), f"{books['dropped']} dropped, but the reasons are {drops}")
+    gateway.require_wires_agree()
     return Saw("natgate status: received + originated = transmitted + consumed + dropped + held", f"{way_in} frames in, {way_out} accounted for", {"books": books})
 
 
@@ -51,8 +52,13 @@ class Natgate:
     def start(self, *, feed=None):
         """Starts it with the embedded feed, or with the one at the address `feed`, and waits for its first rules."""
         source = ["--feed", feed] if feed else ["--rules", self.rules]
-        self.process = self.namespace.start(BINARY, "run", "--config", self.node, *source)
-        self.wait(lambda: self.status()["generation"] > 0, "rules in force", 20)
+        label = f"natgate-{self.directory.name}"
+        self.process = self.namespace.start(BINARY, "run", "--config", self.node, *source, label=label)
+        try:
+            self.wait(lambda: self.status()["generation"] > 0, "rules in force", 20)
+        except LabError as error:
+            raise LabError(f"{error}\n{self.log_tail()}") from error
+        self.wires_before = self.wires()
         return self
 
     def start_feed(self):
@@ -64,8 +70,8 @@ class Natgate:
     def stop(self):
         """Ends it as an operator does; it must end cleanly."""
         code = self.process.stop()
-        require(code == 0, f"natgate ended with code {code}:\n{self.log_tail()}")
-        require("panicked" not in self.log(), f"natgate panicked:\n{self.log_tail()}")
+        require(code == 0, f"natgate ended with code {code}")
+        require("panicked" not in self.log(), "natgate panicked")
 
     def write_rules(self, text):
         """Replaces the rules file at once, as an editor does."""
@@ -99,6 +105,28 @@ class Natgate:
                 counts[row["reason"]] = counts.get(row["reason"], 0) + row["count"]
         return counts
 
+    def wires(self):
+        """Frames by port and direction, as the kernel counted them less as natgate did, at a moment when none came."""
+        while True:
+            kernel, ours = self.kernel_frames(), {}
+            for port in self.status()["ports"]:
+                ours[f"{port['name']} rx"] = port["rx_frames"] + port["rx_missed"]
+                ours[f"{port['name']} tx"] = port["tx_frames"]
+            if kernel == self.kernel_frames():
+                return {name: kernel[name] - count for name, count in ours.items()}
+
+    def kernel_frames(self):
+        links = json.loads(self.namespace.run("ip", "-j", "-s", "link").stdout)
+        return {f"{link['ifname']} {way}": link["stats64"][way]["packets"] for link in links for way in ("rx", "tx")}
+
+    def require_wires_agree(self):
+        """The ports' counters are the driver's; the veth under each port has counters of its own, and both must agree."""
+        deadline = time.monotonic() + 3
+        while (wires := self.wires()) != self.wires_before:
+            differ = {name: difference - self.wires_before[name] for name, difference in wires.items()}
+            require(time.monotonic() < deadline, f"the kernel counted other frames than natgate: {differ}")
+            time.sleep(0.05)
+
     def metrics(self):
         return self.namespace.run("curl", "-sS", "--max-time", "5", METRICS_URL).stdout
 
@@ -107,14 +135,14 @@ class Natgate:
         deadline, last = time.monotonic() + timeout, ""
         while time.monotonic() < deadline:
             if not self.process.alive():
-                raise LabError(f"natgate ended with code {self.process.child.returncode}:\n{self.log_tail()}")
+                raise LabError(f"natgate ended with code {self.process.child.returncode}")
             try:
                 if condition():
                     return time.monotonic()
             except LabError as error:
                 last = str(error)
             time.sleep(0.02)
-        raise LabError(f"no {what} within {timeout} s {last}\n{self.log_tail()}")
+        raise LabError(f"no {what} within {timeout} s {last}")
 
     def cpu_seconds(self):
         """Processor time of all its threads so far."""
