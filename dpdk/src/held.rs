@@ -148,6 +148,11 @@ impl Held {
         self.check_or_unsupported("receiving frames to any address", answer)
     }
 
+    pub(crate) fn receives_to_any_address(&self) -> bool {
+        // SAFETY: see above.
+        unsafe { dpdk_sys::rte_eth_promiscuous_get(self.id) == 1 }
+    }
+
     pub(crate) fn mac(&self) -> Result<MacAddress, PortError> {
         let mut mac = dpdk_sys::rte_ether_addr { addr_bytes: [0; 6] };
         // SAFETY: see above.

@@ -138,6 +138,11 @@ impl Port {
         self.receive_spread
     }
 
+    /// Whether the device delivers frames to any MAC address. A driver that cannot be asked to may do so all the same.
+    pub fn receives_to_any_address(&self) -> bool {
+        self.running.held.receives_to_any_address()
+    }
+
     /// The link as it is now. Never waits.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ const DPDK_OLDEST: &str = "22.11";
 /// The libraries that hold what is called; the drivers are plugins and bring what they need.
 const LIBRARIES: [&str; 5] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
-const FUNCTIONS: [&str; 26] = [
+const FUNCTIONS: [&str; 27] = [
     "dpdk_sys_.*",
     "rte_dev_probe",
     "rte_eal_cleanup",
@@ -32,6 +32,7 @@ const FUNCTIONS: [&str; 26] = [
     "rte_eth_dev_stop",
     "rte_eth_macaddr_get",
     "rte_eth_promiscuous_enable",
+    "rte_eth_promiscuous_get",
     "rte_eth_rx_queue_setup",
     "rte_eth_stats_get",
     "rte_eth_tx_queue_setup",

@@ -127,7 +127,8 @@ fn missing_hugepages_are_reported_or_refused() {
 fn start_leaves_the_threads_affinity_alone() {
     in_own_process("life::start_leaves_the_threads_affinity_alone", || {
         let before = dpdk::cores::allowed().unwrap();
-        let eal = Eal::init(&config(&[])).unwrap();
+        // EAL pins itself to a core that is named.
+        let eal = Eal::init(&EalConfig { main_core: before.last().copied(), ..config(&[]) }).unwrap();
         assert_eq!(dpdk::cores::allowed().unwrap(), before);
         let error = std::thread::spawn(move || {
             let _lcore = eal.register_this_thread(before[0]).unwrap();
