@@ -53,11 +53,8 @@ impl<F: Frame> Gateway<F> {
     }
 
     fn answer_arp<I: PacketIo<Frame = F>>(&mut self, mut lane: Lane<F>, reply: &arp::Arp, io: &mut I) {
-        let link = LinkHeader {
-            destination: reply.target_mac,
-            source: reply.sender_mac,
-            vlan: lane.parsed.vlan,
-        };
+        let link =
+            LinkHeader { destination: reply.target_mac, source: reply.sender_mac, vlan: lane.parsed.vlan };
         match arp::write(&mut lane.frame, link, reply) {
             Ok(()) => io.send(lane.port, lane.frame),
             Err(_) => self.counters.count_drop(DropReason::NoHeadroom),

@@ -164,7 +164,12 @@ impl std::fmt::Debug for Flow {
         write!(
             f,
             "{}/{} {}:{} -> {}:{}",
-            self.realm().0, self.protocol, from.address, from.port, to.address, to.port
+            self.realm().0,
+            self.protocol,
+            from.address,
+            from.port,
+            to.address,
+            to.port
         )
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! What we know is the answer to the quoted packet: the quote reversed is a flow in the direction of the error.
 
+use packet::Parsed;
 use packet::icmp::kind;
 use packet::rewrite::{BadQuote, Quote, read_quote};
-use packet::Parsed;
 use rules::compiled::{AddressRules, GatewayRules, NextHop, RouterRules};
 
 use crate::DropReason;
@@ -45,11 +45,11 @@ impl Judge<'_> {
             outer: Flow::of(case.parsed, router.realm),
             answer: Flow::of_quote(&quote, router.realm).reversed(),
         };
-        let outside = self.error_to_external(&inside, router, gateway)?;
+        let outside = self.translate_error_out(&inside, router, gateway)?;
         let Some(address) = ours else {
             return Ok(Verdict::Forward(inside.change_to(&outside, quote), next_hop));
         };
-        let (other_inside, next_hop) = self.error_to_internal(&outside, address)?;
+        let (other_inside, next_hop) = self.translate_error_in(&outside, address)?;
         Ok(Verdict::Forward(inside.change_to(&other_inside, quote), next_hop))
     }
 
@@ -61,12 +61,12 @@ impl Judge<'_> {
             outer: Flow::of(case.parsed, realm),
             answer: Flow::of_quote(&quote, realm).reversed(),
         };
-        let (inside, next_hop) = self.error_to_internal(&outside, address)?;
+        let (inside, next_hop) = self.translate_error_in(&outside, address)?;
         may_travel(case.parsed)?;
         Ok(Verdict::Forward(outside.change_to(&inside, quote), next_hop))
     }
 
-    fn error_to_external(
+    fn translate_error_out(
         &mut self,
         inside: &ErrorFlow,
         router: &RouterRules,
@@ -100,7 +100,7 @@ impl Judge<'_> {
         })
     }
 
-    fn error_to_internal(
+    fn translate_error_in(
         &mut self,
         outside: &ErrorFlow,
         address: &AddressRules,

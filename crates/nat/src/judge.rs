@@ -8,13 +8,13 @@ use packet::{Fragment, Parsed, Protocol, icmp};
 use rules::RuleSet;
 use rules::compiled::{AddressRules, GatewayRules, InterfaceIndex, InterfaceRules, NextHop, RouterRules};
 
+use crate::DropReason;
 use crate::classify::Entry;
 use crate::counters::Counters;
 use crate::flow::{Endpoint, Flow};
 use crate::sessions::Sessions;
 use crate::tcp;
 use crate::verdict::{Change, Verdict};
-use crate::DropReason;
 
 /// A packet to be judged, and what the stages before have found out about it.
 pub(crate) struct Case<'a> {
@@ -23,6 +23,8 @@ pub(crate) struct Case<'a> {
     pub(crate) entry: Entry,
     /// What the burst's look-up found.
     pub(crate) line: Option<LineIndex>,
+    /// It was judged before, and has waited for a neighbour since.
+    pub(crate) is_again: bool,
     /// The port's neighbours may leave checksums to an offload that never runs: judge them.
     pub(crate) checks_checksums: bool,
 }
@@ -49,15 +51,15 @@ impl Judge<'_> {
             return Verdict::Drop(DropReason::SpoofedSource);
         }
         let verdict = if interface.external {
-            self.from_external(case, interface)
+            self.judge_external(case, interface)
         } else {
-            self.from_internal(case, index, interface)
+            self.judge_internal(case, index, interface)
         };
         verdict.unwrap_or_else(|verdict| verdict)
     }
 
     /// From a tenant: to a neighbour network, to us, or out.
-    fn from_internal(
+    fn judge_internal(
         &mut self,
         case: &Case,
         index: InterfaceIndex,
@@ -107,17 +109,17 @@ impl Judge<'_> {
             return self.outbound_error(case, router, gateway, next_hop, ours);
         }
         let flow = Flow::of(case.parsed, router.realm);
-        let outside = self.to_external(case, &flow, router, interface, gateway)?;
+        let outside = self.translate_out(case, &flow, router, interface, gateway)?;
         let Some(address) = ours else {
             return Ok(Verdict::Forward(Change::Packet(flow.rewrite_to(&outside)), next_hop));
         };
         // Hairpinning (RFC 4787 REQ-9): to an address of ours, as the external network would see it, and in again.
-        let (inside, next_hop) = self.to_internal(case, &outside, address, None)?;
+        let (inside, next_hop) = self.translate_in(case, &outside, address, None)?;
         Ok(Verdict::Forward(Change::Packet(flow.rewrite_to(&inside)), next_hop))
     }
 
     /// What the external network sees of `flow`, which is in the router's realm.
-    fn to_external(
+    fn translate_out(
         &mut self,
         case: &Case,
         flow: &Flow,
@@ -136,10 +138,7 @@ impl Judge<'_> {
             return Ok(flow.with_source(Endpoint { address: external, port }, gateway.realm));
         }
         if !interface.snat || gateway.pool.is_none() {
-            return Err(Verdict::Refuse(
-                DropReason::NoTranslation,
-                icmp::Error::AdministrativelyProhibited,
-            ));
+            return Err(Verdict::Refuse(DropReason::NoTranslation, icmp::Error::AdministrativelyProhibited));
         }
         check_translatable(case.parsed)?;
         let line = match self.session(flow, case.line) {
@@ -165,12 +164,12 @@ impl Judge<'_> {
                 )?
             }
         };
-        self.sessions.touch(line, case.parsed, &router.timeouts, self.now_ms);
+        self.sessions.touch(line, case, &router.timeouts, self.now_ms);
         Ok(self.sessions.translated(line))
     }
 
     /// From the external network: to a floating IP, to a session, to us, or routed in without translation.
-    fn from_external(&mut self, case: &Case, interface: &InterfaceRules) -> Result<Verdict, Verdict> {
+    fn judge_external(&mut self, case: &Case, interface: &InterfaceRules) -> Result<Verdict, Verdict> {
         let segment = &self.rules.segments[case.entry.segment.0 as usize];
         let Some(address) = segment.addresses.get(&case.parsed.destination) else {
             return self.routed_in(case, interface);
@@ -182,13 +181,13 @@ impl Judge<'_> {
             return self.inbound_error(case, address);
         }
         let flow = Flow::of(case.parsed, segment.realm);
-        let (inside, next_hop) = self.to_internal(case, &flow, address, case.line)?;
+        let (inside, next_hop) = self.translate_in(case, &flow, address, case.line)?;
         may_travel(case.parsed)?;
         Ok(Verdict::Forward(Change::Packet(flow.rewrite_to(&inside)), next_hop))
     }
 
     /// What the tenant sees of `flow`, which goes to one of our external addresses, and where the tenant is.
-    fn to_internal(
+    fn translate_in(
         &mut self,
         case: &Case,
         flow: &Flow,
@@ -217,7 +216,7 @@ impl Judge<'_> {
         let inside = self.sessions.translated(line);
         let router = self.rules.router_of(inside.realm()).ok_or(DropReason::NoMapping)?;
         let router = &self.rules.routers[router.0 as usize];
-        self.sessions.touch(line, case.parsed, &router.timeouts, self.now_ms);
+        self.sessions.touch(line, case, &router.timeouts, self.now_ms);
         self.inside(inside, router)
     }
 

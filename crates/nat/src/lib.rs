@@ -5,7 +5,7 @@
 //!   classify        classify.rs     which network, which interface: which router, which side
 //!   judge           judge.rs        outbound, inbound, hairpin, floating, local -> Verdict; changes no bytes
 //!                   icmp_errors.rs  the same for errors, and for the packets they quote
-//!   sessions        sessions.rs     two lines a session; made, judged again, expired
+//!   sessions        sessions.rs     two lines a session; made, judged again, expired; sessions/listing.rs: shown
 //!                   mappings.rs     who has which external endpoint; ports.rs: which port is next
 //!   forward         forward.rs      fits? next hop known? then rewrite, link header, send
 //!   answers         answers.rs      echo replies, ICMP errors; address_resolution.rs: ARP; neighbours.rs: who is known

@@ -97,7 +97,11 @@ pub(crate) struct Neighbours<F> {
 
 impl<F> Neighbours<F> {
     pub(crate) fn new(hash_key: HashKey) -> Self {
-        Self { table: Table::new(NEIGHBOURS_MAX, hash_key), held: ArrayVec::new(), sweep: time::Sweep::default() }
+        Self {
+            table: Table::new(NEIGHBOURS_MAX, hash_key),
+            held: ArrayVec::new(),
+            sweep: time::Sweep::default(),
+        }
     }
 
     pub(crate) fn len(&self) -> u32 {

@@ -28,7 +28,8 @@ pub(crate) struct PortSpace {
 
 impl PortSpace {
     pub(crate) fn new(first: u16, last: u16) -> Self {
-        let mut space = Self { used: Box::new([0; WORDS]), free_words: [0; WORDS / 64], first, last, count: 0 };
+        let mut space =
+            Self { used: Box::new([0; WORDS]), free_words: [0; WORDS / 64], first, last, count: 0 };
         space.note_all_free();
         space
     }

@@ -1,0 +1,25 @@
+//! The brain, from outside: frames in, frames out, and what the rules and the RFCs say in between.
+//!
+//! One file a subject; a test is named after what it requires. The harness checks what must hold always.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's way to fail")]
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod checksums;
+mod drop_reasons;
+mod exchange;
+mod floating;
+mod hairpin;
+mod icmp_errors;
+mod local;
+mod neighbours;
+mod no_room;
+mod ports;
+mod random;
+mod routing;
+mod rule_changes;
+mod snat;
+mod tcp;
+mod timers;

@@ -1,0 +1,142 @@
+//! TCP: what opens a session, what a port is shared between, and what survives (RFC 5382, 7857).
+
+use nat::{DropReason, Phase};
+use packet::tcp::{ACK, FIN, PSH, RST, SYN};
+
+use crate::world::scene::*;
+use crate::world::{Endpoint, Host, World};
+
+const WWW: Endpoint = (SERVER.address, 443);
+
+/// Opens a connection of `host`'s to the server; returns its external endpoint.
+pub(crate) fn connect(world: &mut World, host: Host, port: u16, to: Endpoint) -> Endpoint {
+    let external = world.one(host.tcp(port, to, SYN)).source();
+    let server = Host { address: to.0, ..SERVER };
+    world.one(server.tcp(to.1, external, SYN | ACK));
+    world.one(host.tcp(port, to, ACK));
+    external
+}
+
+#[test]
+fn only_a_syn_opens_a_session() {
+    let mut world = scene();
+    for flags in [ACK, SYN | ACK, FIN | ACK, RST, RST | ACK, PSH | ACK, 0, SYN | FIN, SYN | RST] {
+        world.drops(RED_A.tcp(4_000, WWW, flags), DropReason::NotSyn);
+    }
+    assert_eq!(world.sessions().len(), 0);
+    world.one(RED_A.tcp(4_000, WWW, SYN));
+    assert_eq!(world.session().phase, Phase::TcpOpening);
+}
+
+#[test]
+fn rfc5382_req4_an_unsolicited_syn_is_dropped_without_a_word() {
+    let mut world = scene();
+    let external = connect(&mut world, RED_A, 4_000, WWW);
+    for port in [external.1, external.1 ^ 1, 22] {
+        world.drops(OTHER.tcp(5_000, (RED_POOL, port), SYN), DropReason::NoMapping);
+    }
+    // Nor from another port of the very server: TCP mappings depend on both.
+    world.drops(SERVER.tcp(80, external, SYN), DropReason::NoMapping);
+}
+
+#[test]
+fn rfc5382_req2_simultaneous_open_is_let_through() {
+    let mut world = scene();
+    let external = world.one(RED_A.tcp(4_000, WWW, SYN)).source();
+    let crossing = world.one(SERVER.tcp(443, external, SYN));
+    assert_eq!(crossing, RED_A.peer(SERVER.address).tcp(443, (RED_A.address, 4_000), SYN).hop());
+    assert_eq!(world.one(RED_A.tcp(4_000, WWW, SYN | ACK)).source(), external);
+    world.one(SERVER.tcp(443, external, SYN | ACK));
+    world.one(RED_A.tcp(4_000, WWW, PSH | ACK));
+    assert_eq!(world.session().phase, Phase::TcpEstablished);
+}
+
+#[test]
+fn retransmissions_of_a_syn_keep_the_port() {
+    let mut world = scene();
+    let external = world.one(RED_A.tcp(4_000, WWW, SYN)).source();
+    for _ in 0..3 {
+        world.pass(1_000);
+        assert_eq!(world.one(RED_A.tcp(4_000, WWW, SYN)).source(), external);
+    }
+}
+
+#[test]
+fn a_connection_closes_as_rfc7857_section_2_says() {
+    let mut world = scene();
+    let external = connect(&mut world, RED_A, 4_000, WWW);
+    assert_eq!(world.session().phase, Phase::TcpEstablished);
+    world.one(SERVER.tcp(443, external, FIN | ACK));
+    assert_eq!(world.session().phase, Phase::TcpClosing);
+    // Half closed: the other side may go on for long.
+    world.one(RED_A.tcp(4_000, WWW, PSH | ACK));
+    world.one(RED_A.tcp(4_000, WWW, FIN | ACK));
+    assert_eq!(world.session().phase, Phase::TcpTimeWait);
+    // The last acknowledgement, and a retransmission of it, still pass.
+    world.one(SERVER.tcp(443, external, ACK));
+    world.one(SERVER.tcp(443, external, ACK));
+}
+
+#[test]
+fn rfc7857_section_2_3_a_reset_is_translated_and_the_session_lingers() {
+    let mut world = scene();
+    let external = connect(&mut world, RED_A, 4_000, WWW);
+    let reset = world.one(SERVER.tcp(443, external, RST));
+    assert_eq!(reset, RED_A.peer(SERVER.address).tcp(443, (RED_A.address, 4_000), RST).hop());
+    // Had it been forged, the connection would go on.
+    assert_eq!(world.one(RED_A.tcp(4_000, WWW, PSH | ACK)).source(), external);
+}
+
+#[test]
+fn rfc6191_a_syn_reopens_a_connection_that_is_over() {
+    for end in [[FIN | ACK, FIN | ACK], [RST, RST]] {
+        let mut world = scene();
+        let external = connect(&mut world, RED_A, 4_000, WWW);
+        world.one(RED_A.tcp(4_000, WWW, end[0]));
+        world.one(SERVER.tcp(443, external, end[1]));
+        let again = connect(&mut world, RED_A, 4_000, WWW);
+        assert_eq!(world.session().phase, Phase::TcpEstablished, "a session of its own, and one only");
+        world.one(SERVER.tcp(443, again, PSH | ACK));
+        assert_eq!(world.counters().sessions_created.get(), 2);
+        assert_eq!(world.counters().sessions_closed.get(), 1);
+    }
+}
+
+#[test]
+fn a_syn_within_a_connection_leaves_it_alone() {
+    let mut world = scene();
+    let external = connect(&mut world, RED_A, 4_000, WWW);
+    assert_eq!(world.one(RED_A.tcp(4_000, WWW, SYN)).source(), external);
+    assert_eq!(world.counters().sessions_created.get(), 1);
+    assert_eq!(world.session().phase, Phase::TcpEstablished);
+}
+
+#[test]
+fn rfc7857_section_3_a_port_serves_many_remotes_when_ports_run_out() {
+    let mut world =
+        scene_with(&[("addresses: [203.0.113.10]", "addresses: [203.0.113.10], ports: 2000-2003")]);
+    let mut ports = Vec::new();
+    for port in 0..4 {
+        ports.push(connect(&mut world, RED_A, 4_000 + port, WWW).1);
+    }
+    ports.sort_unstable();
+    assert_eq!(ports, [2000, 2001, 2002, 2003], "each port is used before one is used twice");
+    // Another destination, be it only another port, has the same ports again.
+    let mut shared = Vec::new();
+    for (port, to) in
+        [(5_000, (SERVER.address, 444)), (5_001, (OTHER.address, 443)), (5_002, (OTHER.address, 443))]
+    {
+        let external = connect(&mut world, RED_B, port, to);
+        assert!(ports.contains(&external.1));
+        shared.push((external, to));
+        // And what comes back from there comes to the right one.
+        let server = Host { address: to.0, ..SERVER };
+        let heard = world.one(server.tcp(to.1, external, PSH | ACK));
+        assert_eq!(heard.destination(), (RED_B.address, port));
+    }
+    assert_ne!(shared[1], shared[2], "never twice towards one remote");
+    // The first destination has none left.
+    let error = world.refuses(RED_B.tcp(5_003, WWW, SYN), DropReason::PortExhausted);
+    assert_eq!(error.icmp(), (3, 1, 0));
+    assert_eq!(world.ports_used(RED_POOL), 4);
+}

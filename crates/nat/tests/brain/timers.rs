@@ -1,0 +1,148 @@
+//! Timers: each phase of a session lives as long as its profile says, to the millisecond, and not longer.
+
+use nat::DropReason;
+use packet::tcp::{ACK, FIN, RST, SYN};
+
+use crate::tcp::connect;
+use crate::world::World;
+use crate::world::scene::*;
+
+/// How a session comes to a phase, and how long it may stay silent there, in seconds: cloud profile, RFC profile.
+struct Row {
+    phase: &'static str,
+    arrive: fn(&mut World),
+    cloud_s: u64,
+    rfc_s: u64,
+}
+
+const ROWS: [Row; 8] = [
+    Row {
+        phase: "opening",
+        arrive: |world| _ = world.one(RED_A.tcp(4_000, WWW, SYN)),
+        cloud_s: 30,
+        rfc_s: 240,
+    },
+    Row {
+        phase: "established",
+        arrive: |world| _ = connect(world, RED_A, 4_000, WWW),
+        cloud_s: 3_600,
+        rfc_s: 7_440,
+    },
+    Row {
+        phase: "closing",
+        arrive: |world| {
+            connect(world, RED_A, 4_000, WWW);
+            world.one(RED_A.tcp(4_000, WWW, FIN | ACK));
+        },
+        cloud_s: 120,
+        rfc_s: 240,
+    },
+    Row {
+        phase: "time_wait",
+        arrive: |world| {
+            let external = connect(world, RED_A, 4_000, WWW);
+            world.one(RED_A.tcp(4_000, WWW, FIN | ACK));
+            world.one(SERVER.tcp(443, external, FIN | ACK));
+        },
+        cloud_s: 30,
+        rfc_s: 240,
+    },
+    Row {
+        phase: "reset",
+        arrive: |world| {
+            let external = connect(world, RED_A, 4_000, WWW);
+            world.one(SERVER.tcp(443, external, RST));
+        },
+        cloud_s: 10,
+        rfc_s: 240,
+    },
+    Row {
+        phase: "initial",
+        arrive: |world| _ = world.one(RED_A.udp(4_000, WWW, b"")),
+        cloud_s: 30,
+        rfc_s: 120,
+    },
+    Row {
+        phase: "stream",
+        arrive: |world| {
+            let external = world.one(RED_A.udp(4_000, WWW, b"")).source();
+            world.one(SERVER.udp(443, external, b""));
+        },
+        cloud_s: 180,
+        rfc_s: 300,
+    },
+    Row { phase: "query", arrive: |world| _ = world.one(RED_A.ping(7, WWW.0)), cloud_s: 60, rfc_s: 60 },
+];
+
+const WWW: (std::net::Ipv4Addr, u16) = (SERVER.address, 443);
+
+fn lives_exactly(mut world: World, row: &Row, seconds: u64) {
+    // Not on a full turn of the clock.
+    world.pass(1_234);
+    (row.arrive)(&mut world);
+    let session = world.session();
+    assert_eq!(session.phase.name(), row.phase);
+    assert_eq!(u64::from(session.expires_in_ms), seconds * 1_000, "{}", row.phase);
+    world.pass(seconds * 1_000 - 1);
+    assert_eq!(world.sessions().len(), 1, "{} after {seconds} s less 1 ms", row.phase);
+    world.pass(1);
+    assert_eq!(world.sessions().len(), 0, "{} after {seconds} s", row.phase);
+}
+
+#[test]
+fn cloud_profile_times_every_phase() {
+    ROWS.iter().for_each(|row| lives_exactly(scene(), row, row.cloud_s));
+}
+
+/// RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-2.
+#[test]
+fn rfc_profile_times_every_phase() {
+    for row in &ROWS {
+        let profile = "pool: red}\n    timeouts: {profile: rfc}";
+        lives_exactly(scene_with(&[("pool: red}", profile)]), row, row.rfc_s);
+    }
+}
+
+#[test]
+fn a_router_has_timers_of_its_own() {
+    let timeouts = "pool: red}\n    timeouts: {udp_initial_s: 7, tcp_established_s: 9}";
+    let world = || scene_with(&[("pool: red}", timeouts)]);
+    lives_exactly(world(), &ROWS[5], 7);
+    lives_exactly(world(), &ROWS[1], 9);
+    lives_exactly(world(), &ROWS[7], 60);
+}
+
+#[test]
+fn rfc4787_req6_packets_of_either_direction_keep_a_session() {
+    let mut world = scene();
+    let external = world.one(RED_A.udp(4_000, WWW, b"")).source();
+    world.one(SERVER.udp(443, external, b""));
+    for _ in 0..5 {
+        world.pass(179_000);
+        world.one(RED_A.udp(4_000, WWW, b""));
+        world.pass(179_000);
+        world.one(SERVER.udp(443, external, b""));
+    }
+    world.pass(180_000);
+    world.drops(SERVER.udp(443, external, b""), DropReason::NoMapping);
+}
+
+#[test]
+fn a_session_that_is_over_lets_nothing_in_even_before_its_slot_is_swept() {
+    let mut world = scene();
+    let external = world.one(RED_A.udp(4_000, WWW, b"")).source();
+    world.pass(30_000);
+    world.drops(SERVER.udp(443, external, b""), DropReason::NoMapping);
+}
+
+#[test]
+fn one_way_udp_stays_in_its_first_phase() {
+    let mut world = scene();
+    world.one(RED_A.udp(4_000, WWW, b""));
+    world.pass(29_000);
+    world.one(RED_A.udp(4_000, WWW, b""));
+    world.pass(29_999);
+    assert_eq!(world.session().phase.name(), "initial");
+    world.pass(1);
+    assert_eq!(world.sessions().len(), 0);
+}
