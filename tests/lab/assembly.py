@@ -207,7 +207,7 @@ def idle_worker_backs_off(lab, gateway):
     before, began = gateway.cpu_seconds(), time.monotonic()
     time.sleep(4)
     share = (gateway.cpu_seconds() - before) / (time.monotonic() - began)
-    require(share < 0.10, f"an idle gateway takes {share:.0%} of a processor")
+    require(share < 0.10, f"an idle gateway takes {share:.1%} of a processor")
 
 
 # What the operator is told.
