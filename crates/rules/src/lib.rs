@@ -7,6 +7,8 @@
 mod arbitrary;
 mod compile;
 pub mod compiled;
+#[cfg(test)]
+mod documents;
 mod fault;
 mod file;
 pub mod limits;

@@ -79,7 +79,8 @@ fn uses<'a>(names: &Names<'a>, report: &mut Report<'a>) -> HashMap<usize, Use<'a
 }
 
 /// Every run of every pool in use, sorted by network and address, none with an address of another: where two have, the
-/// one that came last is faulted and left out.
+/// one that came last is faulted, and the run is not looked at further: that keeps each of the checks behind this one a
+/// single search, whatever is fed.
 fn disjoint_runs<'a>(uses: &HashMap<usize, Use<'a>>, report: &mut Report<'a>) -> Vec<Run<'a>> {
     let mut runs: Vec<Run<'a>> = uses
         .values()
