@@ -32,6 +32,7 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<()> {
 
 async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
     let origin = Instant::now();
+    dpdk::log::send_to(|line| tracing::debug!(target: "dpdk", "{line}"));
     // What a living daemon holds is asked for first: a second one must not touch its devices.
     make_directory(config.admin.parent())?;
     make_directory(Some(&config.state_dir))?;

@@ -18,7 +18,11 @@ fn read(path: &str) -> String {
 fn tracked(ending: &str) -> Vec<String> {
     let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().unwrap();
     let names = String::from_utf8(output.stdout).unwrap();
-    names.lines().filter(|name| name.ends_with(ending) && root().join(name).exists()).map(str::to_owned).collect()
+    names
+        .lines()
+        .filter(|name| name.ends_with(ending) && root().join(name).exists())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -30,8 +34,12 @@ fn every_drop_reason_is_a_line_of_the_counters_page_with_its_help() {
     }
     let rows = page.lines().filter(|line| line.starts_with("| `")).count();
     assert!(rows >= DropReason::ALL.len());
-    for name in page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name)) {
-        let is_known = DropReason::ALL.iter().any(|reason| reason.name() == name) || name.contains(' ') || name.starts_with("books.");
+    for name in
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
+    {
+        let is_known = DropReason::ALL.iter().any(|reason| reason.name() == name)
+            || name.contains(' ')
+            || name.starts_with("books.");
         assert!(is_known, "docs/counters.md explains {name}, which no code has");
     }
 }
@@ -41,11 +49,17 @@ fn unsafe_code_stays_where_the_architecture_page_says() {
     let page = read("docs/architecture.md");
     let is_unsafe = |line: &str| {
         let line = line.trim_start();
-        !line.starts_with("//") && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"))
+        !line.starts_with("//")
+            && (line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("unsafe impl"))
     };
-    for name in tracked(".rs").iter().filter(|name| !name.starts_with("dpdk/") && !name.starts_with("tests/tidy")) {
+    for name in
+        tracked(".rs").iter().filter(|name| !name.starts_with("dpdk/") && !name.starts_with("tests/tidy"))
+    {
         if read(name).lines().any(is_unsafe) {
-            assert!(page.contains(&format!("`{name}`")), "{name} has unsafe code that docs/architecture.md does not list");
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "{name} has unsafe code that docs/architecture.md does not list"
+            );
         }
     }
 }
@@ -61,7 +75,11 @@ fn every_unsafe_block_says_why_it_is_safe() {
                 continue;
             }
             let before = &lines[index.saturating_sub(8)..=index];
-            assert!(before.iter().any(|line| line.contains("SAFETY:")), "{name}:{}: unsafe without SAFETY:", index + 1);
+            assert!(
+                before.iter().any(|line| line.contains("SAFETY:")),
+                "{name}:{}: unsafe without SAFETY:",
+                index + 1
+            );
         }
     }
 }
@@ -78,7 +96,9 @@ fn decisions_are_numbered_and_listed() {
 fn links_between_pages_lead_somewhere() {
     for name in tracked(".md") {
         let directory = root().join(&name).parent().unwrap().to_owned();
-        for link in read(&name).split("](").skip(1).filter_map(|rest| rest.split(')').next().map(str::to_owned)) {
+        for link in
+            read(&name).split("](").skip(1).filter_map(|rest| rest.split(')').next().map(str::to_owned))
+        {
             let target = link.split('#').next().unwrap_or_default();
             if target.is_empty() || target.contains("://") {
                 continue;
