@@ -5,7 +5,7 @@
 //! and both its MACs belong where it went, and that no private source has reached an external network.
 
 // Two test binaries share this file, and neither uses all of it.
-#![allow(dead_code, reason = "shared between test binaries")]
+#![allow(dead_code, unused_imports, reason = "shared between test binaries")]
 
 mod host;
 mod ports;

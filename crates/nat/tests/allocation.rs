@@ -1,0 +1,132 @@
+//! No memory is allocated for a packet, be it the first of its flow: all there is was taken at the start.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's way to fail")]
+
+mod world;
+
+use packet::tcp::{ACK, PSH, SYN};
+use packet::{Burst, PacketIo, PortIndex, Sent};
+use world::scene::*;
+use world::{Packet, Setup, Wire, World};
+
+/// As many as a kind's packets, in bursts.
+const PACKETS: u16 = 1_000;
+
+/// Ports that neither take nor give memory: frames of the gateway's own come from a store, and what is sent is kept.
+struct Recycler {
+    sent: Vec<(PortIndex, Vec<u8>)>,
+    store: Vec<Vec<u8>>,
+}
+
+impl PacketIo for Recycler {
+    type Frame = Vec<u8>;
+
+    fn receive(&mut self, _: PortIndex, _: &mut Burst<Vec<u8>>) {}
+
+    fn send(&mut self, port: PortIndex, frame: Vec<u8>) {
+        self.sent.push((port, frame));
+    }
+
+    fn flush(&mut self, _: PortIndex) -> Sent {
+        Sent::default()
+    }
+
+    fn allocate(&mut self) -> Option<Vec<u8>> {
+        self.store.pop()
+    }
+}
+
+/// Sends packets of one port in bursts, and returns what comes of them; `world` has its neighbours' MACs.
+#[track_caller]
+fn send(world: &mut World, name: &str, packets: Vec<Packet>) -> Vec<Packet> {
+    let port = PortIndex(packets[0].wire.port);
+    let mut io = Recycler {
+        sent: Vec::with_capacity(4_096),
+        store: (0..2_048).map(|_| Vec::with_capacity(2_048)).collect(),
+    };
+    // As a buffer of a network card, each has room for a tag.
+    let mut frames: Vec<Vec<u8>> = packets.into_iter().map(|packet| packet.bytes).collect();
+    frames.iter_mut().for_each(|frame| frame.reserve(64));
+    let mut burst = Burst::new();
+    let info = allocation_counter::measure(|| {
+        for frame in frames.drain(..) {
+            burst.push(frame);
+            if burst.is_full() {
+                world.gateway.process_burst(port, &mut burst, world.now, &mut io);
+            }
+        }
+        world.gateway.process_burst(port, &mut burst, world.now, &mut io);
+        world.gateway.tick(world.now, &mut io);
+    });
+    assert_eq!(info.count_total, 0, "{name}: {info:?}");
+    let packet = |(port, bytes): (PortIndex, Vec<u8>)| {
+        let vlan = packet::Parsed::read(&bytes).unwrap().vlan;
+        Packet { wire: Wire { port: port.0, vlan }, bytes }
+    };
+    io.sent.into_iter().map(packet).collect()
+}
+
+fn many(packet: impl Fn(u16) -> Packet) -> Vec<Packet> {
+    (0..PACKETS).map(packet).collect()
+}
+
+#[test]
+fn no_packet_allocates_be_it_the_first_of_its_flow() {
+    let mut world = scene_on(Setup { sessions_max: 10_000, ..Setup::default() }, &[]);
+    // Neighbours answer ARP by themselves here only.
+    world.one(RED_A.udp(1, (SERVER.address, 1), b""));
+    world.one(SERVER.udp(1, (WEB, 1), b""));
+    world.one(RED_A.udp(1, (RED_DB.address, 1), b""));
+    world.one(RED_DB.udp(1, (RED_A.address, 1), b""));
+    let remote = (SERVER.address, 53);
+    let all = usize::from(PACKETS);
+
+    let datagrams = send(&mut world, "new UDP", many(|n| RED_A.udp(2_000 + n, remote, b"who?")));
+    let segments = send(&mut world, "new TCP", many(|n| RED_A.tcp(2_000 + n, remote, SYN)));
+    let pings = send(&mut world, "new pings", many(|n| RED_A.ping(2_000 + n, SERVER.address)));
+    assert_eq!((datagrams.len(), segments.len(), pings.len()), (all, all, all));
+    assert_eq!(world.gateway.occupancy().sessions, 3 * u32::from(PACKETS) + 1);
+
+    let answer = |packet: &Packet| SERVER.udp(53, packet.source(), b"me");
+    let rows = [
+        ("UDP answers", datagrams.iter().map(answer).collect()),
+        (
+            "UDP from new ports",
+            datagrams.iter().map(|packet| SERVER.udp(54, packet.source(), b"me")).collect(),
+        ),
+        ("TCP answers", segments.iter().map(|packet| SERVER.tcp(53, packet.source(), SYN | ACK)).collect()),
+        ("pongs", pings.iter().map(|packet| SERVER.pong(packet.source().1, packet.source().0)).collect()),
+        ("errors in", datagrams.iter().map(|packet| SERVER.error(RED_POOL, (3, 3, 0), packet, 8)).collect()),
+        ("established UDP", many(|n| RED_A.udp(2_000 + n, remote, b"who?"))),
+        ("established TCP", many(|n| RED_A.tcp(2_000 + n, remote, PSH | ACK))),
+        ("in by a floating IP", many(|n| SERVER.udp(n, (WEB, 80), b"hello"))),
+        ("out by a floating IP", many(|n| RED_WEB.udp(80, (SERVER.address, n), b"hello"))),
+        ("hairpin", many(|n| BLUE_A.udp(2_000 + n, (WEB, 80), b"hello"))),
+        ("between subnets", many(|n| RED_A.udp(n, (RED_DB.address, 80), b"hello"))),
+        ("pings of ours", many(|n| RED_A.ping(n, RED_GATEWAY))),
+        ("at their last hop", many(|n| RED_A.udp(n, remote, b"").with_ttl(1))),
+        ("ARP", many(|_| ISP.asks_for(WEB))),
+    ];
+    for (name, packets) in rows {
+        assert_eq!(send(&mut world, name, packets).len(), all, "{name}");
+    }
+
+    let heard = send(&mut world, "UDP answers", datagrams.iter().map(answer).collect());
+    let errors = heard.iter().map(|packet| RED_A.error(SERVER.address, (3, 3, 0), packet, 8)).collect();
+    assert_eq!(send(&mut world, "errors out", errors).len(), all);
+
+    // Unknown neighbours: asked for, waited for, given up.
+    let scan = many(|n| SERVER.udp(n, (MAIL, 25), b""));
+    assert_eq!(send(&mut world, "waiting", scan).len(), 1);
+
+    world.now = world.now + 4_000_000;
+    let info = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            world.now = world.now + 10;
+            let mut io = Recycler { sent: Vec::new(), store: Vec::new() };
+            world.gateway.tick(world.now, &mut io);
+        }
+    });
+    assert_eq!(world.gateway.occupancy().sessions, 0);
+    assert_eq!(info.count_total, 0, "expiry: {info:?}");
+}
