@@ -111,6 +111,27 @@ async fn a_bad_file_keeps_the_old_rules_and_names_all_its_faults() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_is_being_written_is_not_read_in_the_middle() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rules.yaml");
+    std::fs::write(&path, rules_text(&["a", "b", "c"], "10.0.0.5")).unwrap();
+    let mut controller = Controller::new(EPOCH);
+    let source = FileSource::new(&path);
+    let publisher = controller.publisher.clone();
+    let _watch = Running(tokio::spawn(async move { source.run(publisher).await }));
+    controller.until("the file is served", |state| state.version == 1).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+
+    // What is there so far is valid each time, and far from what is meant.
+    for routers in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+        std::fs::write(&path, rules_text(routers, "10.0.0.6")).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    }
+    let state = controller.until("it is served", |state| state.version > 1).await;
+    assert_eq!((state.version, state.objects), (2, 7));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_object_keeps_its_old_revision_and_is_shown_at_both_ends() {
     let mut controller = Controller::new(EPOCH);
     let feed = controller.listen_in_process();

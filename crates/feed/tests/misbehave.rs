@@ -1,7 +1,7 @@
 //! A gateway against controllers that do what they must not, and a feed against gateways that do.
 
 // Helpers of tests may fail as tests do.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
@@ -11,7 +11,7 @@ use common::*;
 use feed::wire::ack::Stage;
 use feed::wire::to_gateway::M;
 use feed::wire::{Delta, Hello, Ping, SnapshotBegin, SnapshotChunk, SnapshotEnd, from_gateway};
-use feed::{Code, Digest, encode};
+use feed::{Code, Digest, ServerConfig, encode};
 use rules::{Object, ObjectRef};
 
 /// The messages of a snapshot of these rules, one object a chunk.
@@ -76,6 +76,13 @@ async fn a_snapshot_counts_only_when_all_of_it_came_and_fits() {
     assert_eq!((last.version, last.accepted, last.rejected_all), (5, 3, false));
     let Some(M::End(end)) = good().pop() else { panic!() };
     assert_eq!(last.applied_digest, end.digest, "both ends agree on what is in force");
+
+    for message in good() {
+        stream.say(EPOCH, message).await;
+    }
+    while stream.hears_ack().await.stage() != Stage::Programmed {}
+    assert_eq!(gateway.workers.told().len(), 1, "the same again is nothing to program");
+    assert_eq!(gateway.state.borrow().counters.unchanged, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,26 +202,34 @@ async fn dial(
 }
 
 async fn end_of(mut stream: tonic::Streaming<feed::wire::ToGateway>) -> tonic::Status {
-    loop {
-        match stream.message().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("the stream ended without a word"),
-            Err(status) => return status,
+    let end = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ended without a word"),
+                Err(status) => return status,
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(20), end).await.expect("the stream never ended")
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_gateway_that_is_silent_or_of_another_protocol_is_sent_away() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("feed.sock");
-    let mut controller = Controller::new(EPOCH);
+    let mut controller = Controller::configured(ServerConfig {
+        epoch: EPOCH,
+        ping_every: Duration::from_millis(50),
+        silence: Duration::from_millis(300),
+        ..ServerConfig::default()
+    });
     controller.listen(feed::Listener::bind(&feed::FeedAddress::Unix(path.clone())).await.unwrap());
     let hello = Hello { node_id: "gw9".into(), proto_min: 1, proto_max: 1, ..Default::default() };
 
     let silent = dial(&path, hello.clone()).await.unwrap();
     controller.until("it is there", |state| state.gateways.len() == 1).await;
-    assert_eq!(end_of(silent).await.code(), tonic::Code::DeadlineExceeded);
+    assert_eq!(end_of(silent).await.message(), "the gateway was silent");
     controller.until("it is gone", |state| state.gateways.is_empty()).await;
 
     let newer = dial(&path, Hello { proto_min: 2, proto_max: 3, ..hello.clone() }).await.unwrap();
