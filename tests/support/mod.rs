@@ -1,0 +1,94 @@
+//! What the tests of the whole gateway have in common.
+//!
+//! The gateway is started as the binary starts it, from a node's configuration, but for the worker's thread: the test
+//! has that in its hands. EAL starts once in a process, so whatever starts one runs in a process of its own.
+
+#![allow(dead_code, reason = "shared between test binaries, and neither uses all of it")]
+
+pub(crate) mod books;
+pub(crate) mod capture;
+pub(crate) mod play;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::{env, fs};
+
+use nat::{Configuration, PORTS_MAX};
+use packet::PacketIo;
+use rules::{Realms, RuleSet};
+use serde_json::json;
+use worker::{Handle, Worker};
+
+use crate::config::NodeConfig;
+
+/// The ports' names in the scene's rules, by index.
+pub(crate) const PORT_NAMES: [&str; 2] = ["in0", "out0"];
+
+/// The most sessions of a gateway under test.
+pub(crate) const SESSIONS_MAX: u32 = 8_192;
+
+/// Set for a process that a test started to be something else; says what.
+const ROLE: &str = "NATGATE_TEST_ROLE";
+
+/// What this process was started to be, unless it is the test itself.
+pub(crate) fn role() -> Option<String> {
+    env::var(ROLE).ok()
+}
+
+/// Starts this program again, asking for `test` alone, to be `role`; returns what it wrote, as text.
+///
+/// # Panics
+/// If it fails, with what it wrote.
+pub(crate) fn start_again(test: &str, role: &str) -> String {
+    let program = env::current_exe().unwrap();
+    let output =
+        Command::new(program).args(["--exact", test, "--nocapture"]).env(ROLE, role).output().unwrap();
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{}\n{text}", output.status);
+    text
+}
+
+/// Writes a node's configuration with these devices to `directory`.
+pub(crate) fn write_node_config(directory: &Path, devices: [String; 2], mtu: u16) {
+    let ports = PORT_NAMES.into_iter().zip(devices);
+    let ports: Vec<_> =
+        ports.map(|(name, device)| json!({"name": name, "device": device, "mtu": mtu})).collect();
+    let config = json!({
+        "node": "under-test",
+        "ports": ports,
+        "workers": [dpdk::cores::allowed().unwrap()[0]],
+        "sessions_max": SESSIONS_MAX,
+        // Few machines that run tests have hugepages to spare.
+        "hugepages": "off",
+        "memory_mib": 128,
+        "frames": 8191,
+    });
+    fs::write(directory.join("node.json"), config.to_string()).unwrap();
+}
+
+/// The node's configuration of `directory`, read as the binary reads it.
+pub(crate) fn node_config(directory: &Path) -> NodeConfig {
+    NodeConfig::read(&directory.join("node.json")).unwrap()
+}
+
+/// A worker with its brain, and the control thread's end of it, to which rules (YAML) were sent.
+pub(crate) fn worker<I: PacketIo>(io: I, rules: &str) -> (Worker<I>, Handle) {
+    let configuration = Configuration {
+        sessions_max: SESSIONS_MAX,
+        // The brain's choices are the same each time.
+        seed: [1, 2, 3, 4],
+        checks_checksums: [false; PORTS_MAX],
+    };
+    let (worker, mut handle) = Worker::new(io, PORT_NAMES.len() as u8, configuration);
+    handle.publish(&Arc::new(compile(rules))).unwrap();
+    (worker, handle)
+}
+
+fn compile(rules: &str) -> RuleSet {
+    let fed = rules::read_rules(rules).unwrap_or_else(|error| panic!("{error}\n{rules}"));
+    let valid = rules::validate(&fed, &PORT_NAMES.map(str::to_owned))
+        .unwrap_or_else(|faults| panic!("{faults:#?}\n{rules}"));
+    rules::compile(&valid, None, &mut Realms::default()).unwrap()
+}
