@@ -20,6 +20,9 @@ use ipnet::Ipv4Net;
 use crate::compiled::{InterfaceIndex, NextHop};
 use crate::model::Router;
 
+#[cfg(test)]
+mod tests;
+
 /// What a prefix leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
