@@ -7,8 +7,8 @@
 //!
 //! - `tags`: 16 bits of each entry's hash, 0 for a free place.
 //! - `lines`: the line each entry stands for.
-//! - `strays`: how many entries that belong here live in their other bucket. Where it is 0 a miss is certain after one
-//!   cache line.
+//! - `strays`: how many entries that belong here live in their other bucket. Where it is 0 a miss is certain after
+//!   one cache line.
 //! - `away`: one bit for each place: the entry there is such a stray, from its other bucket.
 //!
 //! The tags decide: an entry is there from the moment its tag is written, and gone when its tag is 0. The spare bytes

@@ -1,7 +1,8 @@
 //! The keyed hash: 64 bits of a key that nobody can steer who does not know the [`HashKey`].
 //!
-//! Who may send packets may choose keys. With a hash they can compute, they choose a thousand keys for one bucket, and
-//! the table is full for everybody; so the hash is keyed, with a key from the operating system. Two ways to compute it:
+//! Who may send packets may choose keys. With a hash they can compute, they choose a thousand keys for one bucket,
+//! and the table is full for everybody; so the hash is keyed, with a key from the operating system. Two ways to
+//! compute it:
 //!
 //! - AES rounds ([`aes`]), a few clocks for a 16-byte key, where the processor has them;
 //! - SipHash-1-3, some 20 clocks, everywhere else.

@@ -1,4 +1,5 @@
-//! What only the machine can give: aligned memory, prefetching, SSE2 and AES instructions. The one file with `unsafe`.
+//! What only the machine can give: aligned memory, prefetching, SSE2 and AES instructions. The one file with
+//! `unsafe`.
 //!
 //! Everything else in the crate is safe code over a few small promises made here:
 //!
@@ -55,7 +56,8 @@ impl<T: Copy> Cells<T> {
         }
     };
 
-    /// Room for `capacity` cells, none written, every page touched. Without the memory the process ends, as with `Vec`.
+    /// Room for `capacity` cells, none written, every page touched. Without the memory the process ends, as with
+    /// `Vec`.
     pub(crate) fn new(capacity: usize) -> Self {
         let bytes = capacity.saturating_mul(Self::STRIDE).max(CACHE_LINE_BYTES);
         let Ok(layout) = Layout::from_size_align(bytes, CACHE_LINE_BYTES) else {
@@ -95,9 +97,9 @@ impl<T: Copy> Cells<T> {
     #[inline]
     pub(crate) fn get(&self, index: usize) -> &T {
         assert!(index < self.len, "nothing was written here yet");
-        // SAFETY: `index < len <= capacity`, so the cell is inside the allocation and holds a `T` that `set` wrote. It
-        // is aligned: the base is to a cache line, and the stride is a multiple of the alignment, because the size is
-        // one and neither rounding in `STRIDE` undoes it. `&self` keeps writers out while the reference lives.
+        // SAFETY: `index < len <= capacity`, so the cell is inside the allocation and holds a `T` that `set` wrote.
+        // It is aligned: the base is to a cache line, and the stride is a multiple of the alignment, because the size
+        // is one and neither rounding in `STRIDE` undoes it. `&self` keeps writers out while the reference lives.
         unsafe { &*self.address(index) }
     }
 

@@ -6,12 +6,12 @@
 //!                                 └───────────────^
 //! ```
 //!
-//! A timer per session, or a list kept in order of last use, writes memory for each packet. Here a packet writes nothing: the
-//! sweep reads a dense array, sixteen deadlines in a cache line, and only for a slot that seems due does the owner look at the lines, which know when
-//! the last packet came.
+//! A timer per session, or a list kept in order of last use, writes memory for each packet. Here a packet writes
+//! nothing: the sweep reads a dense array, sixteen deadlines in a cache line, and only for a slot that seems due does
+//! the owner look at the lines, which know when the last packet came.
 //!
-//! Slots that were in use before are used again first, the latest first: its memory is the warmest, and the slots ever used
-//! stay the low ones, so that a sweep of a nearly empty table is short.
+//! Slots that were in use before are used again first, the latest first: its memory is the warmest, and the slots
+//! ever used stay the low ones, so that a sweep of a nearly empty table is short.
 
 use arrayvec::ArrayVec;
 

@@ -6,8 +6,8 @@
 //! line 2s + 1 | key          | value                      |
 //! ```
 //!
-//! A line's key and value lie side by side, so that the cache line fetched to verify the key brings the value along. A small
-//! line shares a cache line with its neighbours and never straddles two; a larger one starts a cache line.
+//! A line's key and value lie side by side, so that the cache line fetched to verify the key brings the value along.
+//! A small line shares a cache line with its neighbours and never straddles two; a larger one starts a cache line.
 
 use arrayvec::ArrayVec;
 
@@ -17,8 +17,8 @@ use crate::machine::Cells;
 use crate::slots::Slots;
 use crate::{HashKey, InsertError, Key, LineIndex, SWEEP_DUE_MAX, SlotIndex};
 
-/// Keys looked up together. More would push each other's lines out of the 12 or so misses a core can wait for at once; fewer would
-/// leave it waiting.
+/// Keys looked up together, as many as a burst of frames has. A core waits for some 16 cache lines at once, so that
+/// fewer keys would leave it idle at the end of each loop; more would have to stay in its first cache for longer.
 const BURST: usize = 32;
 
 #[derive(Clone, Copy)]
@@ -87,7 +87,8 @@ impl<K: Key, V: Copy + Default, const N: usize> Table<K, V, N> {
         self.find_at(self.index.spot(self.hasher.hash_one(key)), key)
     }
 
-    /// Finds many keys at once; `None` keys are skipped. The memory of all of them is fetched before any is waited for.
+    /// Finds many keys at once; `None` keys are skipped. The memory of all of them is fetched before any is waited
+    /// for.
     ///
     /// # Panics
     /// If `found` is shorter than `keys`.
@@ -98,8 +99,8 @@ impl<K: Key, V: Copy + Default, const N: usize> Table<K, V, N> {
         }
     }
 
-    /// Each loop asks for the memory that the next one reads. Counting loops over arrays side by side, not iterators zipped:
-    /// they cost a fifth less instructions, because one check of `count` serves for all.
+    /// Each loop asks for the memory that the next one reads. Counting loops over arrays side by side, not iterators
+    /// zipped: they cost a fifth less instructions, because one check of `count` serves for all.
     fn find_chunk(&self, keys: &[Option<K>], found: &mut [Option<LineIndex>]) {
         let count = keys.len().min(found.len()).min(BURST);
         let (keys, found) = (&keys[..count], &mut found[..count]);
@@ -140,8 +141,8 @@ impl<K: Key, V: Copy + Default, const N: usize> Table<K, V, N> {
         }
     }
 
-    /// Inserts a slot with `N` lines, which leaves at `deadline_ms` at the earliest. Fails whole or not at all; that a key is there
-    /// already is said before that there is no room.
+    /// Inserts a slot with `N` lines, which leaves at `deadline_ms` at the earliest. Fails whole or not at all; that
+    /// a key is there already is said before that there is no room.
     ///
     /// # Errors
     /// [`InsertError`]; nothing is changed.
@@ -152,7 +153,11 @@ impl<K: Key, V: Copy + Default, const N: usize> Table<K, V, N> {
         deadline_ms: u32,
     ) -> Result<SlotIndex, InsertError> {
         let spots = keys.map(|key| self.index.spot(self.hasher.hash_one(&key)));
-        spots.iter().for_each(|&spot| self.index.prefetch_home(spot));
+        spots.iter().for_each(|&spot| self.index.prefetch_both(spot));
+        let slot = self.slots.free();
+        if let Some(slot) = slot {
+            (0..N).for_each(|side| self.lines.prefetch(self.line_of(slot, side).0 as usize));
+        }
         for (side, key) in keys.iter().enumerate() {
             if keys[..side].iter().any(|earlier| same(earlier, key)) {
                 return Err(InsertError::Repeated);
@@ -161,7 +166,7 @@ impl<K: Key, V: Copy + Default, const N: usize> Table<K, V, N> {
                 return Err(InsertError::Duplicate(line));
             }
         }
-        let slot = self.slots.free().ok_or(InsertError::Full)?;
+        let slot = slot.ok_or(InsertError::Full)?;
         for (side, (key, value)) in keys.into_iter().zip(values).enumerate() {
             self.lines.set(self.line_of(slot, side).0 as usize, Line { key, value });
         }
@@ -235,8 +240,8 @@ impl<K: Key, V: Copy + Default, const N: usize> Table<K, V, N> {
         &mut self.lines.get_mut(line.0 as usize).value
     }
 
-    /// True where the line is in use and has this key. What a lookup found may have been removed since, and its slot used
-    /// again: ask this before using a line that was found before the last removal.
+    /// True where the line is in use and has this key. What a lookup found may have been removed since, and its slot
+    /// used again: ask this before using a line that was found before the last removal.
     pub fn holds(&self, line: LineIndex, key: &K) -> bool {
         self.is_live(self.slot_of(line)) && self.has_key(line, key)
     }
@@ -246,8 +251,8 @@ impl<K: Key, V: Copy + Default, const N: usize> Table<K, V, N> {
         self.slots.is_live(slot)
     }
 
-    /// The slots in use among the `slots` slots from `from` on, in order: a long list is made in short pieces, each going on
-    /// `slots` after the last, until [`Table::slots_max`].
+    /// The slots in use among the `slots` slots from `from` on, in order: a long list is made in short pieces, each
+    /// going on `slots` after the last, until [`Table::slots_max`].
     pub fn live(&self, from: SlotIndex, slots: usize) -> impl Iterator<Item = SlotIndex> + '_ {
         self.slots.live(from, slots)
     }
@@ -258,9 +263,10 @@ impl<K: Key, V: Copy + Default, const N: usize> Table<K, V, N> {
         self.slots.set_deadline(slot, deadline_ms);
     }
 
-    /// Looks at the next `slots` deadlines, round and round, and adds to `due` the slots in use whose deadline has passed
-    /// (`deadline <= now`, with wrapping). Stops early where `due` is full, and goes on from there. What is due stays due until it is removed
-    /// or re-armed. No slot is looked at twice in a call; slots that were never in use count as none.
+    /// Looks at the next `slots` deadlines, round and round, and adds to `due` the slots in use whose deadline has
+    /// passed (`deadline <= now`, with wrapping). Stops early where `due` is full, and goes on from there. What is
+    /// due stays due until it is removed or re-armed. No slot is looked at twice in a call; slots that were never in
+    /// use count as none.
     pub fn sweep(&mut self, now_ms: u32, slots: usize, due: &mut ArrayVec<SlotIndex, SWEEP_DUE_MAX>) {
         self.slots.sweep(now_ms, slots, due);
     }

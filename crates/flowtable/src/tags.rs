@@ -1,10 +1,10 @@
 //! Eight 16-bit tags, compared with a wanted one all at once.
 //!
-//! They are kept as two words of four, not as an array of eight: a word can be loaded and stored whole by threads that
-//! share it, and no thread ever sees half a tag.
+//! They are kept as two words of four, not as an array of eight: a word can be loaded and stored whole by threads
+//! that share it, and no thread ever sees half a tag.
 //!
-//! On x86-64 the comparison is one SSE2 instruction, which every such processor has; elsewhere it is arithmetic on the words. A lookup
-//! spends 10 instructions on it, against 30 without SSE2.
+//! On x86-64 the comparison is one SSE2 instruction, which every such processor has; elsewhere it is arithmetic on
+//! the words. A lookup spends 10 instructions on it, against 30 without SSE2.
 
 /// Tags in two words.
 pub(crate) const TAGS: usize = 8;

@@ -1,7 +1,8 @@
 //! The table against a slow and obvious model, over random operations from a seed.
 //!
-//! The model is a hash map and a list. Every answer of the table is compared, and now and then everything it holds. Phases of growth
-//! and decline fill the table to the last slot and empty it again, while the clock runs over the wrap of its 32 bits.
+//! The model is a hash map and a list. Every answer of the table is compared, and now and then everything it holds.
+//! Phases of growth and decline fill the table to the last slot and empty it again, while the clock runs over the
+//! wrap of its 32 bits.
 //!
 //! `FLOWTABLE_MODEL_OPERATIONS=100000000 cargo test -p flowtable --release --test model` does it for longer.
 #![allow(clippy::unwrap_used)] // A test from end to end, helpers included.

@@ -6,12 +6,13 @@
 //! hash = low half ^ high half
 //! ```
 //!
-//! After two rounds every bit of a block has reached every bit of the state. The third is for keys longer than a block:
-//! to collide, the differences of two blocks must meet, and through three rounds no difference is guessed with a better
-//! chance than about 2^-54, whatever the key. A 16-byte key has no full collision at all, since a round is a permutation. This is no
-//! cipher; it need only stand against somebody who sees no hash and gains a crowded bucket.
+//! After two rounds every bit of a block has reached every bit of the state. The third is for keys longer than a
+//! block: to collide, the differences of two blocks must meet, and through three rounds no difference is guessed with
+//! a better chance than about 2^-54, whatever the key. A 16-byte key has no full collision at all, since a round is a
+//! permutation. This is no cipher; it need only stand against somebody who sees no hash and gains a crowded bucket.
 //!
-//! These functions are safe to call only where the processor has the instructions; [`crate::machine::Aes`] sees to it.
+//! These functions are safe to call only where the processor has the instructions; [`crate::machine::Aes`] sees to
+//! it.
 
 use std::arch::x86_64::{
     __m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_unpackhi_epi64, _mm_xor_si128,
