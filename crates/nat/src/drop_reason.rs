@@ -41,7 +41,7 @@ drop_reasons! {
     Multicast = "multicast",
     /// ARP for an address that is not ours, or not readable.
     ArpNotForUs = "arp_not_for_us",
-    /// The source address cannot have entered by this interface (strict reverse path).
+    /// The source address cannot have entered by this interface (strict reverse path), is our own, or is no host's.
     SpoofedSource = "spoofed_source",
     /// To 169.254.0.0/16 or from it: link-local never leaves its link.
     LinkLocal = "link_local",
@@ -59,10 +59,10 @@ drop_reasons! {
     Fragment = "fragment",
     /// A protocol that port translation does not cover.
     UnknownProtocol = "unknown_protocol",
-    /// The transport checksum of a flow's first packet is only the pseudo-header's sum: a neighbour on a virtual link
-    /// left it to a transmit offload. Switch that off: `ethtool -K DEVICE tx off` on the sending host.
+    /// The transport checksum is only the pseudo-header's sum: a neighbour on a virtual link left it to a transmit
+    /// offload. Switch that off: `ethtool -K DEVICE tx off` on the sending host.
     PartialChecksum = "partial_checksum",
-    /// From the external network to a pool address, and no mapping has this port.
+    /// From the external network to a pool address, and no mapping has this port; or an echo reply nobody asked for.
     NoMapping = "no_mapping",
     /// The mapping exists, but its host has not spoken to this remote address (address-dependent filtering).
     Filtered = "filtered",
