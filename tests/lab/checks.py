@@ -91,13 +91,13 @@ def paced_udp_both_ways(lab, gateway):
     for way, sender, receiver, options in (("out", "a1", "web", ()), ("in", "web", "a1", ("-R",))):
         hosts = {name: lab.host(name) for name in (sender, receiver)}
         before = {name: snmp(host) for name, host in hosts.items()}
-        ours, below = gateway.drops(), interface_drops(lab.namespaces.values())
+        ours, below = gateway.drops(), {**interface_drops(lab.namespaces.values()), **gateway.missed()}
         report = iperf(lab.host("a1"), WEB, "-u", "-b", UDP_RATE, "-w", "2M", *options)["sum"]
         after = {name: snmp(host) for name, host in hosts.items()}
         sent = after[sender]["Udp.OutDatagrams"] - before[sender]["Udp.OutDatagrams"]
         received = after[receiver]["Udp.InDatagrams"] - before[receiver]["Udp.InDatagrams"]
         socket = {name: after[receiver][name] - before[receiver][name] for name in ("Udp.InErrors", "Udp.NoPorts")}
-        interfaces = risen(below, interface_drops(lab.namespaces.values()))
+        interfaces = risen(below, {**interface_drops(lab.namespaces.values()), **gateway.missed()})
         dropped = risen(ours, gateway.drops())
         lost = sent - received
         named = sum(socket.values()) + sum(interfaces.values())

@@ -105,6 +105,10 @@ class Natgate:
                 counts[row["reason"]] = counts.get(row["reason"], 0) + row["count"]
         return counts
 
+    def missed(self):
+        """Frames that the kernel dropped because a port's ring was full: they never reached the gateway."""
+        return {f"{port['name']}.rx_missed": port["rx_missed"] for port in self.ask("status")["ports"]}
+
     def wires(self):
         """Frames by port and direction, as the kernel counted them less as natgate did, at a moment when none came."""
         while True:

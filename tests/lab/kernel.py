@@ -63,5 +63,8 @@ class Kernel:
     def drops(self):
         return {}
 
+    def missed(self):
+        return {}
+
     def how_to_ask(self):
         return "nft list ruleset"
