@@ -25,6 +25,8 @@ pub(crate) struct Held {
 /// What of a device's description is used.
 pub(crate) struct Limits {
     pub(crate) driver: String,
+    /// The kernel's interface beneath it; 0 where there is none.
+    pub(crate) interface: u32,
     pub(crate) rx_queues_max: u16,
     pub(crate) tx_queues_max: u16,
     /// The functions it can spread received frames by; 0 where it cannot.
@@ -82,6 +84,7 @@ impl Held {
         let functions = unsafe { dpdk_sys::dpdk_sys_rss_functions } & info.flow_type_rss_offloads;
         Ok(Limits {
             driver,
+            interface: info.if_index,
             rx_queues_max: info.max_rx_queues,
             tx_queues_max: info.max_tx_queues,
             spread_functions: if info.reta_size > 0 { functions } else { 0 },

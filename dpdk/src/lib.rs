@@ -33,6 +33,7 @@ mod lcore;
 pub mod log;
 mod mbuf;
 mod mempool;
+mod packet_socket;
 mod port;
 mod queue;
 mod start;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use packet::MacAddress;
 
-use crate::held::Held;
+use crate::held::{Held, Limits};
+use crate::packet_socket::{self, PacketSockets};
 use crate::{Errno, Mempool};
 
 /// Why a port does not run, or does not answer.
@@ -64,6 +65,7 @@ pub struct Port {
     mtu: u16,
     driver: String,
     receive_spread: bool,
+    packet_sockets: PacketSockets,
     /// DPDK's control calls for one port must not run in two threads at once.
     _not_shared: PhantomData<Cell<()>>,
 }
@@ -79,7 +81,8 @@ pub struct PortStats {
     pub tx_frames: u64,
     /// Bytes handed to the wire.
     pub tx_bytes: u64,
-    /// Frames the device dropped because its queues were full. Always 0 from `net_af_packet`.
+    /// Frames the device dropped because its queues were full. For `net_af_packet`, which does not count them, it is the
+    /// kernel's count, from before the start on.
     pub rx_missed: u64,
     /// Frames received with an error.
     pub rx_errors: u64,
@@ -101,11 +104,16 @@ pub struct Link {
 impl Port {
     pub(crate) fn new(
         running: Arc<Running>,
-        driver: String,
+        limits: Limits,
         receive_spread: bool,
     ) -> Result<Self, PortError> {
         let (mac, mtu) = (running.held.mac()?, running.held.mtu()?);
-        Ok(Self { running, mac, mtu, driver, receive_spread, _not_shared: PhantomData })
+        let Limits { driver, interface, .. } = limits;
+        let packet_sockets = match driver.as_str() {
+            packet_socket::DRIVER => PacketSockets::of_interface(interface),
+            _ => PacketSockets::none(),
+        };
+        Ok(Self { running, mac, mtu, driver, receive_spread, packet_sockets, _not_shared: PhantomData })
     }
 
     /// The device's name, as the configuration has it.
@@ -156,7 +164,8 @@ impl Port {
     /// # Errors
     /// [`PortError::Step`] where the device does not answer: it may have been removed.
     pub fn stats(&self) -> Result<PortStats, PortError> {
-        self.running.held.stats()
+        let stats = self.running.held.stats()?;
+        Ok(PortStats { rx_missed: stats.rx_missed + self.packet_sockets.dropped(), ..stats })
     }
 
     /// Frames that came in several segments, on all queues. They were dropped, and [`stats`](Self::stats) counts them

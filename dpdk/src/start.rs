@@ -85,7 +85,7 @@ impl PortBuilder {
 
         let running = Arc::new(Running::new(held, pool.clone()));
         Ok(Started {
-            port: Port::new(Arc::clone(&running), limits.driver, spread_functions != 0)?,
+            port: Port::new(Arc::clone(&running), limits, spread_functions != 0)?,
             // SAFETY: the port runs with so many queues, and each number is used once.
             rx: (0..queues).map(|index| unsafe { RxQueue::new(Arc::clone(&running), index) }).collect(),
             // SAFETY: as above.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop where a test may")]
 
+mod af_packet;
 mod devices;
 mod frames;
 mod life;
