@@ -11,6 +11,7 @@ mod check;
 mod cli;
 mod config;
 mod edge;
+mod embedded;
 mod fleet;
 mod node;
 mod run;

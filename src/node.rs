@@ -11,8 +11,8 @@ use control::rows::{
     RouterRow, RouterState, SessionCount, SessionProtocol, SessionRow, SessionState, Status, TableRow,
     WorkerRow, WorkerState,
 };
-use control::{NodeError, SessionCursor, SessionPage};
-use feed::FeedState;
+use control::{HEARTBEAT_AGE_MAX_MS, NodeError, SessionCursor, SessionPage};
+use feed::{FeedState, Reject, ServerState};
 use nat::{DropReason, Phase, SessionView};
 use packet::Protocol;
 use rules::compiled::{Realm, RuleSet};
@@ -23,8 +23,6 @@ use crate::config::NodeConfig;
 use crate::edge::Edge;
 use crate::fleet::{Fleet, Programmed};
 
-/// How old a heartbeat may be before a worker counts as stopped.
-const HEARTBEAT_MAX_MS: u64 = 2_000;
 /// How often [`GatewayNode::sample`] is to be called.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -33,10 +31,18 @@ pub(crate) struct GatewayNode {
     config: NodeConfig,
     fleet: Arc<Fleet>,
     edge: Mutex<Edge>,
-    feed: watch::Receiver<FeedState>,
+    feed: FeedView,
     /// The zero of the workers' clocks.
     origin: Instant,
     busy: Mutex<Vec<Busy>>,
+}
+
+/// Where the gateway reads what its feed is at.
+pub(crate) struct FeedView {
+    /// The side that follows.
+    pub(crate) follower: watch::Receiver<FeedState>,
+    /// The side that serves, where it is this process too.
+    pub(crate) server: Option<watch::Receiver<ServerState>>,
 }
 
 /// How busy a worker was between the last two samples.
@@ -52,7 +58,7 @@ impl GatewayNode {
         config: NodeConfig,
         fleet: Arc<Fleet>,
         edge: Edge,
-        feed: watch::Receiver<FeedState>,
+        feed: FeedView,
         origin: Instant,
     ) -> Self {
         let busy = vec![Busy::default(); config.workers.len()];
@@ -75,20 +81,23 @@ impl GatewayNode {
     }
 
     fn feed_row(&self) -> FeedRow {
-        let feed = self.feed.borrow();
-        let rejects = feed.rejects.iter().map(|reject| RejectRow {
+        let feed = self.feed.follower.borrow();
+        let row = |reject: &Reject| RejectRow {
             object: reject.object.as_ref().map(ToString::to_string).unwrap_or_default(),
             revision: reject.offered_revision,
             code: reject.code.as_str_name().to_owned(),
             path: reject.field.clone(),
             message: reject.message.clone(),
-        });
+        };
+        // A file that this process serves itself is refused before it comes to the follower.
+        let refused = self.feed.server.as_ref().and_then(|server| server.borrow().last_refusal.clone());
+        let refused = refused.iter().flat_map(|refusal| &refusal.rejects);
         FeedRow {
             connected: feed.connected.is_some(),
             source: feed.connected.clone().unwrap_or_default(),
             version: feed.version,
             staleness_ms: if feed.connected.is_some() { 0 } else { feed.staleness().as_millis() as u64 },
-            rejects: rejects.collect(),
+            rejects: refused.chain(&feed.rejects).map(row).collect(),
         }
     }
 
@@ -107,7 +116,7 @@ impl GatewayNode {
                 sessions_closed: handle.counters.sessions_closed.get(),
                 state: match handle.status.turns() {
                     (0, _) => WorkerState::Starting,
-                    _ if heartbeat_age_ms > HEARTBEAT_MAX_MS => WorkerState::Stopped,
+                    _ if heartbeat_age_ms > HEARTBEAT_AGE_MAX_MS => WorkerState::Stopped,
                     _ => WorkerState::Running,
                 },
                 ..WorkerRow::default()
@@ -149,14 +158,14 @@ impl GatewayNode {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = locked(&self.edge).warnings.clone();
-        let feed = self.feed.borrow();
+        let feed = self.feed.follower.borrow();
         if feed.from_disk {
             warnings
                 .push("the rules are the last good ones from disk: no feed has confirmed them".to_owned());
         }
-        warnings.extend(
-            feed.last_error.iter().filter(|_| feed.connected.is_none()).map(|error| format!("feed: {error}")),
-        );
+        let unreachable = feed.last_error.iter().filter(|_| feed.connected.is_none());
+        warnings.extend(unreachable.map(|error| format!("feed: {error}")));
+        warnings.extend(feed.restore_error.clone());
         warnings.extend(
             feed.save_error.iter().map(|error| format!("the rules in force are not on disk: {error}")),
         );
@@ -279,7 +288,6 @@ impl control::Node for GatewayNode {
                 reason: reason.name().to_owned(),
                 help: reason.help().to_owned(),
                 count: self.dropped(reason).await,
-                port: None,
             });
         }
         Ok(rows)
@@ -313,7 +321,6 @@ fn router_row(router: &Router, programmed: &Programmed) -> RouterRow {
         gateway: router.gateway.as_ref().map(|gateway| GatewayRow {
             interface: gateway.interface.clone(),
             next_hop: gateway.next_hop,
-            next_hop_mac: None,
             snat: gateway.snat,
             pool: gateway.pool.clone(),
         }),
@@ -324,7 +331,6 @@ fn router_row(router: &Router, programmed: &Programmed) -> RouterRow {
             .collect(),
         sessions: 0,
         sessions_by: Vec::new(),
-        mappings: 0,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use control::{AdminServer, Limits, MetricsServer};
 use dpdk::{Eal, WorkerPorts};
-use feed::{FeedAddress, FileSource, Listener, Server, ServerConfig, Source, Subscriber, SubscriberConfig};
+use feed::{FeedAddress, Subscriber, SubscriberConfig};
 use nat::{Configuration, DropReason, PORTS_MAX};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -17,8 +17,9 @@ use worker::{Idle, Worker};
 use crate::cli::Run;
 use crate::config::{IdleConfig, NodeConfig};
 use crate::edge;
+use crate::embedded::Embedded;
 use crate::fleet::{Fleet, Programmer};
-use crate::node::{GatewayNode, SAMPLE_EVERY};
+use crate::node::{FeedView, GatewayNode, SAMPLE_EVERY};
 
 /// How often the log repeats that frames are dropped for a reason that has a cure.
 const CURE_EVERY: Duration = Duration::from_secs(60);
@@ -41,7 +42,8 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
         Some(address) => Some(MetricsServer::bind(address).await?),
         None => None,
     };
-    let (source, feeds) = feeds(arguments, &config)?;
+    let saved = config.state_dir.join("rules.json");
+    let (embedded, feeds) = rules_from(arguments, &config, &saved)?;
     let (edge, io) = edge::start(&config)?;
     for warning in &edge.warnings {
         tracing::warn!("{warning}");
@@ -50,13 +52,13 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
 
     let subscriber = Subscriber::new(
         SubscriberConfig {
-            last_good: Some(config.state_dir.join("rules.json")),
+            last_good: Some(saved),
             ..SubscriberConfig::new(config.node.clone(), feeds, config.port_names())
         },
         Programmer::new(Arc::clone(&fleet)),
     );
-    let node =
-        Arc::new(GatewayNode::new(config.clone(), Arc::clone(&fleet), edge, subscriber.state(), origin));
+    let feed = FeedView { follower: subscriber.state(), server: embedded.as_ref().map(Embedded::state) };
+    let node = Arc::new(GatewayNode::new(config.clone(), Arc::clone(&fleet), edge, feed, origin));
     let (stopping, stopped) = watch::channel(false);
     let until_stop = || {
         let mut stopped = stopped.clone();
@@ -74,7 +76,7 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
         tokio::join!(
             admin.serve(Arc::clone(&node), until_stop()),
             serve_metrics(metrics, Arc::clone(&node), until_stop()),
-            serve_file(source, until_stop()),
+            serve_file(embedded, until_stop()),
         )
     };
     tokio::pin!(serving);
@@ -91,13 +93,14 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
 }
 
 /// The rules' way here: a feed, a file served by this same process, or only what is on disk.
-fn feeds(
+fn rules_from(
     arguments: &Run,
     config: &NodeConfig,
-) -> anyhow::Result<(Option<(FileSource, Listener)>, Vec<FeedAddress>)> {
+    saved: &Path,
+) -> anyhow::Result<(Option<Embedded>, Vec<FeedAddress>)> {
     if let Some(path) = &arguments.rules {
-        let (listener, address) = Listener::in_process();
-        return Ok((Some((FileSource::new(path), listener)), vec![address]));
+        let (embedded, address) = Embedded::new(path, saved);
+        return Ok((Some(embedded), vec![address]));
     }
     match arguments.feed.as_ref().or(config.feed.as_ref()) {
         Some(address) => Ok((None, vec![address.parse::<FeedAddress>()?])),
@@ -166,17 +169,10 @@ async fn serve_metrics(
     }
 }
 
-/// Serves the rules file to this process's own subscriber: the same way as from another machine.
-async fn serve_file(source: Option<(FileSource, Listener)>, stop: impl Future<Output = ()>) {
-    let Some((source, listener)) = source else { return stop.await };
-    let server = Server::new(ServerConfig::default());
-    tokio::select! {
-        served = server.serve(listener, stop) => {
-            if let Err(error) = served {
-                tracing::error!(%error, "the rules file is no longer served");
-            }
-        }
-        () = source.run(server.publisher()) => {}
+async fn serve_file(embedded: Option<Embedded>, stop: impl Future<Output = ()>) {
+    match embedded {
+        Some(embedded) => embedded.serve(stop).await,
+        None => stop.await,
     }
 }
 
