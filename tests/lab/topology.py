@@ -16,6 +16,7 @@ say "fragmentation needed". Towards `far` the provider's router says it, and the
 (the Linux kernel's NAT, the stand-in that tells a fault of the laboratory from one of the gateway).
 """
 
+import json
 import pathlib
 
 from netns import World, run
@@ -35,6 +36,16 @@ TENANT_HOSTS = {
     "b2": "10.0.0.6",
 }
 HTTP, DNS, IPERF, ECHO, STREAM = 80, 53, 5201, 7000, 7001
+
+# The receiver's own packet filter counts every datagram that arrives.
+COUNT_UDP = """
+table ip laboratory {
+    counter datagrams {}
+    chain arrived {
+        type filter hook input priority filter
+        ip protocol udp counter name datagrams
+    }
+}"""
 
 
 class Laboratory(World):
@@ -87,6 +98,9 @@ class Laboratory(World):
             host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
             host.run("ip", "route", "add", "default", "via", router)
 
+        for name in ("a1", "web"):
+            self.host(name).run("nft", "-f", "-", stdin=COUNT_UDP)
+
     def plug(self, name, interface, bridge, vlan=None):
         """Plugs a host into one of the switch's ports: a trunk, or with `vlan` an access port."""
         switch, port = self.host("switch"), f"{name}-{interface}"
@@ -122,6 +136,11 @@ class Laboratory(World):
         servers += [(self.host(name).start_python("web.py", name, HTTP), "tcp", HTTP) for name in ("a2", "a3", "b2")]
         for server, protocol, port in servers:
             server.wait_listening(protocol, port)
+
+    def udp_arrived(self, name):
+        """Datagrams that ever arrived at a host, whether or not its programs read them."""
+        counter = self.host(name).run("nft", "-j", "list", "counter", "ip", "laboratory", "datagrams").stdout
+        return next(entry["counter"]["packets"] for entry in json.loads(counter)["nftables"] if "counter" in entry)
 
     def megabytes(self, count):
         """A file of that size to upload."""
