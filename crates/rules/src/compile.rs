@@ -168,7 +168,7 @@ impl<'a> Compiler<'a> {
             project: router.project.clone(),
             revision: router.revision,
             realm,
-            generation: self.generation(realm, &basis),
+            generation: self.generation(&basis),
             interfaces,
             gateway,
             floating_by_internal,
@@ -181,11 +181,11 @@ impl<'a> Compiler<'a> {
 
     /// The router's generation: what it was, or one more where its flows have to be judged again.
     ///
-    /// Found by realm, not by id: a router made anew under an old id has no flows yet, and begins at 1.
-    fn generation(&self, realm: Realm, basis: &Basis) -> u32 {
+    /// A router that the rule set before did not have begins at 1. Its realm is new then, so it has no flows.
+    fn generation(&self, basis: &Basis) -> u32 {
         let before = self.previous.and_then(|set| {
             let at = set.routers.binary_search_by(|router| router.id.cmp(&basis.router.id)).ok()?;
-            set.routers.get(at).filter(|router| router.realm == realm)
+            set.routers.get(at)
         });
         match before {
             None => 1,

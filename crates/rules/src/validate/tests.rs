@@ -454,6 +454,19 @@ fn found(rules: &Rules) -> Vec<String> {
 }
 
 #[test]
+fn of_two_overlapping_pools_the_first_still_keeps_its_addresses() {
+    let with = |p1: &str, p2: &str, external: &str| {
+        let text = BASE.replace("[203.0.113.10]", p1).replace("[203.0.113.11]", p2);
+        found(&read_rules(&text.replace("203.0.113.50", external)).unwrap())
+    };
+    let wanted =
+        ["router r1 floating_ips[0].external EXTERNAL_IP_CONFLICT", "router r2 gateway.pool POOL_OVERLAP"];
+    assert_eq!(with("[203.0.113.10-203.0.113.12]", "[203.0.113.9-203.0.113.10]", "203.0.113.12"), wanted);
+    assert_eq!(with("[203.0.113.9-203.0.113.10]", "[203.0.113.10-203.0.113.12]", "203.0.113.9"), wanted);
+    assert_eq!(with("[203.0.113.9-203.0.113.12]", "[203.0.113.10-203.0.113.11]", "203.0.113.12"), wanted);
+}
+
+#[test]
 fn a_router_beyond_its_limits_is_refused() {
     let base = read_rules(BASE).unwrap();
     let with = |change: &dyn Fn(&mut Router)| {
