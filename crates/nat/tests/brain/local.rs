@@ -76,6 +76,17 @@ fn a_packet_at_its_last_hop_is_answered_by_the_interface_it_came_by() {
     }
 }
 
+/// RFC 1812 section 4.3.2.4.
+#[test]
+fn an_error_comes_from_the_address_on_its_receivers_own_subnet() {
+    let mut world = scene_with(&[("addresses: [10.0.0.1/24]", "addresses: [10.0.0.1/24, 10.0.9.1/24]")]);
+    let neighbour = Host { address: Ipv4Addr::new(10, 0, 9, 11), ..RED_A };
+    for (host, from) in [(RED_A, RED_GATEWAY), (neighbour, Ipv4Addr::new(10, 0, 9, 1))] {
+        let packet = host.udp(1, (SERVER.address, 53), b"").with_ttl(1);
+        assert_eq!(world.refuses(packet, DropReason::TtlExpired).source().0, from);
+    }
+}
+
 #[test]
 fn rfc4787_req13_a_packet_too_long_is_answered_with_the_mtu_both_ways() {
     let mut world =

@@ -55,7 +55,9 @@ fn a_full_table_refuses_new_sessions_and_ends_none() {
 #[test]
 fn a_session_refused_for_want_of_room_leaves_nothing_behind() {
     let mut world = scene_on(Setup { sessions_max: 1, ..Setup::default() }, &[]);
-    world.one(RED_A.tcp(4_000, DNS, SYN));
+    world.one(RED_A.udp(4_000, DNS, b""));
+    // Towards another remote the mapping serves, but there is no room for the permission.
+    world.refuses(RED_A.udp(4_000, (OTHER.address, 1), b""), DropReason::TableFull);
     for port in 0..3 {
         world.refuses(RED_B.udp(port, DNS, b""), DropReason::TableFull);
         world.refuses(RED_B.ping(port, SERVER.address), DropReason::TableFull);

@@ -15,7 +15,7 @@ use crate::world::scene::*;
 use crate::world::{Endpoint, Host, Packet, Setup, World};
 
 const SEEDS: std::ops::Range<u64> = 1..6;
-const OPERATIONS: u32 = 100_000;
+const OPERATIONS: u32 = 60_000;
 const SESSIONS_MAX: u32 = 300;
 
 /// What rules there are to change between.

@@ -125,6 +125,21 @@ fn an_address_that_leaves_its_pool_takes_its_sessions_along() {
 }
 
 #[test]
+fn a_host_moved_to_another_address_stays_there_whatever_becomes_of_its_old_sessions() {
+    let mut world = scene();
+    (0..5).for_each(|port| _ = connect(&mut world, RED_A, 5_000 + port, WWW));
+    world.adopt(&rules_with(&[("addresses: [203.0.113.10]", "addresses: [203.0.113.11-203.0.113.18]")]));
+    let address = world.one(RED_A.tcp(1, WWW, SYN)).source().0;
+    // Again and again its only new session ends, while the old ones stay silent.
+    for port in 2..10 {
+        world.pass(31_000);
+        assert_eq!(world.one(RED_A.tcp(port, WWW, SYN)).source().0, address);
+    }
+    world.pass(3_600_000);
+    assert_eq!(world.gateway.occupancy().hosts, 0);
+}
+
+#[test]
 fn a_narrower_range_of_ports_closes_what_is_outside() {
     let mut world =
         scene_with(&[("addresses: [203.0.113.10]", "addresses: [203.0.113.10], ports: 2000-2001")]);

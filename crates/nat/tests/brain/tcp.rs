@@ -52,6 +52,16 @@ fn rfc5382_req2_simultaneous_open_is_let_through() {
 }
 
 #[test]
+fn a_connection_is_established_by_both_sides_or_not_at_all() {
+    let mut world = scene();
+    let external = world.one(RED_A.tcp(4_000, WWW, SYN)).source();
+    world.one(RED_A.tcp(4_000, WWW, ACK));
+    assert_eq!(world.session().phase, Phase::TcpOpening, "a scanner's own acknowledgement proves nothing");
+    world.one(SERVER.tcp(443, external, SYN | ACK));
+    assert_eq!(world.session().phase, Phase::TcpEstablished);
+}
+
+#[test]
 fn retransmissions_of_a_syn_keep_the_port() {
     let mut world = scene();
     let external = world.one(RED_A.tcp(4_000, WWW, SYN)).source();

@@ -215,7 +215,9 @@ impl World {
         let mut sessions = Vec::new();
         let mut from = Some(0);
         while let Some(slot) = from {
+            let before = sessions.len();
             from = self.gateway.list_sessions(slot, 100, self.now, |session| sessions.push(session));
+            assert!(sessions.len() - before <= 100, "a page holds no more than was asked for");
         }
         sessions
     }
