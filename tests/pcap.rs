@@ -31,6 +31,7 @@ use packet::{MacAddress, testing};
 
 use crate::exchange::{EXCHANGES, Exchange};
 use crate::support::play::{Play, Seen};
+use crate::support::{bytes, jumbo_rules};
 use crate::world::scene::*;
 use crate::world::{Endpoint, Host, Packet};
 
@@ -40,18 +41,6 @@ const SNAT_FLOWS: [(Host, Ipv4Addr, Host); 2] =
 
 /// A packet too long for all but jumbo frames: 9,000 bytes with its headers.
 const JUMBO_PAYLOAD: usize = 9_000 - 28;
-
-/// The scene with networks for jumbo frames: red's first and the internet.
-fn jumbo_rules() -> String {
-    rules_with(&[
-        ("port: in0, vlan: 100}", "port: in0, vlan: 100, mtu: 9000}"),
-        ("{id: internet, port: out0}", "{id: internet, port: out0, mtu: 9000}"),
-    ])
-}
-
-fn bytes(count: usize) -> Vec<u8> {
-    (0..count).map(|place| (place * 7 + (place >> 8)) as u8).collect()
-}
 
 /// Every exchange of each flow: exchange, host, the remote as the gateway's external interface sees it.
 fn snat_exchanges() -> impl Iterator<Item = (&'static Exchange, Host, Ipv4Addr, Host)> {

@@ -2,28 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use dpdk::Port;
+use dpdk::{Port, PortStats};
 use nat::{Counters, DropReason};
 
-/// Asserts that the books close, that each port's are what its driver counted, and that nothing waits any more.
+/// Asserts that the books close, and that each port's are what its driver has counted since it counted `before`.
 #[track_caller]
-pub(crate) fn assert_closed(counters: &Counters, ports: &[Port]) {
+pub(crate) fn assert_closed(counters: &Counters, ports: &[Port], before: &[PortStats]) {
     let books = counters.books();
     assert_eq!(books.balance(), 0, "{books:?}");
     assert_eq!(counters.unmade.get(), 0, "buffers for frames of our own were there");
-    for (port, ours) in ports.iter().zip(&counters.ports) {
-        let driver = port.stats().unwrap();
+    for ((port, ours), before) in ports.iter().zip(&counters.ports).zip(before) {
+        let now = port.stats().unwrap();
         let name = port.name();
-        let received = ours.received_frames.get() + port.multi_segment_dropped();
-        assert_eq!(received, driver.rx_frames, "{name}: frames received: {driver:?}");
-        assert_eq!(ours.sent_frames.get(), driver.tx_frames, "{name}: frames sent: {driver:?}");
-        assert_eq!(ours.sent_bytes.get(), driver.tx_bytes, "{name}: bytes sent: {driver:?}");
-        if port.multi_segment_dropped() == 0 {
-            assert_eq!(ours.received_bytes.get(), driver.rx_bytes, "{name}: bytes received: {driver:?}");
+        let cut = port.multi_segment_dropped();
+        let received = ours.received_frames.get() + cut;
+        assert_eq!(received, now.rx_frames - before.rx_frames, "{name}: frames received");
+        assert_eq!(ours.sent_frames.get(), now.tx_frames - before.tx_frames, "{name}: frames sent");
+        assert_eq!(ours.sent_bytes.get(), now.tx_bytes - before.tx_bytes, "{name}: bytes sent");
+        if cut == 0 {
+            let received = ours.received_bytes.get();
+            assert_eq!(received, now.rx_bytes - before.rx_bytes, "{name}: bytes received");
         }
-        let lost = (driver.rx_missed, driver.rx_errors, driver.rx_no_mbuf, driver.tx_errors);
-        assert_eq!(lost, (0, 0, 0, 0), "{name}: {driver:?}");
+        let lost = |stats: &PortStats| (stats.rx_missed, stats.rx_errors, stats.rx_no_mbuf, stats.tx_errors);
+        assert_eq!(lost(&now), lost(before), "{name}: frames missed or refused, errors, no buffers");
     }
+}
+
+/// What the ports' drivers have counted so far.
+pub(crate) fn stats(ports: &[Port]) -> Vec<PortStats> {
+    ports.iter().map(|port| port.stats().unwrap()).collect()
 }
 
 /// Every reason for which a frame was dropped, and how many were.

@@ -7,6 +7,7 @@
 
 pub(crate) mod books;
 pub(crate) mod capture;
+pub(crate) mod far_side;
 pub(crate) mod play;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use serde_json::json;
 use worker::{Handle, Worker};
 
 use crate::config::NodeConfig;
+use crate::world::scene::rules_with;
 
 /// The ports' names in the scene's rules, by index.
 pub(crate) const PORT_NAMES: [&str; 2] = ["in0", "out0"];
@@ -50,6 +52,16 @@ pub(crate) fn start_again(test: &str, role: &str) -> String {
     text
 }
 
+/// Runs `body` in a process of its own. `test` is the name of the test that calls this.
+pub(crate) fn in_own_process(test: &str, body: impl FnOnce()) {
+    if role().is_some() {
+        return body();
+    }
+    let said = start_again(test, "the test itself");
+    // A name that is no test's would otherwise pass, having run nothing.
+    assert!(said.contains("1 passed"), "`{test}` ran no test:\n{said}");
+}
+
 /// Writes a node's configuration with these devices to `directory`.
 pub(crate) fn write_node_config(directory: &Path, devices: [String; 2], mtu: u16) {
     let ports = PORT_NAMES.into_iter().zip(devices);
@@ -62,7 +74,7 @@ pub(crate) fn write_node_config(directory: &Path, devices: [String; 2], mtu: u16
         "sessions_max": SESSIONS_MAX,
         // Few machines that run tests have hugepages to spare.
         "hugepages": "off",
-        "memory_mib": 128,
+        "memory_mib": 256,
         "frames": 8191,
     });
     fs::write(directory.join("node.json"), config.to_string()).unwrap();
@@ -91,4 +103,17 @@ fn compile(rules: &str) -> RuleSet {
     let valid = rules::validate(&fed, &PORT_NAMES.map(str::to_owned))
         .unwrap_or_else(|faults| panic!("{faults:#?}\n{rules}"));
     rules::compile(&valid, None, &mut Realms::default()).unwrap()
+}
+
+/// The scene's rules, with networks for jumbo frames: red's first one and the internet.
+pub(crate) fn jumbo_rules() -> String {
+    rules_with(&[
+        ("port: in0, vlan: 100}", "port: in0, vlan: 100, mtu: 9000}"),
+        ("{id: internet, port: out0}", "{id: internet, port: out0, mtu: 9000}"),
+    ])
+}
+
+/// A payload that differs from place to place.
+pub(crate) fn bytes(count: usize) -> Vec<u8> {
+    (0..count).map(|place| (place * 7 + (place >> 8)) as u8).collect()
 }

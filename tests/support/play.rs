@@ -178,7 +178,7 @@ fn answer_to(host: Host, address: Ipv4Addr) -> Packet {
 }
 
 /// An ARP packet's contents.
-fn arp_of(packet: &Packet) -> Option<Arp> {
+pub(crate) fn arp_of(packet: &Packet) -> Option<Arp> {
     let parsed = Parsed::read(&packet.bytes).ok()?;
     (parsed.payload == Payload::Arp).then(|| arp::read(&packet.bytes, &parsed))?
 }
@@ -189,7 +189,7 @@ fn be_the_gateway(directory: &Path) {
     let rules = fs::read_to_string(directory.join("rules.yaml")).unwrap();
 
     let (edge, io) = edge::start(&config).unwrap();
-    let before = edge.pool.available();
+    let (before, counted_before) = (edge.pool.available(), books::stats(&edge.ports));
     let io = io.into_iter().next().unwrap();
     let (mut worker, mut handle) = worker(io, &rules);
     let mut now = Moment::from_ms(1_000);
@@ -199,7 +199,7 @@ fn be_the_gateway(directory: &Path) {
     handle.reclaim();
     assert_eq!(handle.status.generation(), 1, "the rules were adopted");
 
-    books::assert_closed(&handle.counters, &edge.ports);
+    books::assert_closed(&handle.counters, &edge.ports, &counted_before);
     let held = handle.counters.held.get() as u32;
     assert_eq!(edge.pool.available() + held, before, "all buffers but those held are back");
     drop(worker);
@@ -231,7 +231,7 @@ fn filled_up(packets: &[Packet], port: u8) -> Vec<Vec<u8>> {
     frames
 }
 
-fn on_port(port: u8, bytes: Vec<u8>) -> Packet {
+pub(crate) fn on_port(port: u8, bytes: Vec<u8>) -> Packet {
     let tagged = bytes.get(12..14) == Some(&[0x81, 0x00]);
     let vlan = tagged.then(|| VlanId::new(u16::from_be_bytes([bytes[14], bytes[15]]))).flatten();
     Packet { wire: Wire { port, vlan }, bytes }
