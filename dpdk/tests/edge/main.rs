@@ -1,4 +1,5 @@
-//! The edge over DPDK's virtual devices. Needs libdpdk; needs neither root, nor hugepages, nor a network card.
+//! The edge over DPDK's virtual devices. Needs libdpdk; needs neither root (but for `af_packet`), nor hugepages, nor a
+//! network card.
 //!
 //! EAL starts once in a process, so each test runs in a process of its own: the test starts this very program again,
 //! asking for itself alone.
