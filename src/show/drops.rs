@@ -12,10 +12,7 @@ pub(super) fn show(rows: &[DropRow], all: bool) -> String {
     }
     shown.sort_by_key(|row| std::cmp::Reverse(row.count));
     grid(
-        [Column::Right("FRAMES"), Column::Left("REASON"), Column::Left("PORT"), Column::Folded("MEANING")],
-        shown.iter().map(|row| {
-            let port = row.port.clone().unwrap_or_else(|| "-".to_owned());
-            [row.count.to_string(), row.reason.clone(), port, row.help.clone()]
-        }),
+        [Column::Right("FRAMES"), Column::Left("REASON"), Column::Folded("MEANING")],
+        shown.iter().map(|row| [row.count.to_string(), row.reason.clone(), row.help.clone()]),
     )
 }

@@ -17,7 +17,6 @@ pub(super) fn show_all(rows: &[RouterRow]) -> String {
             Column::Left("ROUTER"),
             Column::Left("STATE"),
             Column::Right("SESSIONS"),
-            Column::Right("MAPPINGS"),
             Column::Right("FLOATING\nIPS"),
             Column::Left("NEXT HOP"),
             Column::Left("PROJECT"),
@@ -27,7 +26,6 @@ pub(super) fn show_all(rows: &[RouterRow]) -> String {
                 row.id.clone(),
                 row.state.word().to_owned(),
                 row.sessions.to_string(),
-                row.mappings.to_string(),
                 row.floating_ips.len().to_string(),
                 row.gateway.as_ref().map_or_else(|| "-".to_owned(), |gateway| gateway.next_hop.to_string()),
                 or_dash(&row.project),
@@ -60,8 +58,7 @@ fn write_one(text: &mut String, row: &RouterRow) -> std::fmt::Result {
         let before = if number == 0 { ": " } else { ", " };
         write!(text, "{before}{} {} {}", kind.sessions, kind.protocol, kind.state)?;
     }
-    writeln!(text, "\nMappings  {}", row.mappings)?;
-    writeln!(text)?;
+    writeln!(text, "\n")?;
     text.push_str(&interfaces(row));
     writeln!(text)?;
     text.push_str(&floating_ips(row));
@@ -69,13 +66,12 @@ fn write_one(text: &mut String, row: &RouterRow) -> std::fmt::Result {
 }
 
 fn gateway(row: &GatewayRow) -> String {
-    let mac = row.next_hop_mac.as_deref().unwrap_or("which has not answered yet");
     let snat = match (row.snat, &row.pool) {
         (true, Some(pool)) => format!("SNAT to pool {pool}"),
         (true, None) => "SNAT to the interface's own addresses".to_owned(),
         (false, _) => "no SNAT".to_owned(),
     };
-    format!("{snat}; next hop {} ({mac}) on {}", row.next_hop, row.interface)
+    format!("{snat}; next hop {} on {}", row.next_hop, row.interface)
 }
 
 fn interfaces(row: &RouterRow) -> String {

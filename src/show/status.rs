@@ -94,7 +94,6 @@ fn workers(rows: &[WorkerRow]) -> String {
             Column::Right("BUSY\n%"),
             Column::Right("RX\nframes"),
             Column::Right("TX\nframes"),
-            Column::Right("CYCLES\nper frame"),
         ],
         rows.iter().map(|row| {
             [
@@ -106,7 +105,6 @@ fn workers(rows: &[WorkerRow]) -> String {
                 format!("{:.0}", row.busy_ratio * 100.0),
                 row.rx_frames.to_string(),
                 row.tx_frames.to_string(),
-                row.cycles_per_frame.map_or_else(|| "-".to_owned(), |cycles| format!("{cycles:.0}")),
             ]
         }),
     )

@@ -196,7 +196,7 @@ fn a_line_that_is_no_request_is_refused_and_the_next_one_answered() {
     }
     stream.write_all(b"{\"call\":\"drops\"}\n").unwrap();
     let lines: Vec<String> = reader.lines().take(3).map(Result::unwrap).collect();
-    assert_eq!(lines[0], r#"{"reason":"no_route","help":"No route.","count":7,"port":"in"}"#);
+    assert_eq!(lines[0], r#"{"reason":"no_route","help":"No route.","count":7}"#);
     assert_eq!(lines[2], r#"{"done":true,"rows":2,"more":false}"#);
 }
 

@@ -42,7 +42,6 @@ fn node() -> Status {
                 tx_frames: 81_234_567_001,
                 sessions_created: 0,
                 sessions_closed: 0,
-                cycles_per_frame: Some(312.4),
             },
             WorkerRow { worker: 1, core: 3, state: WorkerState::Idle, generation: 7, ..WorkerRow::default() },
         ],
@@ -80,10 +79,10 @@ fn status_shows_a_node_in_order() {
         |         = 990 transmitted + 5 consumed + 7 dropped + 8 held
         |Hugepages  412 of 1024 free, 2048 KiB each
         |
-        |WORKER  CORE  STATE    GENERATION  HEARTBEAT  BUSY           RX           TX     CYCLES
-        |                                      ms ago     %       frames       frames  per frame
-        |     0     2  running           7          0    83  81234567890  81234567001        312
-        |     1     3  idle              7          0     0            0            0          -
+        |WORKER  CORE  STATE    GENERATION  HEARTBEAT  BUSY           RX           TX
+        |                                      ms ago     %       frames       frames
+        |     0     2  running           7          0    83  81234567890  81234567001
+        |     1     3  idle              7          0     0            0            0
         |
         |PORT    LINK  MAC                DRIVER   DEVICE
         |inside  up    b4:96:91:00:00:01  net_ice  0000:3b:00.0
@@ -184,7 +183,6 @@ fn router() -> RouterRow {
         gateway: Some(GatewayRow {
             interface: "outside".into(),
             next_hop: [203, 0, 113, 1].into(),
-            next_hop_mac: Some("52:54:00:00:00:01".into()),
             snat: true,
             pool: Some("shared".into()),
         }),
@@ -199,7 +197,6 @@ fn router() -> RouterRow {
             SessionCount { protocol: SessionProtocol::Tcp, state: SessionState::Closing, sessions: 0 },
             SessionCount { protocol: SessionProtocol::Udp, state: SessionState::HalfOpen, sessions: 3 },
         ],
-        mappings: 2,
     }
 }
 
@@ -216,7 +213,6 @@ fn bare_router() -> RouterRow {
         floating_ips: vec![],
         sessions: 0,
         sessions_by: vec![],
-        mappings: 0,
     }
 }
 
@@ -225,10 +221,10 @@ fn routers_are_a_line_each() {
     assert_shows(
         &routers::show_all(&[router(), bare_router()]),
         r#"
-        |ROUTER                                STATE  SESSIONS  MAPPINGS  FLOATING  NEXT HOP     PROJECT
-        |                                                                      IPS
-        |router-a                              up         4003         2         1  203.0.113.1  tenant-a
-        |3f1c2a9e-8d7b-4c55-9f60-0a1b2c3d4e5f  down          0         0         0  -            -
+        |ROUTER                                STATE  SESSIONS  FLOATING  NEXT HOP     PROJECT
+        |                                                            IPS
+        |router-a                              up         4003         1  203.0.113.1  tenant-a
+        |3f1c2a9e-8d7b-4c55-9f60-0a1b2c3d4e5f  down          0         0  -            -
         "#,
     );
 }
@@ -239,9 +235,8 @@ fn one_router_is_shown_in_full() {
         &routers::show_one(&router()),
         r#"
         |Router router-a "blue office" of project tenant-a: up, revision 4 since generation 6
-        |Gateway   SNAT to pool shared; next hop 203.0.113.1 (52:54:00:00:00:01) on outside
+        |Gateway   SNAT to pool shared; next hop 203.0.113.1 on outside
         |Sessions  4003: 4000 tcp established, 3 udp half_open
-        |Mappings  2
         |
         |INTERFACE  SIDE      SEGMENT   PORT     VLAN  MAC                ADDRESSES
         |inside     internal  tenant-a  inside    100  fa:16:3e:00:0a:01  10.0.0.1/24 10.0.1.1/24
@@ -262,7 +257,6 @@ fn a_bare_router_says_what_it_lacks() {
         |Router 3f1c2a9e-8d7b-4c55-9f60-0a1b2c3d4e5f: down, revision 0 since generation 1
         |Gateway   none
         |Sessions  0
-        |Mappings  0
         |
         |It has no interface.
         |
@@ -279,10 +273,10 @@ fn each_way_out_is_said_in_words() {
         (true, Some("p".to_owned()), "SNAT to pool p; next hop"),
         (false, Some("p".to_owned()), "no SNAT; next hop"),
     ] {
-        row.gateway = row.gateway.map(|gateway| GatewayRow { snat, pool, next_hop_mac: None, ..gateway });
+        row.gateway = row.gateway.map(|gateway| GatewayRow { snat, pool, ..gateway });
         let shown = routers::show_one(&row);
         assert!(shown.contains(text), "{shown}");
-        assert!(shown.contains("203.0.113.1 (which has not answered yet) on outside"), "{shown}");
+        assert!(shown.contains("; next hop 203.0.113.1 on outside"), "{shown}");
     }
 }
 
@@ -340,19 +334,13 @@ fn sessions_stand_in_order_under_their_router() {
 
 #[test]
 fn drops_are_sorted_by_count_and_explained() {
-    let row = |reason: &str, count, port: Option<&str>, help: &str| DropRow {
-        reason: reason.into(),
-        help: help.into(),
-        count,
-        port: port.map(str::to_owned),
-    };
+    let row = |reason: &str, count, help: &str| DropRow { reason: reason.into(), help: help.into(), count };
     let rows = [
-        row("malformed", 0, None, "A header that cannot be."),
-        row("no_route", 3, None, "No route to the destination."),
+        row("malformed", 0, "A header that cannot be."),
+        row("no_route", 3, "No route to the destination."),
         row(
             "partial_checksum",
             1_234_567,
-            Some("inside"),
             "The transport checksum of a flow's first packet is only the pseudo-header's sum: a neighbour on a \
              virtual link left it to a transmit offload. Switch that off: `ethtool -K DEVICE tx off` on the sending \
              host.",
@@ -361,12 +349,11 @@ fn drops_are_sorted_by_count_and_explained() {
     assert_shows(
         &drops::show(&rows, false),
         r#"
-        | FRAMES  REASON            PORT    MEANING
-        |1234567  partial_checksum  inside  The transport checksum of a flow's first packet is only the
-        |                                   pseudo-header's sum: a neighbour on a virtual link left it to a
-        |                                   transmit offload. Switch that off: `ethtool -K DEVICE tx off` on
-        |                                   the sending host.
-        |      3  no_route          -       No route to the destination.
+        | FRAMES  REASON            MEANING
+        |1234567  partial_checksum  The transport checksum of a flow's first packet is only the
+        |                           pseudo-header's sum: a neighbour on a virtual link left it to a transmit
+        |                           offload. Switch that off: `ethtool -K DEVICE tx off` on the sending host.
+        |      3  no_route          No route to the destination.
         "#,
     );
     let all = drops::show(&rows, true);

@@ -72,12 +72,10 @@ metrics! {
         "Frames by book entry: rx, originated, tx, consumed, dropped";
     BOOKS_HELD = Gauge "books_held_packets" [] "Frames waiting now";
     BOOKS_BALANCE = Gauge "books_balance_packets" [] "Frames in less frames out: 0, but for a burst under way";
-    DROPS = Counter "drops_total" ["reason", "port"]
-        "Frames dropped, by reason; port is empty where a reason is not counted by port";
+    DROPS = Counter "drops_total" ["reason"] "Frames dropped, by reason";
 
     ROUTERS = Gauge "routers" ["state"] "Routers by state";
     SESSIONS = Gauge "sessions_active" ["router", "protocol", "state"] "Sessions of a router";
-    MAPPINGS = Gauge "mappings_active" ["router"] "Internal endpoints of a router that own an external port";
     TABLE_ENTRIES = Gauge "table_entries" ["table"] "Entries in a table of flow state";
     TABLE_CAPACITY = Gauge "table_capacity" ["table"] "Entries it can hold";
 
@@ -85,7 +83,6 @@ metrics! {
     WORKER_HEARTBEAT = Gauge "worker_heartbeat_age_seconds" ["worker"]
         "Seconds since a worker last began a turn of its loop";
     WORKER_GENERATION = Gauge "worker_generation" ["worker"] "The generation of rules a worker runs";
-    WORKER_CYCLES = Gauge "worker_cycles_per_packet" ["worker"] "Processor cycles per received frame";
     WORKER_RX = Counter "worker_rx_packets_total" ["worker"] "Frames a worker received";
     WORKER_TX = Counter "worker_tx_packets_total" ["worker"] "Frames a worker transmitted";
     WORKER_CREATED = Counter "sessions_created_total" ["worker"] "Sessions a worker created";

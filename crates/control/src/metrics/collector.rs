@@ -105,9 +105,7 @@ fn books(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
 
 fn drops(out: &mut DescriptorEncoder<'_>, drops: &[DropRow]) -> fmt::Result {
     let mut family = family(out, &name::DROPS)?;
-    drops.iter().try_for_each(|row| {
-        family.counter(&[row.reason.as_str(), row.port.as_deref().unwrap_or_default()], row.count)
-    })
+    drops.iter().try_for_each(|row| family.counter(&[&row.reason], row.count))
 }
 
 fn routers(out: &mut DescriptorEncoder<'_>, routers: &[RouterRow]) -> fmt::Result {
@@ -123,8 +121,7 @@ fn routers(out: &mut DescriptorEncoder<'_>, routers: &[RouterRow]) -> fmt::Resul
             sessions.gauge(&labels, count.sessions)?;
         }
     }
-    let mut mappings = family(out, &name::MAPPINGS)?;
-    routers.iter().try_for_each(|router| mappings.gauge(&[&router.id], router.mappings))
+    Ok(())
 }
 
 fn tables(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
@@ -136,17 +133,13 @@ fn tables(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
 
 fn workers(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let labelled: Vec<_> = status.workers.iter().map(|row| (row.worker.to_string(), row)).collect();
-    let mut gauge = |metric, value: fn(&WorkerRow) -> Option<f64>| {
+    let mut gauge = |metric, value: fn(&WorkerRow) -> f64| {
         let mut family = family(out, metric)?;
-        labelled.iter().try_for_each(|(worker, row)| match value(row) {
-            Some(value) => family.gauge(&[worker], value),
-            None => Ok(()),
-        })
+        labelled.iter().try_for_each(|(worker, row)| family.gauge(&[worker], value(row)))
     };
-    gauge(&name::WORKER_BUSY, |row| Some(row.busy_ratio))?;
-    gauge(&name::WORKER_HEARTBEAT, |row| Some(seconds(row.heartbeat_age_ms)))?;
-    gauge(&name::WORKER_GENERATION, |row| Some(row.generation as f64))?;
-    gauge(&name::WORKER_CYCLES, |row| row.cycles_per_frame)?;
+    gauge(&name::WORKER_BUSY, |row| row.busy_ratio)?;
+    gauge(&name::WORKER_HEARTBEAT, |row| seconds(row.heartbeat_age_ms))?;
+    gauge(&name::WORKER_GENERATION, |row| row.generation as f64)?;
     let mut counter = |metric, count: fn(&WorkerRow) -> u64| {
         let mut family = family(out, metric)?;
         labelled.iter().try_for_each(|(worker, row)| family.counter(&[worker], count(row)))

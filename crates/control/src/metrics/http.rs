@@ -26,7 +26,7 @@ use super::collector::Sample;
 use crate::node::Node;
 use crate::rows::{Status, WorkerState};
 
-/// A worker silent for longer makes the node unhealthy.
+/// A worker silent for more milliseconds than these counts as stopped, and makes the node unhealthy.
 pub const HEARTBEAT_AGE_MAX_MS: u64 = 2_000;
 
 const CONNECTIONS_MAX: usize = 16;

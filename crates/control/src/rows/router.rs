@@ -38,9 +38,6 @@ pub struct RouterRow {
     /// The same by protocol and state, as far as the node counts them so.
     #[serde(default)]
     pub sessions_by: Vec<SessionCount>,
-    /// Its mappings: internal endpoints that own an external port.
-    #[serde(default)]
-    pub mappings: u64,
 }
 
 /// Whether a router forwards.
@@ -90,9 +87,6 @@ pub struct GatewayRow {
     pub interface: String,
     /// The next hop of the default route.
     pub next_hop: Ipv4Addr,
-    /// The next hop's MAC address; absent while it has not answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_hop_mac: Option<String>,
     /// Whether hosts without a floating IP are translated.
     pub snat: bool,
     /// The pool they are translated to; absent: the interface's own addresses.
@@ -131,7 +125,4 @@ pub struct DropRow {
     pub help: String,
     /// Frames dropped for it.
     pub count: u64,
-    /// The port they were received on, where drops are counted by port.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<String>,
 }

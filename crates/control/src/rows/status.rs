@@ -89,9 +89,6 @@ pub struct WorkerRow {
     pub sessions_created: u64,
     /// Sessions it closed, for whatever reason.
     pub sessions_closed: u64,
-    /// Processor cycles per received frame; absent before it received any, or where they are not counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cycles_per_frame: Option<f64>,
 }
 
 /// What a worker is doing.

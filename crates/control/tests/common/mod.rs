@@ -80,13 +80,8 @@ pub(crate) fn node() -> FakeNode {
         routers: vec![router("r1", RouterState::Up), router("r2", RouterState::Down)],
         sessions: (0..2000).map(session).collect(),
         drops: vec![
-            DropRow {
-                reason: "no_route".into(),
-                help: "No route.".into(),
-                count: 7,
-                port: Some("in".into()),
-            },
-            DropRow { reason: "ttl_expired".into(), help: "TTL was 1.".into(), count: 0, port: None },
+            DropRow { reason: "no_route".into(), help: "No route.".into(), count: 7 },
+            DropRow { reason: "ttl_expired".into(), help: "TTL was 1.".into(), count: 0 },
         ],
         ..FakeNode::default()
     }
@@ -119,7 +114,6 @@ fn status() -> Status {
             tx_frames: 990,
             sessions_created: 60,
             sessions_closed: 40,
-            cycles_per_frame: Some(310.5),
         }],
         ports: vec![PortRow {
             name: "in".into(),
@@ -157,7 +151,6 @@ fn router(id: &str, state: RouterState) -> RouterRow {
         floating_ips: vec![],
         sessions: 3,
         sessions_by: vec![count],
-        mappings: 2,
     }
 }
 
