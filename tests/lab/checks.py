@@ -114,7 +114,7 @@ def udp_ledger(lab, gateway, sender, receiver):
         "sent": {"datagrams": snmp(lab.host(sender))["Udp.OutDatagrams"]},
         "arrived": {"datagrams": lab.udp_arrived(receiver)},
         "gateway": gateway.drops(),
-        "interfaces": interface_drops(lab.namespaces.values()),
+        "interfaces": interface_drops(lab.namespaces.values()) | gateway.missed(),
         "socket": {name: arrived[name] for name in ("Udp.InErrors", "Udp.NoPorts")},
     }
 
