@@ -163,13 +163,14 @@ fn talk(eal: &Eal, mut gateway: Side, mut far: Side) {
     floating_ips_lead_both_ways(&mut far_side);
     fragments_pass_in_any_order(&mut far_side);
     jumbo_frames_pass(&mut far_side);
-    assert_eq!(handle.status.occupancy().sessions, 0, "floating IPs keep no state");
+    assert_eq!(handle.counters.sessions_created.get(), 0, "floating IPs keep no state");
     let flows = flows_from_behind_snat(&mut far_side);
     assert_eq!(far_side.drain(), [Vec::new(), Vec::new()], "nothing more comes");
 
     handle.stop();
     let io = thread.join().unwrap();
-    assert_eq!(handle.status.occupancy().sessions as usize, flows);
+    // Not those there are now: on a busy machine the first have expired.
+    assert_eq!(handle.counters.sessions_created.get(), flows as u64);
     assert_eq!(books::drops(&handle.counters), BTreeMap::new());
     assert_eq!(handle.counters.held.get(), 0);
     books::assert_closed(&handle.counters, &gateway.ports, &counted_before);

@@ -16,7 +16,7 @@ use crate::support::play::{arp_of, on_port};
 use crate::world::{Host, Packet, Wire};
 
 /// Frames on their way at once.
-pub(crate) const PORTION: usize = 32;
+pub(crate) const PORTION: usize = 128;
 
 /// How long the gateway may be silent while frames are waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
