@@ -121,7 +121,10 @@ def file_with_five_faults_is_refused_naming_all_five(lab, gateway):
     with streams(lab, ("a1", WEB), ("web", FLOATING_B2), seconds=4):
         gateway.write_rules(faulty)
         gateway.wait(lambda: all(path in gateway.log() for *_, path in FAULTY), "refusal naming all five faults", 5)
-    require(gateway.status()["generation"] == 1, "another generation came into force")
+    status = gateway.status()
+    require(status["generation"] == 1, "another generation came into force")
+    shown = "; ".join(f"{reject['object']}: {reject['path']}" for reject in status["feed"]["rejects"])
+    require(all(path in shown for *_, path in FAULTY), f"natgate status shows {shown or 'no refusal'}")
 
 
 @requirement

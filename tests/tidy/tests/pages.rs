@@ -1,5 +1,7 @@
 //! Pages that must keep up with the code, and style that a machine can see.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helper fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
