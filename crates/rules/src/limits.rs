@@ -15,8 +15,8 @@ pub const INTERFACES_MAX: usize = 131_072;
 pub const FLOATING_IPS_MAX: usize = 524_288;
 /// Extra routes and `no_nat` prefixes of all routers together.
 pub const ROUTES_MAX: usize = 524_288;
-/// Addresses of all pools together.
-pub const ALL_POOL_ADDRESSES_MAX: usize = 524_288;
+/// Addresses of all pools together. Each takes 150 KiB of the worker's memory, for which ports are used: 5 GB at this limit.
+pub const ALL_POOL_ADDRESSES_MAX: usize = 32_768;
 
 /// Interfaces of one router.
 pub const ROUTER_INTERFACES_MAX: usize = 32;
@@ -31,7 +31,7 @@ pub const ROUTER_NO_NAT_MAX: usize = 256;
 /// Address runs of one pool.
 pub const POOL_RUNS_MAX: usize = 1_024;
 /// Addresses of one pool.
-pub const POOL_ADDRESSES_MAX: u64 = 65_536;
+pub const POOL_ADDRESSES_MAX: u64 = 8_192;
 
 /// Smallest MTU that every IPv4 host accepts as a whole packet (RFC 791).
 pub const MTU_MIN: u16 = 576;

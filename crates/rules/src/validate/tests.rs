@@ -505,9 +505,10 @@ fn a_router_beyond_its_limits_is_refused() {
 
 #[test]
 fn the_object_that_goes_over_the_gateways_limit_is_to_blame_and_a_smaller_one_still_fits() {
+    const POOL: u32 = limits::POOL_ADDRESSES_MAX as u32;
     let big = |n: u32| {
-        let first = 0x0b00_0000 + n * 0x0001_0000;
-        let run = crate::model::AddressRange { first: first.into(), last: (first + 0xffff).into() };
+        let first = 0x0b00_0000 + n * POOL;
+        let run = crate::model::AddressRange { first: first.into(), last: (first + POOL - 1).into() };
         crate::model::Pool {
             id: format!("p{n}"),
             revision: 0,
@@ -516,13 +517,13 @@ fn the_object_that_goes_over_the_gateways_limit_is_to_blame_and_a_smaller_one_st
             hold_down_s: 0,
         }
     };
-    let fit = u32::try_from(limits::ALL_POOL_ADDRESSES_MAX / 65_536).unwrap();
+    let fit = limits::ALL_POOL_ADDRESSES_MAX as u32 / POOL;
     let mut rules = Rules { pools: (0..fit).map(big).collect(), ..Rules::default() };
     assert_eq!(found(&rules), Vec::<String>::new());
     rules.pools.push(big(fit));
     assert_eq!(found(&rules), [format!("pool p{fit}  CAPACITY")]);
     // The one before it shrinks by an address: now a pool of one address fits behind the refused one.
-    rules.pools[0].addresses[0].last = 0x0b00_fffe.into();
+    rules.pools[0].addresses[0].last = (0x0b00_0000 + POOL - 2).into();
     let mut small = big(fit + 1);
     small.addresses[0].last = small.addresses[0].first;
     rules.pools.push(small);
