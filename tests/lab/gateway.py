@@ -20,7 +20,7 @@ CHATTER = {"arp_not_for_us"}
 
 def books_close(lab, gateway):
     """rx + originated = tx + consumed + dropped + held; what was dropped has a reason; the kernel counted the same frames."""
-    status, drops = gateway.status(), gateway.drops(chatter=True)
+    status, drops = quiet_status(gateway), gateway.drops(chatter=True)
     books = status["books"]
     way_in, way_out = books["rx"] + books["originated"], books["tx"] + books["consumed"] + books["dropped"] + books["held"]
     require(way_in == way_out and books["balance"] == 0, f"the books do not close: {books}")
@@ -28,6 +28,17 @@ def books_close(lab, gateway):
     require(books["dropped"] <= sum(drops.values()), f"{books['dropped']} dropped, but the reasons are {drops}")
     gateway.require_wires_agree()
     return Saw("natgate status: received + originated = transmitted + consumed + dropped + held", f"{way_in} frames in, {way_out} accounted for", {"books": books})
+
+
+def quiet_status(gateway):
+    """The status at a moment without a burst under way, which is when the books close; the last of many looks if there is
+    none."""
+    for _ in range(100):
+        status = gateway.status()
+        if status["books"]["balance"] == 0:
+            break
+        time.sleep(0.05)
+    return status
 
 
 class Natgate:
