@@ -28,7 +28,7 @@ pub(crate) struct NodeConfig {
     /// Where the rules come from: `unix:/path` or `host:port`. `--feed` and `--rules` go before it.
     #[serde(default)]
     pub(crate) feed: Option<String>,
-    /// The most sessions; memory for all of them is taken at the start, about 400 bytes each.
+    /// The most sessions; memory for all of them, and for their mappings, is taken at the start.
     #[serde(default = "default_sessions_max")]
     pub(crate) sessions_max: u32,
     /// What an idle worker does.

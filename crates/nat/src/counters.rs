@@ -53,7 +53,7 @@ pub struct Counters {
     pub ports: [PortCounters; PORTS_MAX],
     /// Frames the gateway itself made: ARP requests and announcements, ICMP errors.
     pub originated: Counter,
-    /// Frames that ended here, understood: ARP replies, and requests that were answered with a frame of our own.
+    /// Frames that ended here, understood: ARP replies, and what else a known neighbour says of itself.
     pub consumed: Counter,
     /// Frames that wait for a next hop's MAC.
     pub held: Counter,

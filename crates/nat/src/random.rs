@@ -4,7 +4,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-/// SipHash-1-3 of a counter: about 20 clocks a number, and no state worth stealing but the key.
+/// SipHash-1-3 of a counter: no state worth stealing but the key.
 #[derive(Clone)]
 pub(crate) struct Random {
     hasher: SipHasher13,

@@ -3,7 +3,7 @@
 /// How long one sweep over a whole table takes where the worker turns often enough.
 const SWEEP_PERIOD_MS: u64 = 1_000;
 
-/// The most slots that one turn looks at: about a microsecond's work.
+/// The most slots that one turn looks at: 16 KiB of deadlines, read in sequence.
 const SWEEP_SLOTS_MAX: usize = 4_096;
 
 /// Paces a sweep by the time that has passed, so that an idle worker that turns seldom sweeps as fast as a busy one.

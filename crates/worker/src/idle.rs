@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// Empty turns before the first sleep: about half a millisecond's worth.
+/// Empty turns before the first sleep.
 const SPINS: u32 = 2_000;
 /// The first sleep; each empty turn after it doubles it.
 const SLEEP_MIN: Duration = Duration::from_micros(20);

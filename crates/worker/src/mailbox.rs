@@ -14,7 +14,7 @@ use crate::Status;
 /// Commands that may wait for a worker at once.
 const COMMANDS_MAX: usize = 16;
 
-/// The most sessions of one page: some ten microseconds of one turn.
+/// The most sessions of one page, which bounds how long one turn takes for it.
 pub const SESSION_PAGE_MAX: usize = 512;
 
 /// What the control thread asks of a worker.
