@@ -62,7 +62,7 @@ pub(crate) struct PortConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum IdleConfig {
-    /// Spins a while, then sleeps for at most 320 microseconds at a time.
+    /// Spins a while, then sleeps for at most a millisecond at a time.
     #[default]
     Sleep,
     /// Never gives its core away.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use nat::{Configuration, Counters, Gateway};
 use packet::{Burst, Moment, PacketIo, PortIndex};
 
-use crate::idle::{Backoff, Idle};
+use crate::idle::Idle;
 use crate::mailbox::{Command, Handle, Mailbox, Report, SESSION_PAGE_MAX};
 use crate::status::Status;
 
@@ -32,15 +32,21 @@ impl<I: PacketIo> Worker<I> {
 
     /// Turns until [`Handle::stop`]. `origin` is the zero of the worker's clock.
     pub fn run(mut self, origin: Instant, idle: Idle) -> I {
-        let mut backoff = Backoff::new(idle);
         let mut began = origin.elapsed();
+        let mut silent_since = began;
         while !self.mailbox.stop.load(Ordering::Relaxed) {
             let was_empty = self.turn(Moment::from_ms(began.as_millis() as u64));
-            backoff.rest(was_empty);
+            if was_empty {
+                match idle.sleep_after(began - silent_since) {
+                    Some(time) => std::thread::sleep(time),
+                    None => std::hint::spin_loop(),
+                }
+            }
             // The one clock read of a turn: its end is the next one's beginning.
             let ended = origin.elapsed();
             if !was_empty {
                 self.status.worked(ended - began);
+                silent_since = ended;
             }
             began = ended;
         }
