@@ -14,6 +14,7 @@ import time
 import traceback
 
 import checks
+import crash
 from clients import Failed, curl, curl_together, require, seen
 from gateway import BINARY, RULES, Natgate, books_close
 from netns import LabError
@@ -44,6 +45,32 @@ for check in checks.DEMO:
 def every_checksum_is_right_at_the_receiver(lab, gateway):
     gateway.start()
     checks.no_frame_looks_wrong(lab, gateway)
+
+
+# Many workers, and crashes.
+
+for workers in (2, 4):
+
+    def many(lab, gateway, workers=workers):
+        gateway.configure(workers=workers)
+        gateway.start()
+        for check in checks.DEMO:
+            if check is not checks.no_frame_looks_wrong:
+                with checks.no_bad_checksum(lab):
+                    check(lab, gateway)
+
+    many.__name__ = f"clients_get_the_same_answers_through_{workers}_workers"
+    requirement(many)
+
+
+@requirement
+def every_session_survives_kill_9(lab, gateway):
+    crash.survive(lab, gateway, seconds=16, every=4, tcp=20, udp=400)
+
+
+@requirement
+def every_session_survives_a_restart(lab, gateway):
+    crash.survive(lab, gateway, seconds=12, every=4, tcp=20, udp=400, end=Natgate.stop)
 
 
 # Rules.
@@ -221,7 +248,7 @@ WRONG_NODES = (
     ((("iface=inside", "iface=nosuch"),), "nosuch"),
     ((("net_af_packet0", "net_nosuch0"),), "net_nosuch0"),
     (((ONE_WORKER, "workers: [4095]"),), "4095"),
-    (((ONE_WORKER, "workers: [0, 1]"),), "worker"),
+    (((ONE_WORKER, "workers: [0, 0]"), ("cores_shared: true", "cores_shared: false")), "twice"),
     ((("name: outside", "name: inside"),), "inside"),
 )
 
@@ -241,6 +268,17 @@ def start_up_failures_each_give_one_clear_sentence(lab, gateway):
         require(needle.format(core=core) in last, f"{becomes}: the last line does not speak of {needle!r}: {last}")
     gateway.node.write_text(good)
     gateway.start()
+
+
+@requirement
+def second_daemon_on_the_same_region_is_refused_and_harms_nothing(lab, gateway):
+    gateway.start()
+    other = gateway.directory / "other.yaml"
+    other.write_text(gateway.node.read_text().replace("admin.sock", "other.sock").replace("127.0.0.1:9464", "127.0.0.1:9465"))
+    done = gateway.namespace.run(BINARY, "run", "--config", other, "--rules", gateway.rules, check=False)
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    require(done.returncode == 1 and str(gateway.region) in last, f"code {done.returncode}: {last}")
+    curl(lab.host("a1"), checks.WEB_URL)
 
 
 @requirement
@@ -282,6 +320,7 @@ def attempt(test, lab, leaks):
         for process in (gateway.process, gateway.feed):
             if process:
                 process.kill()
+        gateway.region.unlink(missing_ok=True)
     return None
 
 

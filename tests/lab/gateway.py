@@ -54,11 +54,16 @@ class Natgate:
         self.directory = directory or lab.directory
         self.directory.mkdir(exist_ok=True)
         self.rules, self.node = self.directory / "rules.yaml", self.directory / "node.yaml"
-        self.admin = self.directory / "admin.sock"
+        self.admin, self.region = self.directory / "admin.sock", self.directory / "region"
         self.process = self.feed = None
         self.write_rules(RULES)
-        core = max(os.sched_getaffinity(0))
-        self.node.write_text((HERE / "node.yaml").read_text().format(directory=self.directory, core=core))
+        self.configure(workers=1)
+
+    def configure(self, *, workers):
+        """Writes the node's configuration with this many workers: on the last cores, several on one where there are too few."""
+        cores = sorted(os.sched_getaffinity(0), reverse=True)
+        chosen = [cores[worker % len(cores)] for worker in range(workers)]
+        self.node.write_text((HERE / "node.yaml").read_text().format(directory=self.directory, workers=chosen))
 
     def start(self, *, feed=None):
         """Starts it with the embedded feed, or with the one at the address `feed`, and waits for its first rules."""

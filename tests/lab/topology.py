@@ -35,7 +35,7 @@ TENANT_HOSTS = {
     "b1": "10.0.0.5",
     "b2": "10.0.0.6",
 }
-HTTP, DNS, IPERF, ECHO, STREAM = 80, 53, 5201, 7000, 7001
+HTTP, DNS, IPERF, ECHO, STREAM, ENDURE = 80, 53, 5201, 7000, 7001, 7002
 
 # The receiver's own packet filter counts every datagram that arrives.
 COUNT_UDP = """
