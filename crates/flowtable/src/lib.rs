@@ -52,10 +52,13 @@ mod bucket;
 mod hash;
 mod index;
 mod machine;
+mod quiescence;
 mod slots;
+mod sync;
 mod table;
 mod tags;
 
+pub use quiescence::{Grace, Quiescence, READERS_MAX, Reader};
 pub use table::Table;
 
 /// The most slots one call of [`Table::sweep`] reports.

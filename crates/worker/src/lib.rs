@@ -13,7 +13,9 @@
 
 mod idle;
 mod mailbox;
+mod ring;
 mod status;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod worker;
