@@ -15,36 +15,36 @@ use ipnet::Ipv4Net;
 use packet::{MacAddress, PortIndex, VlanId};
 
 use crate::compiled::{
-    AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, InterfaceRules, PoolIndex,
-    PoolRules, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex, SegmentRules, Wires,
+    AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, InterfaceRules, PoolAddress,
+    PoolIndex, PoolRules, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex, SegmentRules, Wires,
 };
 use crate::model::{AddressRange, Gateway, Pool, PortRange, Router, Segment, default_hold_down_s};
-use crate::object::{ObjectKind, ObjectRef};
-use crate::realm::{Realms, RealmsExhausted};
+use crate::numbers::{Numbers, NumbersExhausted};
+use crate::object::ObjectKind;
 use crate::routes::RouteTable;
 use crate::valid::Valid;
 
 #[cfg(test)]
 mod tests;
 
-/// Compiles `valid`. `previous` is what was compiled last with these `realms`; generations go on from there.
+/// Compiles `valid`. `previous` is what this process compiled last; generations go on from there, and from `numbers`.
 ///
 /// # Errors
-/// [`RealmsExhausted`], after which `previous` and `realms` are what they were.
+/// [`NumbersExhausted`], after which `previous` and `numbers` are what they were.
 pub fn compile(
     valid: &Valid,
     previous: Option<&RuleSet>,
-    realms: &mut Realms,
-) -> Result<RuleSet, RealmsExhausted> {
-    realms.follow(valid)?;
+    numbers: &mut Numbers,
+) -> Result<RuleSet, NumbersExhausted> {
     let mut compiler = Compiler {
-        realms,
+        numbers: numbers.clone(),
         previous,
         segments: HashMap::new(),
         pool_objects: valid.pools().iter().map(|pool| (pool.id.as_str(), pool)).collect(),
         pools: HashMap::new(),
-        set: RuleSet { generation: previous.map_or(0, |set| set.generation) + 1, ..RuleSet::default() },
+        set: RuleSet::default(),
     };
+    compiler.set.generation = compiler.numbers.begin(previous.map_or(0, |set| set.generation));
     compiler.set.wires.resize_with(valid.ports().len(), Wires::default);
     for segment in valid.segments() {
         compiler.add_segment(segment, valid.ports());
@@ -52,6 +52,8 @@ pub fn compile(
     for router in valid.routers() {
         compiler.add_router(router);
     }
+    compiler.numbers.finish()?;
+    *numbers = compiler.numbers;
     Ok(compiler.set)
 }
 
@@ -94,7 +96,8 @@ fn same<T, P: PartialEq>(one: &Arc<T>, two: &Arc<T>, part: impl Fn(&Arc<T>) -> P
 
 /// A rule set in the making.
 struct Compiler<'a> {
-    realms: &'a Realms,
+    /// As they will be if there are enough.
+    numbers: Numbers,
     previous: Option<&'a RuleSet>,
     segments: HashMap<&'a str, (SegmentIndex, &'a Arc<Segment>)>,
     pool_objects: HashMap<&'a str, &'a Arc<Pool>>,
@@ -109,11 +112,6 @@ fn next_index<T>(table: &[T]) -> u32 {
 }
 
 impl<'a> Compiler<'a> {
-    fn realm(&self, kind: ObjectKind, id: &str) -> Realm {
-        // 0 is given to nobody; `Realms::follow` has seen every object of the set.
-        self.realms.get(&ObjectRef::new(kind, id)).unwrap_or(Realm(0))
-    }
-
     fn add_segment(&mut self, segment: &'a Arc<Segment>, ports: &[String]) {
         let index = SegmentIndex(next_index(&self.set.segments));
         let Some(port) = ports.iter().position(|port| *port == segment.port) else { return };
@@ -122,7 +120,7 @@ impl<'a> Compiler<'a> {
             wires.set(vlan, index);
         }
         self.segments.insert(&segment.id, (index, segment));
-        let realm = self.realm(ObjectKind::Segment, &segment.id);
+        let realm = self.numbers.realm(ObjectKind::Segment, &segment.id);
         self.set.segment_by_realm.insert(realm, index);
         self.set.segments.push(SegmentRules {
             id: segment.id.clone(),
@@ -137,7 +135,7 @@ impl<'a> Compiler<'a> {
 
     fn add_router(&mut self, router: &'a Arc<Router>) {
         let index = RouterIndex(next_index(&self.set.routers));
-        let realm = self.realm(ObjectKind::Router, &router.id);
+        let realm = self.numbers.realm(ObjectKind::Router, &router.id);
         if router.admin_up {
             self.set.router_by_realm.insert(realm, index);
         }
@@ -179,18 +177,18 @@ impl<'a> Compiler<'a> {
         });
     }
 
-    /// The router's generation: what it was, or one more where its flows have to be judged again.
+    /// The router's generation: what it was, or this rule set's where its flows have to be judged again.
     ///
-    /// A router that the rule set before did not have begins at 1. Its realm is new then, so it has no flows.
+    /// A router that the rule set before did not have is judged by: its realm is new then, and has no flows, or this is
+    /// the first rule set of the process, and the flows are those of an earlier one.
     fn generation(&self, basis: &Basis) -> u32 {
         let before = self.previous.and_then(|set| {
             let at = set.routers.binary_search_by(|router| router.id.cmp(&basis.router.id)).ok()?;
             set.routers.get(at)
         });
         match before {
-            None => 1,
             Some(router) if basis.holds_flows_of(&router.basis) => router.generation,
-            Some(router) => router.generation.wrapping_add(1),
+            _ => self.set.generation as u32,
         }
     }
 
@@ -234,19 +232,22 @@ impl<'a> Compiler<'a> {
         let interface = *interfaces.get(at)?;
         let addresses = &router.interfaces.get(at)?.addresses;
         let (segment, object) = *self.segments.get(router.interfaces.get(at)?.segment.as_str())?;
-        let realm = self.realm(ObjectKind::Segment, &object.id);
+        let realm = self.numbers.realm(ObjectKind::Segment, &object.id);
         let pool = match &gateway.pool {
             _ if !gateway.snat => None,
             Some(id) => self.add_pool(id, realm),
-            None => Some(self.push_pool(PoolRules {
-                // No id has a slash in it, so this name is never that of a pool that was fed.
-                id: format!("{}/{}", router.id, gateway.interface),
-                realm,
-                addresses: sorted(addresses.iter().map(Ipv4Net::addr)),
-                port_first: PortRange::default().first,
-                port_last: PortRange::default().last,
-                hold_down_ms: default_hold_down_s().saturating_mul(1000),
-            })),
+            None => {
+                let addresses = self.pool_addresses(realm, addresses.iter().map(Ipv4Net::addr));
+                Some(self.push_pool(PoolRules {
+                    // No id has a slash in it, so this name is never that of a pool that was fed.
+                    id: format!("{}/{}", router.id, gateway.interface),
+                    realm,
+                    addresses,
+                    port_first: PortRange::default().first,
+                    port_last: PortRange::default().last,
+                    hold_down_ms: default_hold_down_s().saturating_mul(1000),
+                }))
+            }
         };
         if router.admin_up
             && let Some(pool) = pool
@@ -262,16 +263,26 @@ impl<'a> Compiler<'a> {
             return Some(*index);
         }
         let pool = *self.pool_objects.get(id)?;
+        let addresses = self.pool_addresses(realm, pool.addresses.iter().flat_map(AddressRange::addresses));
         let index = self.push_pool(PoolRules {
             id: pool.id.clone(),
             realm,
-            addresses: sorted(pool.addresses.iter().flat_map(AddressRange::addresses)),
+            addresses,
             port_first: pool.ports.first,
             port_last: pool.ports.last,
             hold_down_ms: pool.hold_down_s.saturating_mul(1000),
         });
         self.pools.insert(id, index);
         Some(index)
+    }
+
+    /// The addresses of a pool on the external network `realm`: sorted, each once, each with its ports.
+    fn pool_addresses(&mut self, realm: Realm, fed: impl Iterator<Item = Ipv4Addr>) -> Vec<PoolAddress> {
+        let mut addresses: Vec<_> = fed.collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let with_ports = |address| PoolAddress { address, ports: self.numbers.address(realm, address) };
+        addresses.into_iter().map(with_ports).collect()
     }
 
     fn push_pool(&mut self, pool: PoolRules) -> PoolIndex {
@@ -288,13 +299,15 @@ impl<'a> Compiler<'a> {
         };
         let Some(rules) = usize::try_from(pool.0).ok().and_then(|at| pools.get(at)) else { return };
         // A pool that many routers share is entered once.
-        let entered =
-            |address| segment.addresses.get(address).is_some_and(|answer| answer.pool == Some(pool));
+        let entered = |one: &PoolAddress| {
+            segment.addresses.get(&one.address).is_some_and(|answer| answer.pool == Some(pool))
+        };
         if rules.addresses.first().is_some_and(entered) {
             return;
         }
-        for address in &rules.addresses {
-            segment.answer(*address, interface).pool = Some(pool);
+        for one in &rules.addresses {
+            let answer = segment.answer(one.address, interface);
+            (answer.pool, answer.ports) = (Some(pool), Some(one.ports));
         }
     }
 
@@ -325,13 +338,6 @@ impl<'a> Compiler<'a> {
     }
 }
 
-fn sorted(addresses: impl Iterator<Item = Ipv4Addr>) -> Vec<Ipv4Addr> {
-    let mut addresses: Vec<_> = addresses.collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
-}
-
 impl RuleSet {
     fn segment_mut(&mut self, index: SegmentIndex) -> Option<&mut SegmentRules> {
         usize::try_from(index.0).ok().and_then(|at| self.segments.get_mut(at))
@@ -346,6 +352,7 @@ impl SegmentRules {
             local: false,
             floating: None,
             pool: None,
+            ports: None,
         })
     }
 }

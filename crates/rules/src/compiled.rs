@@ -12,9 +12,15 @@ use packet::{MacAddress, PortIndex, VlanId};
 use crate::compile::Basis;
 use crate::routes::RouteTable;
 
-/// A router's internal realm, or an external network: 24 bits, never given to another object while the process lives.
+/// A router's internal realm, or an external network: 24 bits, given to another object only when no flow state names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Realm(pub u32);
+
+/// Where the port use of an external address is kept beside the flow state, over all rule sets: see [`Numbers`].
+///
+/// [`Numbers`]: crate::Numbers
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressIndex(pub u32);
 
 /// Index of a segment in [`RuleSet::segments`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +41,7 @@ pub struct FloatingIndex(pub u32);
 /// One generation of rules.
 #[derive(Debug, Default)]
 pub struct RuleSet {
-    /// Rises by one with every compilation; what "programmed" speaks of.
+    /// Rises with every compilation, over restarts too; what "programmed" speaks of. 0: no rules yet.
     pub generation: u64,
     /// Every network.
     pub segments: Vec<SegmentRules>,
@@ -130,6 +136,8 @@ pub struct AddressRules {
     pub floating: Option<FloatingIndex>,
     /// It belongs to a pool that is translated to on this network.
     pub pool: Option<PoolIndex>,
+    /// Its ports, where it belongs to such a pool.
+    pub ports: Option<AddressIndex>,
 }
 
 /// A router's leg.
@@ -162,7 +170,7 @@ pub struct RouterRules {
     pub revision: u64,
     /// The realm of its internal keys.
     pub realm: Realm,
-    /// Rises when anything changed that a flow of this router may depend on; else it stays what it was in the rule set before.
+    /// That of the last rule set in which anything changed that a flow of this router may depend on: its low 32 bits.
     pub generation: u32,
     /// Its legs.
     pub interfaces: Vec<InterfaceIndex>,
@@ -233,13 +241,22 @@ pub struct PoolRules {
     /// The external network's realm.
     pub realm: Realm,
     /// Every address, sorted.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<PoolAddress>,
     /// Lowest external port.
     pub port_first: u16,
     /// Highest external port.
     pub port_last: u16,
     /// How long a freed port rests, in milliseconds.
     pub hold_down_ms: u32,
+}
+
+/// An address to translate to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its ports.
+    pub ports: AddressIndex,
 }
 
 /// A floating IP.

@@ -15,8 +15,14 @@ pub const INTERFACES_MAX: usize = 131_072;
 pub const FLOATING_IPS_MAX: usize = 524_288;
 /// Extra routes and `no_nat` prefixes of all routers together.
 pub const ROUTES_MAX: usize = 524_288;
-/// Addresses of all pools together. Each takes 150 KiB of the worker's memory, for which ports are used: 5 GB at this limit.
+/// Addresses of all pools together. Each that is translated to takes 384 KiB and a little more of the region, for which
+/// ports are used, from its first use on: 13 GB at this limit. A gateway's `external_addresses_max` is far below it.
 pub const ALL_POOL_ADDRESSES_MAX: usize = 32_768;
+
+/// Realm numbers: for every router and segment, and for as many deleted ones whose sessions have not ended.
+pub const REALMS_MAX: u32 = 65_535;
+
+const _: () = assert!(SEGMENTS_MAX + ROUTERS_MAX < REALMS_MAX as usize);
 
 /// Interfaces of one router.
 pub const ROUTER_INTERFACES_MAX: usize = 32;

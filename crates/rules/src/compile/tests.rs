@@ -40,8 +40,12 @@ fn valid(rules: &Rules) -> Valid {
     validate(rules, &arbitrary::ports()).unwrap()
 }
 
+fn numbers() -> Numbers {
+    Numbers::new(1_000, 10_000)
+}
+
 fn compiled() -> RuleSet {
-    compile(&valid(&rules()), None, &mut Realms::default()).unwrap()
+    compile(&valid(&rules()), None, &mut numbers()).unwrap()
 }
 
 fn ip(text: &str) -> Ipv4Addr {
@@ -140,11 +144,12 @@ fn without_a_pool_the_gateways_own_addresses_are_translated_to() {
     let ext = set.segments.iter().find(|segment| segment.id == "ext").unwrap();
     let fed = |id: &str| set.pools.iter().find(|pool| pool.id == id).unwrap();
     let pool = fed("r2/out");
-    assert_eq!(pool.addresses, [ip("203.0.113.3"), ip("203.0.113.4")]);
+    let addresses = |pool: &PoolRules| -> Vec<_> { pool.addresses.iter().map(|one| one.address).collect() };
+    assert_eq!(addresses(pool), [ip("203.0.113.3"), ip("203.0.113.4")]);
     assert_eq!((pool.port_first, pool.port_last, pool.hold_down_ms), (1024, 65535, 60_000));
     assert_eq!(pool.realm, ext.realm);
     let pool = fed("p");
-    assert_eq!(pool.addresses, [ip("203.0.113.2"), ip("203.0.113.10"), ip("203.0.113.11")]);
+    assert_eq!(addresses(pool), [ip("203.0.113.2"), ip("203.0.113.10"), ip("203.0.113.11")]);
     assert_eq!((pool.port_first, pool.port_last, pool.hold_down_ms), (2000, 2999, 5_000));
 }
 
@@ -180,7 +185,7 @@ fn absent_timers_come_from_the_profile() {
 fn a_router_that_is_down_is_on_no_network() {
     let mut rules = rules();
     rules.routers[0].admin_up = false;
-    let set = compile(&valid(&rules), None, &mut Realms::default()).unwrap();
+    let set = compile(&valid(&rules), None, &mut numbers()).unwrap();
     let down = router(&set, "r1");
     assert_eq!(set.router_of(down.realm), None);
     let index = set.routers.iter().position(|router| router.id == "r1").unwrap();
@@ -195,13 +200,13 @@ fn a_router_that_is_down_is_on_no_network() {
 
 #[test]
 fn only_routers_whose_flows_may_be_affected_get_a_new_generation() {
-    /// Generations of r1 and r2 after a change of `BASE`, which begin at 1.
+    /// Generations of r1 and r2 after a change of `BASE`, which is generation 1.
     fn after(change: impl FnOnce(&mut Rules)) -> (u32, u32) {
-        let mut realms = Realms::default();
+        let mut numbers = numbers();
         let mut rules = rules();
-        let before = compile(&valid(&rules), None, &mut realms).unwrap();
+        let before = compile(&valid(&rules), None, &mut numbers).unwrap();
         change(&mut rules);
-        let set = compile(&valid(&rules), Some(&before), &mut realms).unwrap();
+        let set = compile(&valid(&rules), Some(&before), &mut numbers).unwrap();
         assert_eq!(set.generation, before.generation + 1);
         (router(&set, "r1").generation, router(&set, "r2").generation)
     }
@@ -225,20 +230,63 @@ fn only_routers_whose_flows_may_be_affected_get_a_new_generation() {
 
 #[test]
 fn a_router_made_anew_under_an_old_id_gets_a_new_realm() {
-    let mut realms = Realms::default();
+    let mut numbers = numbers();
     let whole = valid(&rules());
     let mut fewer = rules();
     fewer.routers.remove(0);
-    let first = compile(&whole, None, &mut realms).unwrap();
-    let second = compile(&valid(&fewer), Some(&first), &mut realms).unwrap();
-    let third = compile(&whole, Some(&second), &mut realms).unwrap();
+    let first = compile(&whole, None, &mut numbers).unwrap();
+    let second = compile(&valid(&fewer), Some(&first), &mut numbers).unwrap();
+    let third = compile(&whole, Some(&second), &mut numbers).unwrap();
     assert_eq!(second.router_of(router(&first, "r1").realm), None);
     let given: Vec<Realm> =
         first.routers.iter().map(|one| one.realm).chain(first.segments.iter().map(|one| one.realm)).collect();
     assert!(!given.contains(&router(&third, "r1").realm));
-    assert_eq!(router(&third, "r1").generation, 1);
+    assert_eq!(router(&third, "r1").generation, 3);
     assert_eq!(router(&third, "r2").realm, router(&first, "r2").realm);
     assert!(third.router_of(router(&third, "r2").realm).is_some());
+}
+
+#[test]
+fn a_routers_generation_is_that_of_the_rules_that_changed_it() {
+    let mut numbers = numbers();
+    let mut rules = rules();
+    let mut set = compile(&valid(&rules), None, &mut numbers).unwrap();
+    for _ in 0..3 {
+        set = compile(&valid(&rules), Some(&set), &mut numbers).unwrap();
+    }
+    rules.routers[1].timeouts.icmp_s = None;
+    let changed = compile(&valid(&rules), Some(&set), &mut numbers).unwrap();
+    assert_eq!((router(&changed, "r1").generation, router(&changed, "r2").generation), (1, 5));
+    // The first rules of a process judge what an earlier one left behind.
+    let restarted = compile(&valid(&rules), None, &mut numbers).unwrap();
+    assert_eq!(restarted.generation, 6);
+    assert_eq!((router(&restarted, "r1").generation, router(&restarted, "r2").generation), (6, 6));
+}
+
+#[test]
+fn what_is_answered_for_has_the_ports_that_are_translated_to() {
+    let set = compiled();
+    let ext = set.segments.iter().find(|segment| segment.id == "ext").unwrap();
+    let mut given = BTreeSet::new();
+    for one in set.pools.iter().flat_map(|pool| &pool.addresses) {
+        assert_eq!(ext.addresses[&one.address].ports, Some(one.ports));
+        assert!(given.insert(one.ports), "{} has the ports of another address", one.address);
+    }
+    assert_eq!(given.len(), 5);
+    assert_eq!(ext.addresses[&ip("203.0.113.50")].ports, None, "a floating IP has none");
+}
+
+#[test]
+fn rules_with_too_many_addresses_change_nothing() {
+    let mut numbers = Numbers::new(1_000, 5);
+    let mut rules = rules();
+    let before = compile(&valid(&rules), None, &mut numbers).unwrap();
+    rules.pools[0].addresses.push(AddressRange { first: ip("203.0.113.30"), last: ip("203.0.113.30") });
+    rules.routers.reverse();
+    let kept: Vec<_> = numbers.realms().collect();
+    let error = compile(&valid(&rules), Some(&before), &mut numbers).unwrap_err();
+    assert_eq!(error, NumbersExhausted::Addresses { numbers: 5, retired: 0, lacking: 1 });
+    assert_eq!((numbers.realms().collect::<Vec<_>>(), numbers.generation()), (kept, 1));
 }
 
 #[test]
@@ -325,7 +373,7 @@ proptest! {
         let mut store = Store::new(&arbitrary::ports());
         store.apply(Change::Snapshot(rules));
         let valid = store.valid();
-        let set = compile(valid, None, &mut Realms::default()).unwrap();
+        let set = compile(valid, None, &mut numbers()).unwrap();
 
         for (port, name) in arbitrary::ports().iter().enumerate() {
             for vlan in std::iter::once(None).chain((1..=14).chain([4093, 4094]).map(Some)) {
@@ -385,7 +433,7 @@ fn chance_makes_rules_that_are_worth_a_look() {
     for _ in 0..300 {
         let mut store = Store::new(&arbitrary::ports());
         store.apply(Change::Snapshot(arbitrary::rules().new_tree(&mut runner).unwrap().current()));
-        let set = compile(store.valid(), None, &mut Realms::default()).unwrap();
+        let set = compile(store.valid(), None, &mut numbers()).unwrap();
         routers += set.routers.len();
         pools += set.pools.iter().filter(|pool| !pool.id.contains('/')).count();
         floating_ips += set.floating_ips.len();

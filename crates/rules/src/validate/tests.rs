@@ -7,7 +7,7 @@ use crate::fault::Code;
 use crate::file::read_rules;
 use crate::limits;
 use crate::model::Router;
-use crate::realm::Realms;
+use crate::numbers::Numbers;
 use crate::store::{Change, Store};
 
 /// Rules that are valid: each row of a table changes one thing about them.
@@ -538,7 +538,7 @@ fn walk(text: &str) {
     }
     let mut store = Store::new(&ports());
     store.apply(Change::Snapshot(rules));
-    compile(store.valid(), None, &mut Realms::default()).unwrap();
+    compile(store.valid(), None, &mut Numbers::new(1_000, 10_000)).unwrap();
 }
 
 proptest! {
