@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_queue::ArrayQueue;
-use nat::{Counters, SessionView};
+use nat::{Counters, SessionView, ShardIndex, State, WorkerIndex};
 use rules::RuleSet;
 use rules::compiled::SegmentIndex;
 
@@ -70,36 +70,56 @@ impl Default for Mailbox {
 }
 
 /// The control thread's end of a worker.
-#[derive(Debug)]
 pub struct Handle {
     pub(crate) mailbox: Arc<Mailbox>,
     /// Its vital signs.
     pub status: Arc<Status>,
-    /// Its books.
-    pub counters: Arc<Counters>,
+    state: Arc<State>,
+    me: WorkerIndex,
     rules: Arc<RuleSet>,
     outstanding: usize,
     listed: Vec<SessionPage>,
 }
 
 impl Handle {
-    pub(crate) fn new(status: Arc<Status>, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(state: Arc<State>, me: WorkerIndex, status: Arc<Status>) -> Self {
         Self {
             mailbox: Arc::default(),
             status,
-            counters,
+            state,
+            me,
             rules: Arc::default(),
             outstanding: 0,
             listed: Vec::new(),
         }
     }
 
-    /// Sends rules to be adopted. They are in force once [`Status::generation`] shows theirs.
+    /// Which worker it is.
+    pub fn index(&self) -> WorkerIndex {
+        self.me
+    }
+
+    /// Its books.
+    pub fn counters(&self) -> &Counters {
+        self.state.counters(self.me)
+    }
+
+    /// How many shards it owns.
+    pub fn shards(&self) -> usize {
+        let shards = (0..self.state.shards()).map(ShardIndex);
+        shards.filter(|&shard| self.state.worker_of(shard) == self.me).count()
+    }
+
+    /// Sends rules to be adopted. They are in force once [`Status::generation`] shows theirs. The first worker announces
+    /// the addresses that are new, for all.
     ///
     /// # Errors
     /// [`Busy`]: the worker has too many commands before it; nothing was sent.
     pub fn publish(&mut self, rules: &Arc<RuleSet>) -> Result<(), Busy> {
-        let announcements = nat::new_addresses(&self.rules, rules);
+        let announcements = match self.me {
+            WorkerIndex(0) => nat::new_addresses(&self.rules, rules),
+            _ => Vec::new(),
+        };
         self.send(Command::Adopt { rules: Arc::clone(rules), announcements })?;
         self.rules = Arc::clone(rules);
         Ok(())

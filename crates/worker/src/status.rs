@@ -1,10 +1,13 @@
 //! What a worker shows of itself: written by it alone, read by anyone, at any time.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use nat::Occupancy;
 use packet::Moment;
+
+/// A worker that has not completed a turn for so long is stuck: it sleeps a millisecond at most, and a turn's work is
+/// bounded, so it hangs in a driver, or its core is not given to it.
+const STUCK_AFTER_MS: u64 = 1_000;
 
 /// A worker's vital signs.
 #[derive(Debug, Default)]
@@ -14,12 +17,6 @@ pub struct Status {
     turns: AtomicU64,
     busy_turns: AtomicU64,
     busy_ns: AtomicU64,
-    sessions: AtomicU32,
-    sessions_max: AtomicU32,
-    mappings: AtomicU32,
-    hosts: AtomicU32,
-    permissions: AtomicU32,
-    neighbours: AtomicU32,
 }
 
 impl Status {
@@ -29,9 +26,15 @@ impl Status {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// When the worker last completed a turn, on its own clock; 0 before the first.
+    /// When the worker last completed a turn, or began its first, by its [clock](crate::clock); 0 before that.
     pub fn heartbeat(&self) -> Moment {
         Moment::from_ms(self.heartbeat_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether the worker has begun and does not turn. The heart of a worker that was stopped beats no more either.
+    pub fn is_stuck(&self, now: Moment) -> bool {
+        let heartbeat = self.heartbeat();
+        heartbeat != Moment::default() && now.since(heartbeat) > STUCK_AFTER_MS
     }
 
     /// Turns of the loop, and how many of them brought at least one frame.
@@ -44,18 +47,6 @@ impl Status {
         Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed))
     }
 
-    /// How full the tables are.
-    pub fn occupancy(&self) -> Occupancy {
-        Occupancy {
-            sessions: self.sessions.load(Ordering::Relaxed),
-            sessions_max: self.sessions_max.load(Ordering::Relaxed),
-            mappings: self.mappings.load(Ordering::Relaxed),
-            hosts: self.hosts.load(Ordering::Relaxed),
-            permissions: self.permissions.load(Ordering::Relaxed),
-            neighbours: self.neighbours.load(Ordering::Relaxed),
-        }
-    }
-
     pub(crate) fn adopted(&self, generation: u64) {
         self.generation.store(generation, Ordering::Release);
     }
@@ -64,16 +55,14 @@ impl Status {
         add(&self.busy_ns, time.as_nanos() as u64);
     }
 
-    pub(crate) fn turned(&self, now: Moment, was_empty: bool, occupancy: Occupancy) {
+    pub(crate) fn began(&self, now: Moment) {
+        self.heartbeat_ms.store(now.ms(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn turned(&self, now: Moment, was_empty: bool) {
         add(&self.turns, 1);
         add(&self.busy_turns, u64::from(!was_empty));
         self.heartbeat_ms.store(now.ms(), Ordering::Relaxed);
-        self.sessions.store(occupancy.sessions, Ordering::Relaxed);
-        self.sessions_max.store(occupancy.sessions_max, Ordering::Relaxed);
-        self.mappings.store(occupancy.mappings, Ordering::Relaxed);
-        self.hosts.store(occupancy.hosts, Ordering::Relaxed);
-        self.permissions.store(occupancy.permissions, Ordering::Relaxed);
-        self.neighbours.store(occupancy.neighbours, Ordering::Relaxed);
     }
 }
 

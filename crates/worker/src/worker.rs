@@ -2,62 +2,95 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::Duration;
 
-use nat::{Configuration, Counters, Gateway};
+use nat::{Gateway, Handed, Shard, State, WorkerIndex};
 use packet::{Burst, Moment, PacketIo, PortIndex};
 
+use crate::clock;
+use crate::exchange::Exchange;
 use crate::idle::Idle;
 use crate::mailbox::{Command, Handle, Mailbox, Report, SESSION_PAGE_MAX};
 use crate::status::Status;
 
-/// A worker: its ways to the ports, and its brain. Runs on the thread that calls [`run`](Self::run).
+/// How long a worker that leaves waits for the others to do so too.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// A worker: its ways to the ports and to the other workers, and its brain. Runs on the thread that calls
+/// [`run`](Self::run).
 pub struct Worker<I: PacketIo> {
     io: I,
     ports: u8,
     gateway: Gateway<I::Frame>,
+    exchange: Exchange<Handed<I::Frame>>,
+    state: Arc<State>,
+    me: WorkerIndex,
     mailbox: Arc<Mailbox>,
     status: Arc<Status>,
-    counters: Arc<Counters>,
 }
 
-impl<I: PacketIo> Worker<I> {
-    /// A worker over the ports 0 to `ports - 1` of `io`, and the control thread's end of it.
-    pub fn new(io: I, ports: u8, configuration: Configuration) -> (Self, Handle) {
-        let (status, counters) = (Arc::<Status>::default(), Arc::<Counters>::default());
-        let handle = Handle::new(Arc::clone(&status), Arc::clone(&counters));
-        let gateway = Gateway::new(configuration, Arc::clone(&counters));
-        (Self { io, ports, gateway, mailbox: Arc::clone(&handle.mailbox), status, counters }, handle)
+impl<I: PacketIo> Worker<I>
+where
+    I::Frame: Send,
+{
+    pub(crate) fn new(
+        io: I,
+        ports: u8,
+        gateway: Gateway<I::Frame>,
+        exchange: Exchange<Handed<I::Frame>>,
+        state: Arc<State>,
+        me: WorkerIndex,
+    ) -> (Self, Handle) {
+        let status = Arc::<Status>::default();
+        let handle = Handle::new(Arc::clone(&state), me, Arc::clone(&status));
+        let mailbox = Arc::clone(&handle.mailbox);
+        (Self { io, ports, gateway, exchange, state, me, mailbox, status }, handle)
     }
 
-    /// Turns until [`Handle::stop`]. `origin` is the zero of the worker's clock.
-    pub fn run(mut self, origin: Instant, idle: Idle) -> I {
-        let mut began = origin.elapsed();
+    /// Turns until [`Handle::stop`], and gives back what another team can be made of.
+    ///
+    /// All workers of a team are to be stopped together: a worker waits a second for the others, so that what is under
+    /// way between them arrives.
+    pub fn run(mut self, idle: Idle) -> (I, Vec<Shard>) {
+        self.exchange.take_seat();
+        let mut began = clock::now();
         let mut silent_since = began;
+        self.status.began(moment(began));
         while !self.mailbox.stop.load(Ordering::Relaxed) {
-            let was_empty = self.turn(Moment::from_ms(began.as_millis() as u64));
+            let was_empty = self.turn(moment(began));
             if was_empty {
                 match idle.sleep_after(began - silent_since) {
-                    Some(time) => std::thread::sleep(time),
+                    Some(time) => self.exchange.sleep(time),
                     None => std::hint::spin_loop(),
                 }
             }
             // The one clock read of a turn: its end is the next one's beginning.
-            let ended = origin.elapsed();
+            let ended = clock::now();
             if !was_empty {
                 self.status.worked(ended - began);
                 silent_since = ended;
             }
             began = ended;
         }
-        self.io
+        self.leave(began + LEAVE_MAX);
+        (self.io, self.gateway.into_shards())
     }
 
-    /// One turn: a command, a burst from every port, what time asks for, and out. Returns whether no frame came.
+    /// One turn: a command, a burst from every port, one from every other worker, what time asks for, and out.
+    /// Returns whether no frame came.
     pub fn turn(&mut self, now: Moment) -> bool {
         if let Some(command) = self.mailbox.commands.pop() {
             self.obey(command, now);
         }
+        let mut was_empty = self.receive(now);
+        was_empty &= self.take_handed(now);
+        self.gateway.tick(now, &mut self.io);
+        self.send_out();
+        self.status.turned(now, was_empty);
+        was_empty
+    }
+
+    fn receive(&mut self, now: Moment) -> bool {
         let mut was_empty = true;
         for port in (0..self.ports).map(PortIndex) {
             let mut frames = Burst::new();
@@ -67,14 +100,54 @@ impl<I: PacketIo> Worker<I> {
                 self.gateway.process_burst(port, &mut frames, now, &mut self.io);
             }
         }
-        self.gateway.tick(now, &mut self.io);
+        was_empty
+    }
+
+    fn take_handed(&mut self, now: Moment) -> bool {
+        let mut was_empty = true;
+        for ring in 0..self.exchange.incoming() {
+            let mut handed = Burst::new();
+            self.exchange.take(ring, &mut handed);
+            if !handed.is_empty() {
+                was_empty = false;
+                self.gateway.process_handed(&mut handed, now, &mut self.io);
+            }
+        }
+        was_empty
+    }
+
+    /// First what goes to the ports, then what goes to other workers: a frame that is handed on must not leave by
+    /// another queue before one that came earlier has left by this.
+    fn send_out(&mut self) {
+        let counters = self.state.counters(self.me);
         for port in (0..self.ports).map(PortIndex) {
             let sent = self.io.flush(port);
-            self.counters.sent(port, sent.frames, sent.bytes);
-            self.counters.refused(sent.refused);
+            counters.sent(port, sent.frames, sent.bytes);
+            counters.refused(sent.refused);
         }
-        self.status.turned(now, was_empty, self.gateway.occupancy());
-        was_empty
+        while let Some((to, handed)) = self.gateway.outbox().pop_front() {
+            if let Err(handed) = self.exchange.put(to, handed) {
+                self.gateway.refused(handed);
+            }
+        }
+        self.exchange.wake();
+        self.gateway.end_turn();
+        self.exchange.settle();
+    }
+
+    /// Receives nothing more, and deals with what the others hand on until they do so neither.
+    fn leave(&mut self, until: Duration) {
+        self.exchange.leave();
+        while !self.exchange.is_over() {
+            let now = clock::now();
+            if now >= until {
+                break;
+            }
+            if self.take_handed(moment(now)) {
+                std::thread::yield_now();
+            }
+            self.send_out();
+        }
     }
 
     fn obey(&mut self, command: Command, now: Moment) {
@@ -96,4 +169,8 @@ impl<I: PacketIo> Worker<I> {
         // There is room: the handle sends no more commands than the queue of reports holds.
         let _ = self.mailbox.reports.push(report);
     }
+}
+
+fn moment(time: Duration) -> Moment {
+    Moment::from_ms(time.as_millis() as u64)
 }

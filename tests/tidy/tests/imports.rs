@@ -34,7 +34,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("nat", &["packet", "flowtable", "rules", "hashbrown", "siphasher"]),
-    ("worker", &["nat", "packet", "rules", "crossbeam-queue"]),
+    ("worker", &["nat", "packet", "rules", "crossbeam-queue", "rustix"]),
     (
         "feed",
         &[
