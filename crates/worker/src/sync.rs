@@ -2,13 +2,21 @@
 //! Compiled as shipped they are `std`'s; `--cfg loom` and `--cfg shuttle` bring those of tests/interleavings.
 
 #[cfg(loom)]
-pub(crate) use loom::{cell::UnsafeCell, sync::atomic::AtomicUsize, sync::atomic::Ordering};
+pub(crate) use loom::{
+    cell::UnsafeCell,
+    sync::Arc,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 #[cfg(shuttle)]
-pub(crate) use shuttle::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use shuttle::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
-
-pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// `std`'s cell with the access of loom's, which notes who reads and writes when.
 #[cfg(not(loom))]
