@@ -25,6 +25,22 @@ use crate::{HashKey, Key};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hash(pub(crate) u64);
 
+/// One of the two ways. Who keeps hashes, or places that follow from them, for another process keeps this too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashKind {
+    /// AES rounds.
+    Aes,
+    /// SipHash-1-3.
+    SipHash,
+}
+
+impl HashKind {
+    /// The way that every table takes on this machine.
+    pub fn of_this_machine() -> Self {
+        if Aes::detect().is_some() { Self::Aes } else { Self::SipHash }
+    }
+}
+
 /// Hashes keys, in the way that suits this machine.
 pub(crate) struct Hasher {
     hash_key: HashKey,

@@ -48,37 +48,44 @@
 //! Growth, iteration in the order of use, eviction: a full table says so, and who may stay is not its business.
 //! Timers: there is a sweep. Concurrency: so far a table belongs to one thread.
 
-mod bucket;
+mod carver;
 mod hash;
-mod index;
+mod line;
 mod machine;
 mod quiescence;
-mod slots;
+mod region;
 mod sync;
 mod table;
 mod tags;
 
+pub use carver::Carver;
+pub use hash::HashKind;
+pub use line::{Key, Words};
 pub use quiescence::{Grace, Quiescence, READERS_MAX, Reader};
-pub use table::Table;
+pub use region::{Cells, Region, Shared};
+pub use table::{Owner, Table, TakenOver};
 
-/// The most slots one call of [`Table::sweep`] reports.
+/// The most shards of a table.
+pub const SHARDS_MAX: usize = 32;
+
+/// The most slots one call of [`Owner::sweep`] reports.
 pub const SWEEP_DUE_MAX: usize = 64;
 
-/// A slot: `N` lines that were inserted together and leave together.
+/// A part of a table with one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardIndex(pub u8);
+
+/// A slot, numbered over all shards: `N` lines that were inserted together and leave together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotIndex(pub u32);
 
-/// One line of a slot.
+/// One line of a slot, numbered over all shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LineIndex(pub u32);
 
 /// The key of the hash: whoever does not know it cannot choose keys that collide.
 #[derive(Clone, Copy)]
 pub struct HashKey(pub [u64; 2]);
-
-/// What can be a key: plain bytes without padding, compared whole.
-pub trait Key: Copy + Eq + zerocopy::IntoBytes + zerocopy::Immutable {}
-impl<T: Copy + Eq + zerocopy::IntoBytes + zerocopy::Immutable> Key for T {}
 
 /// Why an insertion was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

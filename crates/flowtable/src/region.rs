@@ -1,0 +1,225 @@
+//! Memory that several threads share and that may outlive the process; and arrays in it. With `machine`, all `unsafe`
+//! of the crate.
+//!
+//! ```text
+//! file or anonymous memory, page by page touched before anybody waits for it
+//! | cells of A, stride a | pad | cells of B, stride b | pad | ...  | never cut |
+//!                          64                         64     ^ cut: only rises
+//! ```
+//!
+//! What lies in a region is found by index, never by pointer, because another process maps it elsewhere. What one
+//! process leaves behind, killed at any instruction, is any bytes: so a cell's type must take any bytes
+//! ([`Shared`]), and it is for the reader of a region to say whether they make sense.
+//!
+//! Nobody gets `&mut` to a cell. What changes in it is atomic, and each type says who may write what.
+//!
+//! Why this is sound: a region hands each of its bytes out once, so no byte is seen through two types; the mapping
+//! lives as long as the cells that hold the region; and cells check their bounds. What it cannot check: that nobody
+//! else writes to the file, or shortens it (the process dies of a `SIGBUS`). Whoever opens the file locks it.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
+
+use crate::machine::{CACHE_LINE_BYTES, prefetch};
+use crate::sync::{Arc, AtomicU8, AtomicU64, Ordering};
+
+/// No machine has smaller pages.
+const PAGE_BYTES: usize = 4096;
+
+/// Atomics, and structs of atomics: any bytes are a value, zeros the first one.
+pub trait Shared: zerocopy::FromBytes + Sync {}
+impl<T: zerocopy::FromBytes + Sync> Shared for T {}
+
+/// See the file's page.
+pub struct Region {
+    memory: MmapRaw,
+    /// Bytes handed out so far.
+    cut: AtomicU64,
+}
+
+impl Region {
+    /// Zeroed memory of this process alone, in huge pages where the kernel has them, all of it there.
+    ///
+    /// # Errors
+    /// If there is not as much memory.
+    pub fn anonymous(bytes: u64) -> io::Result<Arc<Self>> {
+        let memory = MmapRaw::from(MmapMut::map_anon(length(bytes)?)?);
+        // Advice: a kernel without huge pages refuses it, and small pages serve too.
+        _ = memory.advise(Advice::HugePage);
+        Self::populated(memory)
+    }
+
+    /// The first `bytes` bytes of a file, shared with whoever else maps it and kept when the process ends.
+    ///
+    /// # Errors
+    /// If the file is shorter, cannot be mapped for reading and writing, or its file system is full.
+    pub fn map(file: &File, bytes: u64) -> io::Result<Arc<Self>> {
+        if file.metadata()?.len() < bytes {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than its region"));
+        }
+        Self::populated(MmapOptions::new().len(length(bytes)?).map_raw(file)?)
+    }
+
+    /// Has the kernel bring in every page now, writable: not a packet is to wait for one. An error now is better
+    /// than a `SIGBUS` later.
+    fn populated(memory: MmapRaw) -> io::Result<Arc<Self>> {
+        match memory.advise(Advice::PopulateWrite) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => touch(&memory),
+            populated => populated?,
+        }
+        Ok(Arc::new(Self { memory, cut: AtomicU64::new(0) }))
+    }
+
+    /// Hands out the next `bytes` bytes from a cache line's border on. `None` where the region ends before.
+    fn cut(&self, bytes: u64) -> Option<u64> {
+        let rounded = bytes.checked_next_multiple_of(CACHE_LINE_BYTES as u64)?;
+        let fits = |cut: u64| cut.checked_add(rounded).filter(|&end| end <= self.memory.len() as u64);
+        self.cut.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()
+    }
+
+    /// True as long as nothing was handed out.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.cut.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// For kernels before 5.14, which cannot be asked: a page comes when it is written to.
+fn touch(memory: &MmapRaw) {
+    for offset in (0..memory.len()).step_by(PAGE_BYTES) {
+        // SAFETY: inside the mapping, which is writable and has been given to nobody yet; an `AtomicU8` is one byte.
+        let byte = unsafe { AtomicU8::from_ptr(memory.as_mut_ptr().add(offset)) };
+        byte.fetch_or(0, Ordering::Relaxed);
+    }
+}
+
+fn length(bytes: u64) -> io::Result<usize> {
+    // An empty mapping is none.
+    usize::try_from(bytes.max(1)).map_err(|_| io::ErrorKind::OutOfMemory.into())
+}
+
+/// A fixed array in a region. Cloned, it is the same array.
+///
+/// ```text
+/// base, aligned to a cache line       stride: 4 -> 4, 48 -> 64, 96 -> 128 bytes
+/// | cell 0 | cell 1 | ... | cell len-1 |
+/// ```
+pub struct Cells<T> {
+    base: NonNull<u8>,
+    len: usize,
+    /// Keeps the memory mapped. None of it where there are no cells.
+    region: Option<Arc<Region>>,
+    cell: PhantomData<T>,
+}
+
+// SAFETY: `Cells` gives out `&T` and nothing else, and keeps no `T` of its own: moving it moves a reference.
+unsafe impl<T: Sync> Send for Cells<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Cells<T> {}
+
+impl<T> Clone for Cells<T> {
+    fn clone(&self) -> Self {
+        Self { base: self.base, len: self.len, region: self.region.clone(), cell: PhantomData }
+    }
+}
+
+impl<T: Shared> Cells<T> {
+    /// The bytes from one cell to the next: a power of two up to a cache line, whole cache lines above.
+    pub(crate) const STRIDE: usize = {
+        let bytes = size_of::<T>();
+        assert!(bytes > 0, "a cell holds something");
+        assert!(align_of::<T>() <= CACHE_LINE_BYTES, "cells are aligned to cache lines, not further");
+        if bytes <= CACHE_LINE_BYTES {
+            bytes.next_power_of_two()
+        } else {
+            bytes.next_multiple_of(CACHE_LINE_BYTES)
+        }
+    };
+
+    /// The bytes that so many cells take in a region, up to where the next array begins.
+    pub(crate) fn bytes(count: usize) -> u64 {
+        (count as u64).saturating_mul(Self::STRIDE as u64).next_multiple_of(CACHE_LINE_BYTES as u64)
+    }
+
+    /// No cells.
+    pub(crate) fn none() -> Self {
+        Self { base: NonNull::<T>::dangling().cast(), len: 0, region: None, cell: PhantomData }
+    }
+
+    /// The next cells of a region.
+    ///
+    /// # Panics
+    /// If the region has no room for them.
+    pub(crate) fn cut_from(region: &Arc<Region>, count: usize) -> Self {
+        let offset = region.cut(Self::bytes(count));
+        assert!(offset.is_some(), "the region is smaller than what is cut out of it");
+        let base = region.memory.as_mut_ptr().wrapping_add(offset.unwrap_or_default() as usize);
+        let Some(base) = NonNull::new(base) else { return Self::none() };
+        Self { base, len: count, region: Some(Arc::clone(region)), cell: PhantomData }
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True where there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A cell.
+    ///
+    /// # Panics
+    /// If there is no such one, as a slice does.
+    #[inline]
+    pub fn get(&self, index: usize) -> &T {
+        assert!(index < self.len, "there is no such cell");
+        // SAFETY: `cut_from` had the region hand out `len * STRIDE` bytes from `base` on, to nobody else, and the
+        // region is kept; so the cell is inside the mapping and no other type is laid over it. It is aligned: the
+        // mapping is to a page, the cut to a cache line, and the stride is a multiple of the alignment, because the
+        // size is one and neither rounding in `STRIDE` undoes it. Any bytes are a `T`: it is `FromBytes`. Other
+        // threads hold only `&T` too, and `T` is `Sync`.
+        unsafe { &*self.address(index) }
+    }
+
+    /// A cell, `None` where there is no such one.
+    #[inline]
+    pub(crate) fn try_get(&self, index: usize) -> Option<&T> {
+        (index < self.len).then(|| self.get(index))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        (0..self.len).map(|index| self.get(index))
+    }
+
+    /// All of them, where they lie side by side.
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[T] {
+        const { assert!(Self::STRIDE == size_of::<T>(), "cells with gaps between them are no slice") };
+        // SAFETY: as in `get`, for `len` cells with no gap as asserted. Without cells the base is dangling and
+        // aligned, which is what an empty slice needs.
+        unsafe { std::slice::from_raw_parts(self.address(0), self.len) }
+    }
+
+    /// Starts to load the cache lines of a cell. Any index is fine: of what is not there, nothing is loaded.
+    #[inline]
+    pub fn prefetch(&self, index: usize) {
+        let address = self.address(index).cast::<u8>();
+        for offset in (0..size_of::<T>()).step_by(CACHE_LINE_BYTES) {
+            prefetch(address.wrapping_add(offset));
+        }
+    }
+
+    /// Where a cell is, or would be: `wrapping`, so that computing it promises nothing.
+    #[inline]
+    fn address(&self, index: usize) -> *const T {
+        self.base.as_ptr().wrapping_add(index.wrapping_mul(Self::STRIDE)).cast::<T>().cast_const()
+    }
+}
