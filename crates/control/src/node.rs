@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::rows::{DropRow, RouterRow, SessionRow, Status};
+use crate::rows::{DropRow, PoolRow, RouterRow, SessionRow, Status};
 
 /// A running gateway. The binary implements it; tests have a small one of their own.
 ///
@@ -19,6 +19,9 @@ pub trait Node: Send + Sync + 'static {
     fn router(&self, id: &str) -> impl Future<Output = Result<Option<RouterRow>, NodeError>> + Send {
         async move { Ok(self.routers().await?.into_iter().find(|router| router.id == id)) }
     }
+
+    /// Every address that is translated to, pool by pool.
+    fn pools(&self) -> impl Future<Output = Result<Vec<PoolRow>, NodeError>> + Send;
 
     /// The next page of sessions: from the start, or from where the last page ended.
     ///

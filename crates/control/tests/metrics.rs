@@ -60,10 +60,11 @@ fn a_scrape_shows_the_nodes_numbers() {
         (r#"natgate_port_link_up{port="in"}"#, 1.0),
         (r#"natgate_books_packets_total{entry="rx"}"#, 1000.0),
         (r#"natgate_books_packets_total{entry="originated"}"#, 10.0),
-        (r#"natgate_books_packets_total{entry="tx"}"#, 990.0),
+        (r#"natgate_books_packets_total{entry="tx"}"#, 980.0),
         (r#"natgate_books_packets_total{entry="consumed"}"#, 5.0),
         (r#"natgate_books_packets_total{entry="dropped"}"#, 7.0),
         ("natgate_books_held_packets", 8.0),
+        ("natgate_books_in_rings_packets", 10.0),
         ("natgate_books_balance_packets", 0.0),
         (r#"natgate_drops_total{reason="no_route"}"#, 7.0),
         (r#"natgate_drops_total{reason="ttl_expired"}"#, 0.0),
@@ -71,15 +72,24 @@ fn a_scrape_shows_the_nodes_numbers() {
         (r#"natgate_routers{state="down"}"#, 1.0),
         (r#"natgate_sessions_active{router="r1",protocol="tcp",state="established"}"#, 3.0),
         (r#"natgate_sessions_active{router="r2",protocol="tcp",state="established"}"#, 3.0),
+        ("natgate_sessions_created_total", 2060.0),
+        ("natgate_sessions_closed_total", 60.0),
+        ("natgate_sessions_taken_over", 1900.0),
+        (r#"natgate_pool_ports_used{pool="p1"}"#, 12.0),
+        (r#"natgate_pool_ports_used{pool="r2/out"}"#, 0.0),
+        (r#"natgate_pool_ports{pool="p1"}"#, 387_072.0),
+        (r#"natgate_pool_ports{pool="r2/out"}"#, 193_536.0),
         (r#"natgate_table_entries{table="sessions"}"#, 2000.0),
         (r#"natgate_table_capacity{table="sessions"}"#, 65_536.0),
         (r#"natgate_worker_busy_ratio{worker="0"}"#, 0.25),
         (r#"natgate_worker_heartbeat_age_seconds{worker="0"}"#, 0.02),
         (r#"natgate_worker_generation{worker="0"}"#, 7.0),
+        (r#"natgate_worker_shards{worker="0"}"#, 16.0),
         (r#"natgate_worker_rx_packets_total{worker="0"}"#, 1000.0),
         (r#"natgate_worker_tx_packets_total{worker="0"}"#, 990.0),
-        (r#"natgate_sessions_created_total{worker="0"}"#, 60.0),
-        (r#"natgate_sessions_closed_total{worker="0"}"#, 40.0),
+        (r#"natgate_worker_handed_out_packets_total{worker="0"}"#, 30.0),
+        (r#"natgate_worker_handed_in_packets_total{worker="0"}"#, 20.0),
+        (r#"natgate_worker_translated_for_others_packets_total{worker="0"}"#, 10.0),
         ("natgate_feed_connected", 1.0),
         ("natgate_feed_staleness_seconds", 1.5),
         ("natgate_feed_applied_version", 12.0),
@@ -87,7 +97,7 @@ fn a_scrape_shows_the_nodes_numbers() {
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}\n{body}");
     }
-    assert_eq!(samples.len(), 39, "a sample that this test does not know:\n{body}");
+    assert_eq!(samples.len(), 49, "a sample that this test does not know:\n{body}");
 }
 
 #[test]

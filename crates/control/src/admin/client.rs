@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::wire::{Done, Line, Refusal, Request, read_line};
 use crate::exit::Exit;
 use crate::filter::SessionFilter;
-use crate::rows::{DropRow, RouterRow, SessionRow, Status};
+use crate::rows::{DropRow, PoolRow, RouterRow, SessionRow, Status};
 
 /// How long the daemon may be silent. Longer than the daemon lets its gateway take, so that its own word comes first.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -142,6 +142,14 @@ impl Client {
     ) -> Result<SessionList, ClientError> {
         let (rows, done) = self.all(&Request::Sessions { filter: filter.words(), limit: rows_max })?;
         Ok(SessionList { rows, more: done.more })
+    }
+
+    /// Addresses that are translated to, and how much of them is in use.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn pools(&mut self) -> Result<Vec<PoolRow>, ClientError> {
+        Ok(self.all(&Request::Pools {})?.0)
     }
 
     /// Drops by reason.

@@ -104,6 +104,10 @@ async fn answer<N: Node, W: AsyncWrite + Unpin>(
             let filter = SessionFilter::parse(&filter).map_err(|error| bad_request(error.to_string()))?;
             sessions(node, limits, &filter, limit.unwrap_or(u64::MAX), output).await
         }
+        Request::Pools {} => {
+            let pools = ask(limits, node.pools()).await?;
+            output.rows(&pools).await
+        }
         Request::Drops {} => {
             let drops = ask(limits, node.drops()).await?;
             output.rows(&drops).await

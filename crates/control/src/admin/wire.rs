@@ -26,6 +26,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
     },
+    /// Addresses that are translated to: one [`crate::rows::PoolRow`] each.
+    Pools {},
     /// Drops by reason: one [`crate::rows::DropRow`] each.
     Drops {},
 }
@@ -126,6 +128,7 @@ mod tests {
                 r#"{"call":"sessions","filter":["proto=tcp"],"limit":5}"#,
                 Request::Sessions { filter: vec!["proto=tcp".into()], limit: Some(5) },
             ),
+            (r#"{"call":"pools"}"#, Request::Pools {}),
             (r#"{"call":"drops"}"#, Request::Drops {}),
         ] {
             assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);

@@ -19,7 +19,8 @@ pub struct Metric {
 /// How a metric moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It only rises, and begins at 0 with the process.
+    /// It only rises. Of a port or a worker it begins at 0 with the process; else it goes on over a restart that takes the
+    /// flow state over.
     Counter,
     /// It goes up and down.
     Gauge,
@@ -71,11 +72,18 @@ metrics! {
     BOOKS = Counter "books_packets_total" ["entry"]
         "Frames by book entry: rx, originated, tx, consumed, dropped";
     BOOKS_HELD = Gauge "books_held_packets" [] "Frames waiting now";
+    BOOKS_IN_RINGS = Gauge "books_in_rings_packets" [] "Frames on their way from worker to worker now";
     BOOKS_BALANCE = Gauge "books_balance_packets" [] "Frames in less frames out: 0, but for a burst under way";
     DROPS = Counter "drops_total" ["reason"] "Frames dropped, by reason";
 
     ROUTERS = Gauge "routers" ["state"] "Routers by state";
     SESSIONS = Gauge "sessions_active" ["router", "protocol", "state"] "Sessions of a router";
+    SESSIONS_CREATED = Counter "sessions_created_total" [] "Sessions created";
+    SESSIONS_CLOSED = Counter "sessions_closed_total" [] "Sessions closed, for whatever reason";
+    SESSIONS_TAKEN_OVER = Gauge "sessions_taken_over" [] "Sessions that were taken over from an earlier process at the start";
+    POOL_PORTS_USED = Gauge "pool_ports_used" ["pool"]
+        "Ports and query identifiers of a pool that are in use or in hold-down";
+    POOL_PORTS = Gauge "pool_ports" ["pool"] "Ports and query identifiers it has";
     TABLE_ENTRIES = Gauge "table_entries" ["table"] "Entries in a table of flow state";
     TABLE_CAPACITY = Gauge "table_capacity" ["table"] "Entries it can hold";
 
@@ -83,10 +91,13 @@ metrics! {
     WORKER_HEARTBEAT = Gauge "worker_heartbeat_age_seconds" ["worker"]
         "Seconds since a worker last began a turn of its loop";
     WORKER_GENERATION = Gauge "worker_generation" ["worker"] "The generation of rules a worker runs";
+    WORKER_SHARDS = Gauge "worker_shards" ["worker"] "Shards a worker owns";
     WORKER_RX = Counter "worker_rx_packets_total" ["worker"] "Frames a worker received";
     WORKER_TX = Counter "worker_tx_packets_total" ["worker"] "Frames a worker transmitted";
-    WORKER_CREATED = Counter "sessions_created_total" ["worker"] "Sessions a worker created";
-    WORKER_CLOSED = Counter "sessions_closed_total" ["worker"] "Sessions a worker closed, for whatever reason";
+    WORKER_HANDED_OUT = Counter "worker_handed_out_packets_total" ["worker"] "Frames a worker handed on to another";
+    WORKER_HANDED_IN = Counter "worker_handed_in_packets_total" ["worker"] "Frames that others handed on to a worker";
+    WORKER_FOR_OTHERS = Counter "worker_translated_for_others_packets_total" ["worker"]
+        "Packets a worker translated although another owns their shard";
 
     FEED_CONNECTED = Gauge "feed_connected" [] "1 while the stream of rules stands";
     FEED_STALENESS = Gauge "feed_staleness_seconds" [] "Seconds since the source of rules was last heard of";

@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::catalogue::{self as name, Metric, MetricKind};
 use crate::node::{Node, NodeError};
-use crate::rows::{DropRow, FeedRow, PortRow, RouterRow, RouterState, Status, WorkerRow};
+use crate::rows::{DropRow, FeedRow, PoolRow, PortRow, RouterRow, RouterState, Status, WorkerRow};
 
 /// The node's rows at one scrape.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Sample {
     pub status: Status,
     /// All routers.
     pub routers: Vec<RouterRow>,
+    /// All addresses that are translated to.
+    pub pools: Vec<PoolRow>,
     /// Drops by reason.
     pub drops: Vec<DropRow>,
 }
@@ -33,6 +35,7 @@ impl Sample {
         Ok(Sample {
             status: node.status().await?,
             routers: node.routers().await?,
+            pools: node.pools().await?,
             drops: node.drops().await?,
         })
     }
@@ -56,6 +59,8 @@ impl Collector for Sample {
         books(out, &self.status)?;
         drops(out, &self.drops)?;
         routers(out, &self.routers)?;
+        sessions(out, &self.status)?;
+        pools(out, &self.pools)?;
         tables(out, &self.status)?;
         workers(out, &self.status)?;
         feed(out, &self.status.feed)
@@ -100,6 +105,7 @@ fn books(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
         entries.counter(&[entry], frames)?;
     }
     family(out, &name::BOOKS_HELD)?.gauge(&[], books.held)?;
+    family(out, &name::BOOKS_IN_RINGS)?.gauge(&[], books.in_rings)?;
     family(out, &name::BOOKS_BALANCE)?.gauge(&[], books.balance)
 }
 
@@ -124,6 +130,23 @@ fn routers(out: &mut DescriptorEncoder<'_>, routers: &[RouterRow]) -> fmt::Resul
     Ok(())
 }
 
+fn sessions(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    family(out, &name::SESSIONS_CREATED)?.counter(&[], status.sessions_created)?;
+    family(out, &name::SESSIONS_CLOSED)?.counter(&[], status.sessions_closed)?;
+    family(out, &name::SESSIONS_TAKEN_OVER)?.gauge(&[], status.region.sessions_kept)
+}
+
+/// Pool by pool: an address is not what an operator configured, a pool is. The rows of one stand together.
+fn pools(out: &mut DescriptorEncoder<'_>, rows: &[PoolRow]) -> fmt::Result {
+    let mut gauge = |metric, count: fn(&PoolRow) -> u64| {
+        let mut family = family(out, metric)?;
+        let mut pools = rows.chunk_by(|one, next| one.pool == next.pool);
+        pools.try_for_each(|rows| family.gauge(&[&rows[0].pool], rows.iter().map(count).sum::<u64>()))
+    };
+    gauge(&name::POOL_PORTS_USED, |row| row.ports_used)?;
+    gauge(&name::POOL_PORTS, |row| row.ports)
+}
+
 fn tables(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let mut entries = family(out, &name::TABLE_ENTRIES)?;
     status.tables.iter().try_for_each(|row| entries.gauge(&[&row.table], row.entries))?;
@@ -140,14 +163,16 @@ fn workers(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     gauge(&name::WORKER_BUSY, |row| row.busy_ratio)?;
     gauge(&name::WORKER_HEARTBEAT, |row| seconds(row.heartbeat_age_ms))?;
     gauge(&name::WORKER_GENERATION, |row| row.generation as f64)?;
+    gauge(&name::WORKER_SHARDS, |row| f64::from(row.shards))?;
     let mut counter = |metric, count: fn(&WorkerRow) -> u64| {
         let mut family = family(out, metric)?;
         labelled.iter().try_for_each(|(worker, row)| family.counter(&[worker], count(row)))
     };
     counter(&name::WORKER_RX, |row| row.rx_frames)?;
     counter(&name::WORKER_TX, |row| row.tx_frames)?;
-    counter(&name::WORKER_CREATED, |row| row.sessions_created)?;
-    counter(&name::WORKER_CLOSED, |row| row.sessions_closed)
+    counter(&name::WORKER_HANDED_OUT, |row| row.handed_out)?;
+    counter(&name::WORKER_HANDED_IN, |row| row.handed_in)?;
+    counter(&name::WORKER_FOR_OTHERS, |row| row.translated_for_others)
 }
 
 fn feed(out: &mut DescriptorEncoder<'_>, feed: &FeedRow) -> fmt::Result {

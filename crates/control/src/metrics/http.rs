@@ -26,7 +26,7 @@ use super::collector::Sample;
 use crate::node::Node;
 use crate::rows::{Status, WorkerState};
 
-/// A worker silent for more milliseconds than these counts as stopped, and makes the node unhealthy.
+/// A worker silent for more milliseconds than these counts as stuck, and makes the node unhealthy.
 pub const HEARTBEAT_AGE_MAX_MS: u64 = 2_000;
 
 const CONNECTIONS_MAX: usize = 16;
@@ -155,6 +155,9 @@ fn healthy(status: &Status) -> Result<(), String> {
             WorkerState::Starting => {
                 faults.push_str(&format!("worker {worker} on core {core} has not begun\n"))
             }
+            WorkerState::Stuck => {
+                faults.push_str(&format!("worker {worker} on core {core} has been stuck for {age} ms\n"));
+            }
             WorkerState::Stopped => faults.push_str(&format!("worker {worker} on core {core} has stopped\n")),
             WorkerState::Running | WorkerState::Idle if age > HEARTBEAT_AGE_MAX_MS => {
                 faults.push_str(&format!("worker {worker} on core {core} has been silent for {age} ms\n"));
@@ -195,6 +198,8 @@ mod tests {
     fn each_fault_is_named() {
         let silent = status(WorkerState::Idle, HEARTBEAT_AGE_MAX_MS + 1);
         assert_eq!(healthy(&silent), Err("worker 1 on core 3 has been silent for 2001 ms\n".into()));
+        let stuck = status(WorkerState::Stuck, 2_500);
+        assert_eq!(healthy(&stuck), Err("worker 1 on core 3 has been stuck for 2500 ms\n".into()));
         let stopped = status(WorkerState::Stopped, 0);
         assert_eq!(healthy(&stopped), Err("worker 1 on core 3 has stopped\n".into()));
         let starting = status(WorkerState::Starting, 0);

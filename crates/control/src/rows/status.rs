@@ -18,6 +18,14 @@ pub struct Status {
     pub generation: u64,
     /// Where the rules come from.
     pub feed: FeedRow,
+    /// Where flow state lies, and what was found there at the start.
+    pub region: RegionRow,
+    /// Sessions there are.
+    pub sessions: u64,
+    /// Sessions ever created: here and by the processes before whose state was taken over.
+    pub sessions_created: u64,
+    /// Sessions ever closed, for whatever reason; as for those created.
+    pub sessions_closed: u64,
     /// One row per worker.
     pub workers: Vec<WorkerRow>,
     /// One row per port.
@@ -30,6 +38,22 @@ pub struct Status {
     pub hugepages: Option<HugepagesRow>,
     /// What an operator should know and do something about, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// The memory that flow state lies in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegionRow {
+    /// Its file.
+    pub path: String,
+    /// Whether it held what an earlier process left behind, and that was taken over.
+    pub taken_over: bool,
+    /// Sessions that were taken over.
+    pub sessions_kept: u64,
+    /// Sessions that were found broken, and dropped.
+    pub sessions_dropped: u64,
+    /// What was found and done, in a sentence.
+    pub message: String,
 }
 
 /// Where the rules come from, and how fresh they are.
@@ -77,6 +101,8 @@ pub struct WorkerRow {
     pub state: WorkerState,
     /// The generation of rules it runs.
     pub generation: u64,
+    /// The shards it owns: only it begins and ends sessions in these.
+    pub shards: u16,
     /// Milliseconds since it last began a turn of its loop.
     pub heartbeat_age_ms: u64,
     /// The part of its time that went into packets, 0 to 1, over the last second.
@@ -85,6 +111,12 @@ pub struct WorkerRow {
     pub rx_frames: u64,
     /// Frames it transmitted.
     pub tx_frames: u64,
+    /// Frames it handed on to another worker, because that one had to create or close something.
+    pub handed_out: u64,
+    /// Frames that others handed on to it.
+    pub handed_in: u64,
+    /// Packets it translated although another worker owns their shard.
+    pub translated_for_others: u64,
     /// Sessions it created.
     pub sessions_created: u64,
     /// Sessions it closed, for whatever reason.
@@ -102,6 +134,8 @@ pub enum WorkerState {
     Running,
     /// In its loop, backed off because no packets come.
     Idle,
+    /// In a turn of its loop that does not end: in a driver, or without its core.
+    Stuck,
     /// Out of its loop.
     Stopped,
 }
@@ -113,6 +147,7 @@ impl WorkerState {
             WorkerState::Starting => "starting",
             WorkerState::Running => "running",
             WorkerState::Idle => "idle",
+            WorkerState::Stuck => "stuck",
             WorkerState::Stopped => "stopped",
         }
     }
@@ -152,8 +187,8 @@ pub struct PortRow {
 
 /// The packet books: every frame that came in or was made here is accounted for by exactly one way out.
 ///
-/// `rx + originated = tx + consumed + dropped + held`, always. Drops below the driver are not in the books; the ports
-/// count them.
+/// `rx + originated = tx + consumed + dropped + held + in_rings`, always, over restarts too. Drops below the driver are
+/// not in the books; the ports count them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BooksRow {
@@ -169,6 +204,8 @@ pub struct BooksRow {
     pub dropped: u64,
     /// Frames waiting now: for a neighbour's address, for their fragments.
     pub held: u64,
+    /// Frames on their way from one worker to another now.
+    pub in_rings: u64,
     /// What came in less what went out: 0, but for a burst under way; if it stays otherwise, a fault of the program.
     pub balance: i64,
 }
@@ -177,11 +214,11 @@ impl BooksRow {
     /// The books with their balance drawn.
     ///
     /// `balance` is the difference modulo 2^64, so that it is right even after a counter wrapped.
-    pub fn draw(rx: u64, originated: u64, tx: u64, consumed: u64, dropped: u64, held: u64) -> Self {
-        let debit = rx.wrapping_add(originated);
-        let credit = tx.wrapping_add(consumed).wrapping_add(dropped).wrapping_add(held);
-        let balance = debit.wrapping_sub(credit).cast_signed();
-        BooksRow { rx, originated, tx, consumed, dropped, held, balance }
+    pub fn drawn(self) -> Self {
+        let debit = self.rx.wrapping_add(self.originated);
+        let credit = [self.consumed, self.dropped, self.held, self.in_rings];
+        let credit = credit.into_iter().fold(self.tx, u64::wrapping_add);
+        BooksRow { balance: debit.wrapping_sub(credit).cast_signed(), ..self }
     }
 }
 
@@ -213,19 +250,23 @@ pub struct HugepagesRow {
 mod tests {
     use super::BooksRow;
 
+    fn balance(rx: u64, originated: u64, [tx, consumed, dropped, held, in_rings]: [u64; 5]) -> i64 {
+        BooksRow { rx, originated, tx, consumed, dropped, held, in_rings, balance: 0 }.drawn().balance
+    }
+
     #[test]
     fn books_that_close_have_balance_zero() {
-        assert_eq!(BooksRow::draw(10, 2, 7, 1, 3, 1).balance, 0);
+        assert_eq!(balance(10, 2, [5, 1, 3, 1, 2]), 0);
     }
 
     #[test]
     fn a_lost_frame_is_a_positive_balance_and_a_doubled_one_negative() {
-        assert_eq!(BooksRow::draw(10, 0, 9, 0, 0, 0).balance, 1);
-        assert_eq!(BooksRow::draw(10, 0, 11, 0, 0, 0).balance, -1);
+        assert_eq!(balance(10, 0, [9, 0, 0, 0, 0]), 1);
+        assert_eq!(balance(10, 0, [11, 0, 0, 0, 0]), -1);
     }
 
     #[test]
     fn a_wrapped_counter_does_not_spoil_the_balance() {
-        assert_eq!(BooksRow::draw(u64::MAX, 5, 4, 0, 0, 0).balance, 0);
+        assert_eq!(balance(u64::MAX, 5, [4, 0, 0, 0, 0]), 0);
     }
 }

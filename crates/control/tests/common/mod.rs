@@ -20,6 +20,7 @@ pub(crate) const PAGE_ROWS: usize = 512;
 pub(crate) struct FakeNode {
     pub(crate) status: Status,
     pub(crate) routers: Vec<RouterRow>,
+    pub(crate) pools: Vec<PoolRow>,
     pub(crate) sessions: Vec<SessionRow>,
     pub(crate) drops: Vec<DropRow>,
     /// Pages of sessions that were asked for.
@@ -67,6 +68,11 @@ impl Node for FakeNode {
         Ok(SessionPage { rows: self.sessions[first..last].to_vec(), next })
     }
 
+    async fn pools(&self) -> Result<Vec<PoolRow>, NodeError> {
+        self.mood().await?;
+        Ok(self.pools.clone())
+    }
+
     async fn drops(&self) -> Result<Vec<DropRow>, NodeError> {
         self.mood().await?;
         Ok(self.drops.clone())
@@ -78,6 +84,7 @@ pub(crate) fn node() -> FakeNode {
     FakeNode {
         status: status(),
         routers: vec![router("r1", RouterState::Up), router("r2", RouterState::Down)],
+        pools: vec![pool("p1", 10, 7), pool("p1", 11, 5), pool("r2/out", 3, 0)],
         sessions: (0..2000).map(session).collect(),
         drops: vec![
             DropRow { reason: "no_route".into(), help: "No route.".into(), count: 7 },
@@ -103,15 +110,23 @@ fn status() -> Status {
                 .map(|object| RejectRow { object: object.into(), ..RejectRow::default() })
                 .into(),
         },
+        region: RegionRow { taken_over: true, sessions_kept: 1900, ..RegionRow::default() },
+        sessions: 2000,
+        sessions_created: 2060,
+        sessions_closed: 60,
         workers: vec![WorkerRow {
             worker: 0,
             core: 1,
             state: WorkerState::Running,
             generation: 7,
+            shards: 16,
             heartbeat_age_ms: 20,
             busy_ratio: 0.25,
             rx_frames: 1000,
             tx_frames: 990,
+            handed_out: 30,
+            handed_in: 20,
+            translated_for_others: 10,
             sessions_created: 60,
             sessions_closed: 40,
         }],
@@ -129,11 +144,21 @@ fn status() -> Status {
             rx_no_buffer: 4,
             ..PortRow::default()
         }],
-        books: BooksRow::draw(1000, 10, 990, 5, 7, 8),
+        books: books(),
         tables: vec![TableRow { table: "sessions".into(), entries: 2000, capacity: 65536 }],
         hugepages: None,
         warnings: vec!["no hugepages".into()],
     }
+}
+
+fn books() -> BooksRow {
+    let way_in = BooksRow { rx: 1000, originated: 10, ..BooksRow::default() };
+    BooksRow { tx: 980, consumed: 5, dropped: 7, held: 8, in_rings: 10, ..way_in }.drawn()
+}
+
+fn pool(id: &str, last: u8, ports_used: u64) -> PoolRow {
+    let address = [203, 0, 113, last].into();
+    PoolRow { pool: id.into(), segment: "ext".into(), address, ports_used, ports: 193_536 }
 }
 
 fn router(id: &str, state: RouterState) -> RouterRow {
