@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let started = eal.port(device)?.start(&pool)?;
         println!("{} {} {}", started.port.name(), started.port.driver(), started.port.mac());
         ports.push(started.port);
-        queues.extend(started.rx.into_iter().zip(started.tx));
+        queues.push((started.rx, started.tx));
     }
     // What is sent to a peer that has not connected yet is lost; but a peer may never come.
     for port in &ports {
@@ -40,11 +40,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
+    let (workers, _) = WorkerPorts::share_out(queues, 1, &pool);
     let worker = thread::spawn({
-        let (eal, pool, core) = (eal.clone(), pool.clone(), dpdk::cores::allowed()?.pop().unwrap_or(0));
+        let (eal, core) = (eal.clone(), dpdk::cores::allowed()?.pop().unwrap_or(0));
         move || -> Result<(), dpdk::LcoreError> {
             let _lcore = eal.register_this_thread(core)?;
-            forward(WorkerPorts::new(queues, pool));
+            workers.into_iter().for_each(forward);
             Ok(())
         }
     });

@@ -33,13 +33,23 @@ pub enum CoreError {
     Unknown(Errno),
 }
 
-/// Checks that every core is named once, is online, and may be used by the calling thread.
+/// Whether a core may be named twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// A worker has its core to itself: two that poll would each lose half their time, at moments not of their choosing.
+    #[default]
+    Refused,
+    /// Several threads may share one, for machines with few.
+    Allowed,
+}
+
+/// Checks that every core is named once (unless sharing is allowed), is online, and may be used by the calling thread.
 ///
 /// # Errors
 /// [`CoreError`] for the first core that fails.
-pub fn check(cores: &[u16]) -> Result<(), CoreError> {
+pub fn check(cores: &[u16], sharing: Sharing) -> Result<(), CoreError> {
     let online = fs::read_to_string(ONLINE).map_err(|error| CoreError::Unknown(errno(&error)))?;
-    check_against(cores, online.trim(), &allowed()?)
+    check_against(cores, sharing, online.trim(), &allowed()?)
 }
 
 /// The cores the calling thread may run on, in order.
@@ -62,9 +72,9 @@ pub fn pin_this_thread(core: u16) -> Result<(), CoreError> {
         .map_err(|_| CoreError::Outside(core))
 }
 
-fn check_against(cores: &[u16], online: &str, allowed: &[u16]) -> Result<(), CoreError> {
+fn check_against(cores: &[u16], sharing: Sharing, online: &str, allowed: &[u16]) -> Result<(), CoreError> {
     for (index, &core) in cores.iter().enumerate() {
-        if cores[..index].contains(&core) {
+        if sharing == Sharing::Refused && cores[..index].contains(&core) {
             return Err(CoreError::NamedTwice(core));
         }
         if !in_list(core, online) {
@@ -133,19 +143,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_core_named_twice_is_refused() {
-        assert_eq!(check_against(&[1, 2, 1], "0-3", &[0, 1, 2, 3]), Err(CoreError::NamedTwice(1)));
+    fn a_core_named_twice_is_refused_unless_sharing_is_allowed() {
+        let check = |sharing| check_against(&[1, 2, 1], sharing, "0-3", &[0, 1, 2, 3]);
+        assert_eq!(check(Sharing::Refused), Err(CoreError::NamedTwice(1)));
+        assert_eq!(check(Sharing::Allowed), Ok(()));
     }
 
     #[test]
     fn a_core_that_is_offline_is_refused() {
-        let error = check_against(&[1, 5], "0-3,8", &[0, 1, 2, 3, 8]).unwrap_err();
+        let error = check_against(&[1, 5], Sharing::Allowed, "0-3,8", &[0, 1, 2, 3, 8]).unwrap_err();
         assert_eq!(error.to_string(), "core 5 is not online (online: 0-3,8)");
     }
 
     #[test]
     fn a_core_outside_the_cpuset_is_refused() {
-        assert_eq!(check_against(&[1, 2], "0-3", &[0, 1]), Err(CoreError::Outside(2)));
+        assert_eq!(check_against(&[1, 2], Sharing::Allowed, "0-3", &[0, 1]), Err(CoreError::Outside(2)));
     }
 
     #[test]
@@ -164,7 +176,7 @@ mod tests {
             allowed().unwrap()
         });
         assert_eq!(after.join().unwrap(), [core]);
-        assert_eq!(check(&[core]), Ok(()));
+        assert_eq!(check(&[core], Sharing::Refused), Ok(()));
         assert!(pin_this_thread(u16::MAX).is_err());
     }
 }

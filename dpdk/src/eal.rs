@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, io, process, ptr};
 
-use crate::cores::{self, Affinity, CoreError};
+use crate::cores::{self, Affinity, CoreError, Sharing};
 use crate::hugepages::{self, HugepageError};
 use crate::mempool::PoolPointer;
 use crate::{DeviceSpec, Errno, log};
@@ -176,7 +176,7 @@ impl Eal {
             Some(core) => vec![core],
             None => cores::allowed()?,
         };
-        cores::check(&main_cores)?;
+        cores::check(&main_cores, Sharing::Refused)?;
         let memory = decide_memory(config)?;
         let arguments = config.arguments(memory == MemoryUse::Hugepages, &main_cores);
         let arguments = arguments

@@ -33,6 +33,13 @@ pub(crate) struct Limits {
     pub(crate) spread_functions: u64,
 }
 
+/// Queues each way.
+#[derive(Clone, Copy)]
+pub(crate) struct QueueCount {
+    pub(crate) rx: u16,
+    pub(crate) tx: u16,
+}
+
 /// Descriptors of each queue.
 #[derive(Clone, Copy)]
 pub(crate) struct Descriptors {
@@ -91,8 +98,8 @@ impl Held {
         })
     }
 
-    /// Configures as many queues each way, no offload, and spreading by `spread_functions` where it is not 0.
-    pub(crate) fn configure(&mut self, queues: u16, spread_functions: u64) -> Result<(), PortError> {
+    /// Configures so many queues, no offload, and spreading by `spread_functions` where it is not 0.
+    pub(crate) fn configure(&mut self, count: QueueCount, spread_functions: u64) -> Result<(), PortError> {
         // SAFETY: plain data, for which zero is a value: the defaults.
         let mut config: rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
         if spread_functions != 0 {
@@ -101,7 +108,7 @@ impl Held {
         }
         self.configured = true;
         // SAFETY: see above.
-        let answer = unsafe { dpdk_sys::rte_eth_dev_configure(self.id, queues, queues, &config) };
+        let answer = unsafe { dpdk_sys::rte_eth_dev_configure(self.id, count.rx, count.tx, &config) };
         self.check("configuration", answer)
     }
 
@@ -120,8 +127,8 @@ impl Held {
         self.check("choosing its descriptors", answer).map(|()| wanted)
     }
 
-    /// Sets up queue `index` both ways. `pool` must live as long as the port runs.
-    pub(crate) fn set_up_queue(
+    /// Sets up receive queue `index`. `pool` must live as long as the port runs.
+    pub(crate) fn set_up_receive_queue(
         &mut self,
         index: u16,
         count: Descriptors,
@@ -131,7 +138,12 @@ impl Held {
         // SAFETY: see above; pools are never freed while EAL runs.
         let answer =
             unsafe { dpdk_sys::rte_eth_rx_queue_setup(id, index, count.rx, socket, ptr::null(), pool) };
-        self.check("setting up a receive queue", answer)?;
+        self.check("setting up a receive queue", answer)
+    }
+
+    /// Sets up transmit queue `index`.
+    pub(crate) fn set_up_transmit_queue(&mut self, index: u16, count: Descriptors) -> Result<(), PortError> {
+        let (id, socket) = (self.id, self.socket() as u32);
         // SAFETY: see above.
         let answer = unsafe { dpdk_sys::rte_eth_tx_queue_setup(id, index, count.tx, socket, ptr::null()) };
         self.check("setting up a transmit queue", answer)

@@ -9,10 +9,10 @@ use crate::{Mbuf, Mempool, RxQueue, TxQueue};
 /// Frames that wait for one port before they are handed to the driver together.
 pub const TRANSMIT_PENDING_MAX: usize = 64;
 
-/// A worker's queues, one pair of each port, in the order of the configuration.
+/// A worker's queues of each port, in the order of the configuration: one to send by, and mostly one to receive from.
 ///
 /// # Panics
-/// Its methods, if a port's index is not below the number of pairs.
+/// Its methods, if a port's index is not below the number of ports.
 pub struct WorkerPorts {
     sides: Vec<Side>,
     pool: Mempool,
@@ -20,15 +20,15 @@ pub struct WorkerPorts {
 
 /// A worker's share of one port.
 struct Side {
-    rx: RxQueue,
+    rx: Option<RxQueue>,
     tx: TxQueue,
     pending: ArrayVec<Mbuf, TRANSMIT_PENDING_MAX>,
     sent: Sent,
 }
 
 impl WorkerPorts {
-    /// Over one pair of queues for each port; [`allocate`](PacketIo::allocate) takes from `pool`.
-    pub fn new(queues: impl IntoIterator<Item = (RxQueue, TxQueue)>, pool: Mempool) -> Self {
+    /// Over the queues of each port; [`allocate`](PacketIo::allocate) takes from `pool`.
+    pub(crate) fn new(queues: impl IntoIterator<Item = (Option<RxQueue>, TxQueue)>, pool: Mempool) -> Self {
         let side = |(rx, tx)| Side { rx, tx, pending: ArrayVec::new(), sent: Sent::default() };
         Self { sides: queues.into_iter().map(side).collect(), pool }
     }
@@ -38,7 +38,9 @@ impl PacketIo for WorkerPorts {
     type Frame = Mbuf;
 
     fn receive(&mut self, port: PortIndex, frames: &mut Burst<Mbuf>) {
-        self.sides[usize::from(port.0)].rx.receive(frames);
+        if let Some(rx) = &mut self.sides[usize::from(port.0)].rx {
+            rx.receive(frames);
+        }
     }
 
     fn send(&mut self, port: PortIndex, frame: Mbuf) {

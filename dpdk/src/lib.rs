@@ -9,7 +9,7 @@
 //!                                                                    |
 //!                          Port (facts, counters, link)  <-----------+-----> Vec<RxQueue>, Vec<TxQueue>
 //!                                                                                      |
-//!                                one worker's queues of every port:   WorkerPorts  <---'
+//!                     every worker's queues of every port:   WorkerPorts::share_out  <-'
 //! ```
 //!
 //! * A queue exists only of a started port, and the port stops when its [`Port`] and its last queue are gone.
@@ -36,6 +36,7 @@ mod mempool;
 mod packet_socket;
 mod port;
 mod queue;
+mod share;
 mod start;
 
 pub use device::{DeviceSpec, DeviceSpecError};
@@ -47,6 +48,7 @@ pub use mbuf::Mbuf;
 pub use mempool::{HEADROOM, Mempool, MempoolConfig, MempoolError};
 pub use port::{Link, Port, PortError, PortStats};
 pub use queue::{RxQueue, TxQueue};
+pub use share::QueueMap;
 pub use start::{PortBuilder, Started};
 
 /// The release of the DPDK that is in use, such as `DPDK 22.11.11`.

@@ -12,7 +12,10 @@ use packet::{Frame, NoRoom};
 #[repr(transparent)]
 pub struct Mbuf(NonNull<rte_mbuf>);
 
-// SAFETY: an mbuf has one owner, and its pool takes it back from any thread.
+// SAFETY: an mbuf has one owner and one segment, and shares its buffer with no other (drivers that attach several to one buffer
+// are not asked to). Nothing of it belongs to a thread: a pool takes it back from any, registered or not, and puts
+// it into the cache of whoever frees it, or into the ring that all share. What one thread wrote another sees, because
+// whatever moves a value between threads orders the two.
 unsafe impl Send for Mbuf {}
 
 impl Mbuf {

@@ -55,7 +55,8 @@ pub enum MempoolError {
 /// A pool of mbufs. A handle: clones share the pool, which lives as long as the process.
 ///
 /// # Concurrency
-/// Any thread may allocate and free; registered threads ([`Lcore`](crate::Lcore)) do it cheaply.
+/// Any thread may allocate and free, and free what another allocated; registered threads ([`Lcore`](crate::Lcore)) do it
+/// cheaply. A thread that only frees fills its cache and gives the rest to the others through the shared ring.
 #[derive(Clone)]
 pub struct Mempool {
     pool: PoolPointer,

@@ -27,7 +27,7 @@ pub enum PortError {
     /// Another builder or port has it.
     #[error("{0} is in use already")]
     InUse(String),
-    /// Every worker needs a queue of its own on every port.
+    /// Every worker needs a transmit queue of its own on every port, and somebody a receive queue.
     #[error("{device} offers {offered} {direction} queue(s), too few for {wanted} workers")]
     FewerQueues {
         /// The device.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::held::{Descriptors, Held};
+use crate::held::{Descriptors, Held, QueueCount};
 use crate::port::Running;
 use crate::{DeviceSpec, Eal, Mempool, Port, PortError, RxQueue, TxQueue};
 
@@ -18,7 +18,7 @@ pub struct PortBuilder {
 pub struct Started {
     /// Its facts and counters.
     pub port: Port,
-    /// Its receive queues, one for each worker.
+    /// Its receive queues: one for each worker, or as many as the device has, one at least.
     pub rx: Vec<RxQueue>,
     /// Its transmit queues, one for each worker.
     pub tx: Vec<TxQueue>,
@@ -36,7 +36,8 @@ impl Eal {
 }
 
 impl PortBuilder {
-    /// Sets the number of queues, both ways: one for each worker. 1 where it is not set.
+    /// Sets the number of queues, both ways: one for each worker. 1 where it is not set. A device may have fewer to receive
+    /// from, but not to send by.
     pub fn queues(mut self, count: u16) -> Self {
         self.queues = count;
         self
@@ -65,20 +66,25 @@ impl PortBuilder {
     pub fn start(self, pool: &Mempool) -> Result<Started, PortError> {
         let Self { mut held, queues, descriptors, mtu } = self;
         let limits = held.limits()?;
-        for (direction, offered) in [("receive", limits.rx_queues_max), ("transmit", limits.tx_queues_max)] {
-            if offered < queues {
+        let least = [("receive", limits.rx_queues_max, 1), ("transmit", limits.tx_queues_max, queues)];
+        for (direction, offered, least) in least {
+            if offered < least {
                 let device = held.name().to_owned();
                 return Err(PortError::FewerQueues { device, direction, offered, wanted: queues });
             }
         }
-        let spread_functions = if queues > 1 { limits.spread_functions } else { 0 };
-        held.configure(queues, spread_functions)?;
+        let count = QueueCount { rx: limits.rx_queues_max.min(queues), tx: queues };
+        let spread_functions = if count.rx > 1 { limits.spread_functions } else { 0 };
+        held.configure(count, spread_functions)?;
         if let Some(mtu) = mtu {
             held.set_mtu(mtu)?;
         }
         let descriptors = held.fit(descriptors)?;
-        for index in 0..queues {
-            held.set_up_queue(index, descriptors, pool)?;
+        for index in 0..count.rx {
+            held.set_up_receive_queue(index, descriptors, pool)?;
+        }
+        for index in 0..count.tx {
+            held.set_up_transmit_queue(index, descriptors)?;
         }
         held.start()?;
         held.receive_to_any_address()?;
@@ -87,9 +93,9 @@ impl PortBuilder {
         Ok(Started {
             port: Port::new(Arc::clone(&running), limits, spread_functions != 0)?,
             // SAFETY: the port runs with so many queues, and each number is used once.
-            rx: (0..queues).map(|index| unsafe { RxQueue::new(Arc::clone(&running), index) }).collect(),
+            rx: (0..count.rx).map(|index| unsafe { RxQueue::new(Arc::clone(&running), index) }).collect(),
             // SAFETY: as above.
-            tx: (0..queues).map(|index| unsafe { TxQueue::new(Arc::clone(&running), index) }).collect(),
+            tx: (0..count.tx).map(|index| unsafe { TxQueue::new(Arc::clone(&running), index) }).collect(),
         })
     }
 }

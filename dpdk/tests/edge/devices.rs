@@ -107,16 +107,16 @@ fn two_workers_own_a_queue_each() {
         let pool = pool(&eal);
         let Started { port, rx, tx } =
             eal.port(&device("net_ring0")).unwrap().queues(2).start(&pool).unwrap();
+        let (workers, map) = WorkerPorts::share_out([(rx, tx)], 2, &pool);
+        assert_eq!(map.workers_of(PORT), [0, 1]);
         let cores = dpdk::cores::allowed().unwrap();
-        let workers: Vec<_> = rx
+        let workers: Vec<_> = workers
             .into_iter()
-            .zip(tx)
             .enumerate()
-            .map(|(number, queues)| {
-                let (eal, pool, core) = (eal.clone(), pool.clone(), cores[number % cores.len()]);
+            .map(|(number, mut io)| {
+                let (eal, core) = (eal.clone(), cores[number % cores.len()]);
                 thread::spawn(move || {
                     let _lcore = eal.register_this_thread(core).unwrap();
-                    let mut io = WorkerPorts::new([queues], pool);
                     // Each queue leads back to itself: a worker sees its own frames and no others.
                     let mut total = 0;
                     for round in 0..500 {
@@ -140,6 +140,61 @@ fn two_workers_own_a_queue_each() {
         let stats = port.stats().unwrap();
         assert_eq!((stats.rx_frames, stats.tx_frames), (32_000, 32_000));
         assert_eq!(pool.available(), pool.frames());
+    });
+}
+
+#[test]
+fn what_one_worker_receives_another_may_send() {
+    in_own_process("devices::what_one_worker_receives_another_may_send", || {
+        const FRAMES: usize = 5_000;
+        let directory = tempfile::tempdir().unwrap();
+        let [input, first, second] = ["in", "first", "second"].map(|name| directory.path().join(name));
+        let frames: Vec<_> = (0..FRAMES).map(|number| pattern(number, 60 + number % 900)).collect();
+        std::fs::write(&input, capture(&frames)).unwrap();
+        let [input_name, first_name, second_name] = [&input, &first, &second].map(|path| path.display());
+        let spec = format!("net_pcap0,rx_pcap={input_name},tx_pcap={first_name},tx_pcap={second_name}");
+
+        // One queue to receive from, two to send by: the other worker lives on what it is handed.
+        let eal = Eal::init(&EalConfig { queues: 2, ..config(&[&spec]) }).unwrap();
+        let pool = pool(&eal);
+        let Started { port, rx, tx } = eal.port(&device(&spec)).unwrap().queues(2).start(&pool).unwrap();
+        assert_eq!((rx.len(), tx.len()), (1, 2));
+        let (mut workers, map) = WorkerPorts::share_out([(rx, tx)], 2, &pool);
+        assert_eq!(map.workers_of(PORT), [0]);
+        let (mut sends, mut receives) = (workers.pop().unwrap(), workers.pop().unwrap());
+        let cores = dpdk::cores::allowed().unwrap();
+        // So few on the way that the pool, smaller than the capture, lasts.
+        let (hand_on, handed) = std::sync::mpsc::sync_channel(64);
+        let receiver = thread::spawn({
+            let (eal, core) = (eal.clone(), cores[0]);
+            move || {
+                let _lcore = eal.register_this_thread(core).unwrap();
+                let mut received = 0;
+                while received < FRAMES {
+                    let frames = receive(&mut receives, PORT, 1);
+                    assert!(!frames.is_empty(), "the capture ended after {received}");
+                    received += frames.len();
+                    frames.into_iter().for_each(|frame| hand_on.send(frame).unwrap());
+                }
+            }
+        });
+        let sender = thread::spawn({
+            let (eal, core) = (eal.clone(), cores[cores.len() - 1]);
+            move || {
+                let _lcore = eal.register_this_thread(core).unwrap();
+                let mut none = Burst::new();
+                sends.receive(PORT, &mut none);
+                assert!(none.is_empty(), "it has no queue to receive from");
+                handed.into_iter().for_each(|frame| sends.send(PORT, frame));
+                assert_eq!(sends.flush(PORT).frames as usize, FRAMES);
+            }
+        });
+        receiver.join().unwrap();
+        sender.join().unwrap();
+        assert_eq!(pool.available(), pool.frames(), "each is back, whoever freed it");
+        drop((port, pool, eal));
+        assert_eq!(frames_of(&std::fs::read(&second).unwrap()), frames);
+        assert_eq!(frames_of(&std::fs::read(&first).unwrap()).len(), 0);
     });
 }
 

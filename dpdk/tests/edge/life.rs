@@ -64,13 +64,13 @@ fn a_driver_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn fewer_queues_than_workers_is_one_sentence() {
-    in_own_process("life::fewer_queues_than_workers_is_one_sentence", || {
+fn fewer_transmit_queues_than_workers_is_one_sentence() {
+    in_own_process("life::fewer_transmit_queues_than_workers_is_one_sentence", || {
         let name = "net_pcap0,tx_pcap=/dev/null";
         let eal = Eal::init(&config(&[name])).unwrap();
         let pool = pool(&eal);
         let error = eal.port(&device(name)).unwrap().queues(2).start(&pool).err().unwrap();
-        assert_eq!(error.to_string(), "net_pcap0 offers 1 receive queue(s), too few for 2 workers");
+        assert_eq!(error.to_string(), "net_pcap0 offers 1 transmit queue(s), too few for 2 workers");
         eal.port(&device(name)).unwrap().start(&pool).unwrap();
     });
 }

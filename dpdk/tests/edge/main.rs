@@ -56,8 +56,9 @@ fn pool(eal: &Eal) -> Mempool {
 /// A worker's view of ports with one queue each.
 fn worker(started: impl IntoIterator<Item = Started>, pool: &Mempool) -> (Vec<Port>, WorkerPorts) {
     let (ports, queues): (Vec<_>, Vec<_>) =
-        started.into_iter().map(|Started { port, rx, tx }| (port, rx.into_iter().zip(tx))).unzip();
-    (ports, WorkerPorts::new(queues.into_iter().flatten(), pool.clone()))
+        started.into_iter().map(|Started { port, rx, tx }| (port, (rx, tx))).unzip();
+    let (mut workers, _) = WorkerPorts::share_out(queues, 1, pool);
+    (ports, workers.remove(0))
 }
 
 /// EAL, a pool and a worker over `devices`.
