@@ -139,9 +139,11 @@ impl Numbers {
     /// Frees the retired realm numbers that nobody uses.
     ///
     /// Ask only after every worker has adopted a rule set compiled since they were retired: before that, one may make
-    /// state for them yet. How many were freed.
+    /// state for them yet. A network whose addresses still have numbers is in use, too. How many were freed.
     pub fn release_realms(&mut self, mut is_in_use: impl FnMut(Realm) -> bool) -> usize {
-        self.realms.release(|number| is_in_use(Realm(number)))
+        let addresses = &self.addresses;
+        let has_addresses = |realm| addresses.taken().any(|(_, (network, _), _)| *network == realm);
+        self.realms.release(|number| is_in_use(Realm(number)) || has_addresses(Realm(number)))
     }
 
     /// Frees the retired address numbers of which no port is in use; under the same condition as [`Self::release_realms`].

@@ -126,6 +126,17 @@ fn the_same_address_on_another_network_is_another_address() {
 }
 
 #[test]
+fn a_network_keeps_its_number_while_its_addresses_have_theirs() {
+    let mut numbers = Numbers::new(10, 10);
+    follow(&mut numbers, &[], &[1]).unwrap();
+    numbers.begin(0);
+    numbers.finish().unwrap();
+    assert_eq!(numbers.release_realms(|_| false), 0, "the address would be another network's");
+    assert_eq!(numbers.release_addresses(|_| false), 1);
+    assert_eq!(numbers.release_realms(|_| false), 1);
+}
+
+#[test]
 fn a_router_and_a_segment_of_one_id_are_two() {
     let mut numbers = Numbers::new(10, 0);
     numbers.begin(0);
