@@ -26,5 +26,5 @@ pub use admin::{
 pub use exit::Exit;
 pub use filter::{FilterError, SessionFilter};
 pub use log::{LogError, LogFormat, init as init_log};
-pub use metrics::{HEARTBEAT_AGE_MAX_MS, METRICS, Metric, MetricKind, MetricsServer, Sample};
+pub use metrics::{METRICS, Metric, MetricKind, MetricsServer, Sample};
 pub use node::{Node, NodeError, SessionCursor, SessionPage};

@@ -136,8 +136,9 @@ fn health_follows_the_workers() {
 
     let mut ill = node();
     ill.status.workers[0].heartbeat_age_ms = 60_000;
+    ill.status.workers[0].state = control::rows::WorkerState::Stuck;
     let (status, _, body) = ask(&Daemon::start(ill, Limits::default()), "GET", "/healthz");
-    assert_eq!((status, body.as_str()), (503, "worker 0 on core 1 has been silent for 60000 ms\n"));
+    assert_eq!((status, body.as_str()), (503, "worker 0 on core 1 has been stuck for 60000 ms\n"));
 }
 
 #[test]

@@ -10,4 +10,4 @@ mod http;
 
 pub use catalogue::{METRICS, Metric, MetricKind};
 pub use collector::Sample;
-pub use http::{HEARTBEAT_AGE_MAX_MS, MetricsServer};
+pub use http::{MetricsServer};

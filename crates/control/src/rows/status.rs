@@ -165,6 +165,8 @@ pub struct PortRow {
     pub driver: String,
     /// Its MAC address.
     pub mac: String,
+    /// The workers that receive from it, one for each of its receive queues, in the order of these.
+    pub receivers: Vec<u16>,
     /// Whether the link is up.
     pub link_up: bool,
     /// Frames received.
