@@ -17,9 +17,10 @@ pub(crate) mod aes;
 use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher13;
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::machine::Aes;
-use crate::{HashKey, Key};
+use crate::HashKey;
 
 /// The hash of one key. Its high half chooses the bucket, its low bits the tag: see [`crate::index`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,9 +69,18 @@ impl Hasher {
         }
     }
 
+    /// Which way it is.
+    pub(crate) fn kind(&self) -> HashKind {
+        #[cfg(target_arch = "x86_64")]
+        if self.aes.is_some() {
+            return HashKind::Aes;
+        }
+        HashKind::SipHash
+    }
+
     /// Hashes one key.
     #[inline]
-    pub(crate) fn hash_one<K: Key>(&self, key: &K) -> Hash {
+    pub(crate) fn hash_one<K: IntoBytes + Immutable>(&self, key: &K) -> Hash {
         #[cfg(target_arch = "x86_64")]
         if let Some((aes, round_keys)) = &self.aes {
             return aes.hash_one(round_keys, key);
@@ -79,21 +89,21 @@ impl Hasher {
     }
 
     /// Hashes many keys: one after another in the processor's pipeline, which one by one would wait for each other.
-    /// What stands for a `None` key is undefined.
+    /// What comes with a key does not count. What stands for a `None` key is undefined.
     #[inline]
-    pub(crate) fn hash_burst<K: Key>(&self, keys: &[Option<K>], hashes: &mut [Hash]) {
+    pub(crate) fn hash_burst<T, K: IntoBytes + Immutable>(&self, keys: &[Option<(T, K)>], hashes: &mut [Hash]) {
         #[cfg(target_arch = "x86_64")]
         if let Some((aes, round_keys)) = &self.aes {
             return aes.hash_burst(round_keys, keys, hashes);
         }
         for (key, hash) in keys.iter().zip(hashes) {
-            if let Some(key) = key {
+            if let Some((_, key)) = key {
                 *hash = self.hash_one_portably(key);
             }
         }
     }
 
-    fn hash_one_portably<K: Key>(&self, key: &K) -> Hash {
+    fn hash_one_portably<K: IntoBytes + Immutable>(&self, key: &K) -> Hash {
         let HashKey([k0, k1]) = self.hash_key;
         let mut hasher = SipHasher13::new_with_keys(k0, k1);
         hasher.write(key.as_bytes());
@@ -113,13 +123,13 @@ mod tests {
 
     #[test]
     fn a_burst_hashes_as_one_by_one() {
-        fn check<K: Key>(make: impl Fn(u64) -> K) {
+        fn check<K: IntoBytes + Immutable>(make: impl Fn(u64) -> K) {
             for hasher in both_ways(KEY) {
-                let keys: Vec<_> = (0..50).map(|i| (i % 3 != 0).then(|| make(i))).collect();
+                let keys: Vec<_> = (0..50).map(|i| (i % 3 != 0).then(|| ((), make(i)))).collect();
                 let mut hashes = vec![Hash::default(); keys.len()];
                 hasher.hash_burst(&keys, &mut hashes);
                 for (key, hash) in keys.iter().zip(hashes) {
-                    if let Some(key) = key {
+                    if let Some((_, key)) = key {
                         assert_eq!(hash, hasher.hash_one(key));
                     }
                 }

@@ -48,22 +48,34 @@
 //! Growth, iteration in the order of use, eviction: a full table says so, and who may stay is not its business.
 //! Timers: there is a sweep. Concurrency: so far a table belongs to one thread.
 
+mod bucket;
 mod carver;
 mod hash;
+mod index;
 mod line;
 mod machine;
+mod owned;
+mod owner;
 mod quiescence;
+#[cfg(not(any(loom, shuttle)))]
 mod region;
+#[cfg(any(loom, shuttle))]
+#[path = "region/modelled.rs"]
+mod region;
+mod slots;
 mod sync;
 mod table;
 mod tags;
+mod take_over;
 
 pub use carver::Carver;
 pub use hash::HashKind;
 pub use line::{Key, Words};
+pub use owner::Owner;
 pub use quiescence::{Grace, Quiescence, READERS_MAX, Reader};
 pub use region::{Cells, Region, Shared};
-pub use table::{Owner, Table, TakenOver};
+pub use table::Table;
+pub use take_over::TakenOver;
 
 /// The most shards of a table.
 pub const SHARDS_MAX: usize = 32;

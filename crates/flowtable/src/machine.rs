@@ -39,11 +39,11 @@ pub(crate) fn equal_by_sse2(tags: [u64; 2], tag: u16) -> u8 {
 pub(crate) struct Aes(());
 
 impl Aes {
-    /// Asks the processor.
+    /// Asks the processor. A model of threads has none: it wants the portable way.
     pub(crate) fn detect() -> Option<Self> {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]
         let there = std::arch::is_x86_feature_detected!("aes");
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle)))))]
         let there = false;
         there.then_some(Self(()))
     }
@@ -51,24 +51,25 @@ impl Aes {
 
 #[cfg(target_arch = "x86_64")]
 mod aes_calls {
-    use crate::Key;
+    use zerocopy::{Immutable, IntoBytes};
+
     use crate::hash::Hash;
     use crate::hash::aes::{self, RoundKeys};
 
     impl super::Aes {
         /// See [`aes::hash_one`].
         #[inline]
-        pub(crate) fn hash_one<K: Key>(self, round_keys: &RoundKeys, key: &K) -> Hash {
+        pub(crate) fn hash_one<K: IntoBytes + Immutable>(self, round_keys: &RoundKeys, key: &K) -> Hash {
             // SAFETY: the function needs the `aes` feature, and whoever holds `self` has seen it detected.
             unsafe { aes::hash_one(round_keys, key) }
         }
 
         /// See [`aes::hash_burst`].
         #[inline]
-        pub(crate) fn hash_burst<K: Key>(
+        pub(crate) fn hash_burst<T, K: IntoBytes + Immutable>(
             self,
             round_keys: &RoundKeys,
-            keys: &[Option<K>],
+            keys: &[Option<(T, K)>],
             hashes: &mut [Hash],
         ) {
             // SAFETY: as above.

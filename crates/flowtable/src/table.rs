@@ -1,55 +1,291 @@
-//! The table, to be filled in.
-use std::marker::PhantomData;
+//! The table as every thread has it: find, read, and write the values' atomics. It puts together the lines, the index
+//! that finds them, and the slots they belong to.
+//!
+//! ```text
+//!               shard 0                    shard 1                 ...       each with one owner
+//! index       | buckets                  | buckets                | ...
+//! slots       | 0 ... n - 1              | n ... 2n - 1           | ...      n slots in a shard
+//! lines       | 0 ... Nn - 1             | Nn ... 2Nn - 1         | ...      slot s is lines Ns to Ns + N - 1
+//! ```
+//!
+//! Which shard a key belongs to is the caller's to know; within it the hash finds the bucket. All of it lies in one
+//! region, cut by [`Table::carve`]; beside it the process keeps which owners it has given out.
+
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
+use crate::hash::{Hash, Hasher};
+use crate::index::{Index, Peek, Spot};
+use crate::line::Line;
+use crate::slots::Slots;
+use crate::sync::{AtomicU32, Ordering};
+use crate::{
+    Carver, Cells, HashKey, HashKind, Key, LineIndex, Owner, Quiescence, Region, SHARDS_MAX, ShardIndex, Shared,
+    SlotIndex,
+};
 
-use crate::*;
+/// Keys looked up together, as many as a burst of frames has. A core waits for some 16 cache lines at once, so that
+/// fewer keys would leave it idle at the end of each loop; more would have to stay in its first cache for longer.
+const BURST: usize = 32;
 
 /// See the crate's page.
-pub struct Table<K, V, const N: usize>(PhantomData<fn() -> (K, V)>);
-#[allow(missing_docs, unused_variables, clippy::unimplemented)]
-impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
-    pub fn carve(carver: &mut Carver, shards: u8, slots_per_shard: u32, hash_key: HashKey) -> Self { unimplemented!() }
-    pub fn anonymous(shards: u8, slots_per_shard: u32, hash_key: HashKey) -> Self { unimplemented!() }
-    pub fn hash_kind(&self) -> HashKind { unimplemented!() }
-    pub fn find(&self, shard: ShardIndex, key: &K) -> Option<LineIndex> { unimplemented!() }
-    pub fn find_burst(&self, keys: &[Option<(ShardIndex, K)>], found: &mut [Option<LineIndex>]) { unimplemented!() }
-    pub fn holds(&self, line: LineIndex, key: &K) -> bool { unimplemented!() }
-    pub fn key(&self, line: LineIndex) -> K { unimplemented!() }
-    pub fn value(&self, line: LineIndex) -> &V { unimplemented!() }
-    pub fn slot_of(&self, line: LineIndex) -> SlotIndex { unimplemented!() }
-    pub fn side_of(&self, line: LineIndex) -> usize { unimplemented!() }
-    pub fn line_of(&self, slot: SlotIndex, side: usize) -> LineIndex { unimplemented!() }
-    pub fn shard_of(&self, slot: SlotIndex) -> ShardIndex { unimplemented!() }
-    pub fn shards(&self) -> u8 { unimplemented!() }
-    pub fn slots_per_shard(&self) -> u32 { unimplemented!() }
-    pub fn slots_max(&self) -> u32 { unimplemented!() }
-    pub fn len(&self) -> u32 { unimplemented!() }
-    pub fn is_empty(&self) -> bool { unimplemented!() }
-    pub fn owner(self: &Arc<Self>, shard: ShardIndex, quiescence: &Arc<Quiescence>) -> Owner<K, V, N> { unimplemented!() }
-    pub fn take_over(&self, shard: ShardIndex, is_sound: impl FnMut([K; N], [&V; N]) -> bool) -> TakenOver { unimplemented!() }
+pub struct Table<K: Key, V, const N: usize> {
+    pub(crate) hasher: Hasher,
+    pub(crate) index: Index,
+    pub(crate) lines: Cells<Line<K::Words, V>>,
+    pub(crate) slots: Slots,
+    shards: u8,
+    /// A bit for each shard: its owner's role is given out.
+    roles: AtomicU32,
 }
-/// What a takeover found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct TakenOver { pub kept: u32, pub dropped: u32, pub repaired_entries: u32 }
 
-/// What only one thread may do for a shard.
-pub struct Owner<K, V, const N: usize>(Arc<Table<K, V, N>>);
-#[allow(missing_docs, unused_variables, clippy::unimplemented)]
-impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
-    pub fn table(&self) -> &Table<K, V, N> { unimplemented!() }
-    pub fn shard(&self) -> ShardIndex { unimplemented!() }
-    pub fn len(&self) -> u32 { unimplemented!() }
-    pub fn is_empty(&self) -> bool { unimplemented!() }
-    pub fn insert(&mut self, keys: [K; N], deadline_ms: u32, fill: impl FnOnce([&V; N])) -> Result<SlotIndex, InsertError> { unimplemented!() }
-    pub fn remove(&mut self, slot: SlotIndex) -> [K; N] { unimplemented!() }
-    pub fn reclaim(&mut self) { unimplemented!() }
-    pub fn is_live(&self, slot: SlotIndex) -> bool { unimplemented!() }
-    pub fn live(&self, from: SlotIndex, slots: usize) -> impl Iterator<Item = SlotIndex> + '_ { std::iter::empty() }
-    pub fn first_slot(&self) -> SlotIndex { unimplemented!() }
-    pub fn set_deadline(&mut self, slot: SlotIndex, deadline_ms: u32) { unimplemented!() }
-    pub fn sweep(&mut self, now_ms: u32, slots: usize, due: &mut ArrayVec<SlotIndex, SWEEP_DUE_MAX>) { unimplemented!() }
+const _: () = assert!(SHARDS_MAX == u32::BITS as usize, "one bit of `roles` for each shard");
+
+impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
+    /// A table of `shards` times `slots_per_shard` slots, in the next part of a region: empty in a new one, as it was
+    /// left in one that was in use. That one must be taken over, shard by shard, before it is used
+    /// ([`Table::take_over`]).
+    ///
+    /// # Panics
+    /// If there are 2^32 lines or more, or more than [`SHARDS_MAX`] shards, or none.
+    pub fn carve(carver: &mut Carver, shards: u8, slots_per_shard: u32, hash_key: HashKey) -> Self {
+        let buckets = Index::buckets_for(Self::lines_of(slots_per_shard));
+        Self::carve_with(carver, shards, slots_per_shard, Hasher::new(hash_key), buckets)
+    }
+
+    /// A table in memory of its own.
+    ///
+    /// # Panics
+    /// As [`Table::carve`], and if there is no memory.
+    pub fn anonymous(shards: u8, slots_per_shard: u32, hash_key: HashKey) -> Self {
+        let carve = |carver: &mut Carver| Self::carve(carver, shards, slots_per_shard, hash_key);
+        Self::in_own_region(carve)
+    }
+
+    pub(crate) fn in_own_region(carve: impl Fn(&mut Carver) -> Self) -> Self {
+        let mut measuring = Carver::measuring();
+        carve(&mut measuring);
+        match Region::anonymous(measuring.bytes()) {
+            Ok(region) => carve(&mut Carver::over(&region)),
+            Err(_) => std::alloc::handle_alloc_error(std::alloc::Layout::new::<Self>()),
+        }
+    }
+
+    pub(crate) fn carve_with(
+        carver: &mut Carver,
+        shards: u8,
+        slots_per_shard: u32,
+        hasher: Hasher,
+        buckets: u32,
+    ) -> Self {
+        const { assert!(N == 1 || N == 2 || N == 4, "a slot has one, two or four lines") };
+        assert!((1..=SHARDS_MAX).contains(&usize::from(shards)), "a table has 1 to {SHARDS_MAX} shards");
+        let lines = usize::from(shards) * Self::lines_of(slots_per_shard) as usize;
+        assert!(lines < u32::MAX as usize, "line numbers have 32 bits");
+        Self {
+            hasher,
+            index: Index::carve(carver, shards, buckets),
+            slots: Slots::carve(carver, shards, slots_per_shard),
+            lines: carver.cells(lines),
+            shards,
+            roles: AtomicU32::new(0),
+        }
+    }
+
+    fn lines_of(slots: u32) -> u32 {
+        let lines = u64::from(slots) * N as u64;
+        assert!(lines < u64::from(u32::MAX), "line numbers have 32 bits");
+        lines as u32
+    }
+
+    /// Which hash places the keys: in a table that another process left, it must be the same.
+    pub fn hash_kind(&self) -> HashKind {
+        self.hasher.kind()
+    }
+
+    /// Finds one key. Two or three cache lines, each waited for: for many keys see [`Table::find_burst`].
+    ///
+    /// # Concurrency
+    /// A key that is in the table all the while is found. What is found may be read until the caller's
+    /// [`Reader`](crate::Reader) passes, even if it is taken out meanwhile.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn find(&self, shard: ShardIndex, key: &K) -> Option<LineIndex> {
+        self.find_at(self.spot(shard, key), key)
+    }
+
+    /// Finds many keys at once, each in its shard; `None` keys are skipped. The memory of all of them is fetched
+    /// before any is waited for.
+    ///
+    /// # Concurrency
+    /// As [`Table::find`].
+    ///
+    /// # Panics
+    /// If `found` is shorter than `keys`, or there is no such shard.
+    pub fn find_burst(&self, keys: &[Option<(ShardIndex, K)>], found: &mut [Option<LineIndex>]) {
+        assert!(found.len() >= keys.len(), "as many answers as keys");
+        for (keys, found) in keys.chunks(BURST).zip(found.chunks_mut(BURST)) {
+            self.find_chunk(keys, found);
+        }
+    }
+
+    /// Each loop asks for the memory that the next one reads. Counting loops over arrays side by side, not iterators
+    /// zipped: they cost a fifth less instructions, because one check of `count` serves for all.
+    fn find_chunk(&self, keys: &[Option<(ShardIndex, K)>], found: &mut [Option<LineIndex>]) {
+        let count = keys.len().min(found.len()).min(BURST);
+        let (keys, found) = (&keys[..count], &mut found[..count]);
+        let mut hashes = [Hash::default(); BURST];
+        self.hasher.hash_burst(keys, &mut hashes);
+        let mut spots = [Spot::default(); BURST];
+        for i in 0..count {
+            if let Some((shard, _)) = keys[i] {
+                spots[i] = self.index.spot(shard, hashes[i]);
+                self.index.prefetch_home(spots[i]);
+            }
+        }
+        let mut peeks = [Peek::Absent; BURST];
+        for i in 0..count {
+            if keys[i].is_some() {
+                peeks[i] = self.index.peek_home(spots[i]);
+                self.prefetch(peeks[i]);
+            }
+        }
+        for i in 0..count {
+            if let Peek::Away { other, returns } = peeks[i] {
+                peeks[i] = self.index.peek_other(spots[i], other, returns);
+                self.prefetch(peeks[i]);
+            }
+        }
+        for i in 0..count {
+            found[i] = match (&keys[i], peeks[i]) {
+                (None, _) | (_, Peek::Absent) => None,
+                (Some((_, key)), Peek::Line(line)) if self.has_key(line, key) => Some(line),
+                // A line of the same tag and another key, or one that moved: rare enough to begin again.
+                (Some((_, key)), _) => self.find_at(spots[i], key),
+            };
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, peek: Peek) {
+        if let Peek::Line(line) = peek {
+            self.lines.prefetch(line.0 as usize);
+        }
+    }
+
+    /// True where the line is in use and has this key. What a lookup found may have been removed since, and its slot
+    /// used again: ask this before using a line that was found before the last quiescent point.
+    pub fn holds(&self, line: LineIndex, key: &K) -> bool {
+        self.slots.is_live(self.slot_of(line)) && self.has_key(line, key)
+    }
+
+    /// A line's key. Of a slot that is not in use: the last one it had.
+    ///
+    /// # Panics
+    /// If there is no such line.
+    #[inline]
+    pub fn key(&self, line: LineIndex) -> K {
+        self.lines.get(line.0 as usize).key()
+    }
+
+    /// A line's value. Of a slot that is not in use: the last one it had.
+    ///
+    /// # Panics
+    /// If there is no such line.
+    #[inline]
+    pub fn value(&self, line: LineIndex) -> &V {
+        &self.lines.get(line.0 as usize).value
+    }
+
+    /// The slot a line belongs to.
+    #[inline]
+    pub fn slot_of(&self, line: LineIndex) -> SlotIndex {
+        SlotIndex(line.0 / N as u32)
+    }
+
+    /// Which of its slot's lines it is: 0 to `N - 1`, in the order of insertion.
+    #[inline]
+    pub fn side_of(&self, line: LineIndex) -> usize {
+        (line.0 % N as u32) as usize
+    }
+
+    /// A line of a slot.
+    #[inline]
+    pub fn line_of(&self, slot: SlotIndex, side: usize) -> LineIndex {
+        LineIndex(slot.0.wrapping_mul(N as u32).wrapping_add(side as u32))
+    }
+
+    /// The shard a slot belongs to.
+    #[inline]
+    pub fn shard_of(&self, slot: SlotIndex) -> ShardIndex {
+        self.slots.shard_of(slot)
+    }
+
+    /// Shards.
+    pub fn shards(&self) -> u8 {
+        self.shards
+    }
+
+    /// Slots of each shard.
+    pub fn slots_per_shard(&self) -> u32 {
+        self.slots.slots_per_shard()
+    }
+
+    /// Slots in all.
+    pub fn slots_max(&self) -> u32 {
+        u32::from(self.shards) * self.slots_per_shard()
+    }
+
+    /// Slots in use in all shards, a moment ago.
+    pub fn len(&self) -> u32 {
+        self.slots.live_count()
+    }
+
+    /// True where no slot is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The owner's role for a shard. Slots that the last owner removed are free after a grace.
+    ///
+    /// # Panics
+    /// If the role was given out before and not dropped since, or there is no such shard.
+    pub fn owner(self: &Arc<Self>, shard: ShardIndex, quiescence: &Arc<Quiescence>) -> Owner<K, V, N> {
+        self.take_role(shard);
+        Owner::new(self, shard, quiescence)
+    }
 }
-impl<K, V, const N: usize> Drop for Owner<K, V, N> { fn drop(&mut self) {} }
+
+impl<K: Key, V, const N: usize> Table<K, V, N> {
+    /// The role of a shard's only writer. Acquire: its next holder sees what the last one wrote.
+    pub(crate) fn take_role(&self, ShardIndex(shard): ShardIndex) {
+        assert!(shard < self.shards, "there is no such shard");
+        let taken = self.roles.fetch_or(1 << shard, Ordering::Acquire) >> shard & 1 == 1;
+        assert!(!taken, "a shard has one owner");
+    }
+
+    /// Gives the role back. Release: see [`Self::take_role`].
+    pub(crate) fn give_role_back(&self, ShardIndex(shard): ShardIndex) {
+        self.roles.fetch_and(!(1 << shard), Ordering::Release);
+    }
+}
+
+impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
+    #[inline]
+    pub(crate) fn spot(&self, shard: ShardIndex, key: &K) -> Spot {
+        self.index.spot(shard, self.hasher.hash_one(key))
+    }
+
+    #[inline]
+    pub(crate) fn find_at(&self, spot: Spot, key: &K) -> Option<LineIndex> {
+        self.index.find(spot, |line| self.has_key(line, key))
+    }
+
+    #[inline]
+    fn has_key(&self, line: LineIndex, key: &K) -> bool {
+        self.lines.try_get(line.0 as usize).is_some_and(|line| line.has_key(key))
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

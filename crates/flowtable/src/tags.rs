@@ -1,10 +1,14 @@
 //! Eight 16-bit tags, compared with a wanted one all at once.
 //!
-//! They are kept as two words of four, not as an array of eight: a word can be loaded and stored whole by threads
-//! that share it, and no thread ever sees half a tag.
+//! They are kept as two words of four, not as an array of eight: a word is loaded and stored whole by threads that
+//! share it, and no thread ever sees half a tag. The two words are loaded one after the other: what moves from one to
+//! the other in between is missed, and `index` knows what to do about it.
 //!
 //! On x86-64 the comparison is one SSE2 instruction, which every such processor has; elsewhere it is arithmetic on
-//! the words. A lookup spends 10 instructions on it, against 30 without SSE2.
+//! the words. A lookup spends some 10 instructions on it, against 30 without SSE2.
+
+use crate::owned::Owned;
+use crate::sync::AtomicU64;
 
 /// Tags in two words.
 pub(crate) const TAGS: usize = 8;
@@ -32,32 +36,35 @@ impl Tag {
     }
 }
 
-/// The tags of eight places.
-#[derive(Clone, Copy, Debug, Default)]
+/// The tags of eight places. Written by the owner, read by all.
+#[cfg_attr(not(any(loom, shuttle)), derive(zerocopy::FromBytes))]
+#[derive(Default)]
 #[repr(C)]
-pub(crate) struct Tags([u64; TAGS / TAGS_PER_WORD]);
+pub(crate) struct Tags([AtomicU64; TAGS / TAGS_PER_WORD]);
 
 impl Tags {
-    /// The tag at a place.
+    /// The tag at a place, to the owner.
     #[inline]
     pub(crate) fn get(&self, place: usize) -> Tag {
-        Tag((self.0[place / TAGS_PER_WORD] >> shift(place)) as u16)
+        Tag((self.0[place / TAGS_PER_WORD].own() >> shift(place)) as u16)
     }
 
     /// Sets the tag at a place.
     #[inline]
-    pub(crate) fn set(&mut self, place: usize, tag: Tag) {
-        let word = &mut self.0[place / TAGS_PER_WORD];
-        *word = *word & !(0xffff << shift(place)) | u64::from(tag.0) << shift(place);
+    pub(crate) fn set(&self, place: usize, tag: Tag) {
+        let word = &self.0[place / TAGS_PER_WORD];
+        word.publish(word.own() & !(0xffff << shift(place)) | u64::from(tag.0) << shift(place));
     }
 
     /// The places that have this tag.
     #[inline]
     pub(crate) fn equal_to(&self, tag: Tag) -> Places {
-        #[cfg(target_arch = "x86_64")]
-        return Places(crate::machine::equal_by_sse2(self.0, tag.0));
-        #[cfg(not(target_arch = "x86_64"))]
-        return Places(equal_by_arithmetic(self.0, tag.0));
+        let [low, high] = &self.0;
+        let words = [low.seen(), high.seen()];
+        #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]
+        return Places(crate::machine::equal_by_sse2(words, tag.0));
+        #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle)))))]
+        return Places(equal_by_arithmetic(words, tag.0));
     }
 }
 
@@ -80,7 +87,7 @@ pub(crate) fn equal_by_sse2([low, high]: [u64; 2], tag: u16) -> u8 {
 }
 
 /// Bit `i` is set where tag `i` is the wanted one.
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(test, loom, shuttle, not(target_arch = "x86_64")))]
 #[inline]
 fn equal_by_arithmetic(words: [u64; 2], tag: u16) -> u8 {
     const ONES: u64 = 0x0001_0001_0001_0001;
@@ -122,12 +129,12 @@ mod tests {
         for wanted in all {
             for other in all.into_iter().filter(|other| *other != wanted) {
                 for pattern in 0..=u8::MAX {
-                    let mut tags = Tags::default();
+                    let tags = Tags::default();
                     for place in 0..TAGS {
                         tags.set(place, Tag(if pattern >> place & 1 == 1 { wanted } else { other }));
                     }
                     assert_eq!(tags.equal_to(Tag(wanted)), Places(pattern), "{wanted:x} among {other:x}");
-                    assert_eq!(equal_by_arithmetic(tags.0, wanted), pattern, "{wanted:x} among {other:x}");
+                    assert_eq!(equal_by_arithmetic([tags.0[0].own(), tags.0[1].own()], wanted), pattern, "{wanted:x} among {other:x}");
                 }
             }
         }
@@ -141,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_tag_is_read_back_and_leaves_its_neighbours_alone() {
-        let mut tags = Tags::default();
+        let tags = Tags::default();
         (0..TAGS).for_each(|place| tags.set(place, Tag(0xffff)));
         tags.set(4, Tag(0x1234));
         tags.set(3, Tag::FREE);

@@ -20,9 +20,10 @@ use std::arch::x86_64::{
 use std::hash::Hasher as _;
 
 use siphasher::sip::SipHasher13;
+use zerocopy::{Immutable, IntoBytes};
 
 use super::Hash;
-use crate::{HashKey, Key};
+use crate::HashKey;
 
 const BLOCK_BYTES: usize = 16;
 
@@ -44,7 +45,7 @@ impl RoundKeys {
 
 /// Hashes one key.
 #[target_feature(enable = "aes")]
-pub(crate) fn hash_one<K: Key>(round_keys: &RoundKeys, key: &K) -> Hash {
+pub(crate) fn hash_one<K: IntoBytes + Immutable>(round_keys: &RoundKeys, key: &K) -> Hash {
     let [mut state, first, second, third] = round_keys.0.map(|words| block(words));
     let (blocks, rest) = key.as_bytes().as_chunks::<BLOCK_BYTES>();
     for bytes in blocks {
@@ -61,9 +62,13 @@ pub(crate) fn hash_one<K: Key>(round_keys: &RoundKeys, key: &K) -> Hash {
 
 /// Hashes the keys that are there.
 #[target_feature(enable = "aes")]
-pub(crate) fn hash_burst<K: Key>(round_keys: &RoundKeys, keys: &[Option<K>], hashes: &mut [Hash]) {
+pub(crate) fn hash_burst<T, K: IntoBytes + Immutable>(
+    round_keys: &RoundKeys,
+    keys: &[Option<(T, K)>],
+    hashes: &mut [Hash],
+) {
     for (key, hash) in keys.iter().zip(hashes) {
-        if let Some(key) = key {
+        if let Some((_, key)) = key {
             *hash = hash_one(round_keys, key);
         }
     }

@@ -15,9 +15,9 @@
 //! by [`STEPS_MAX`] and needs no memory but the stack.
 //!
 //! The last entry of the path moves first, into a free place, and leaves its old place only after it: at no time is
-//! an entry in neither of its buckets, so that a concurrent reader that looks in both can find it.
+//! an entry in neither of its buckets. That a reader finds it on its way: see [`super`].
 
-use super::{Crowded, Index};
+use super::{Crowded, Writer};
 use crate::bucket::{Entry, PLACES};
 
 /// Buckets whose entries may be asked to move; eight times as many are looked at for a free place. With the roots,
@@ -37,7 +37,7 @@ const ROOTS: usize = 2;
 
 const _: () = assert!(STEPS_MAX <= u8::MAX as usize);
 
-impl Index {
+impl Writer<'_> {
     /// Frees a place in one of two full buckets, and says in which and where.
     #[cold]
     pub(super) fn make_room(&mut self, roots: [u32; ROOTS]) -> Result<(u32, usize), Crowded> {
@@ -50,7 +50,7 @@ impl Index {
                 break;
             }
             let next = self.neighbours(steps[parent].bucket);
-            next.iter().for_each(|&bucket| self.buckets.prefetch(bucket as usize));
+            next.iter().for_each(|&bucket| self.index.buckets.prefetch(bucket as usize));
             for (place, bucket) in next.into_iter().enumerate() {
                 if let Some(free) = self.bucket(bucket).free_place() {
                     return Ok(self.shift(&steps, parent, place, (bucket, free)));
@@ -94,20 +94,24 @@ impl Index {
         }
     }
 
-    /// Moves an entry to a free place in its other bucket.
+    /// Moves an entry to a free place in its other bucket. The order of the steps is what readers rely on.
     fn move_entry(&mut self, (from, from_place): (u32, usize), (to, to_place): (u32, usize)) {
-        let Some(entry) = self.bucket(from).entry(from_place) else {
+        let (from_bucket, to_bucket) = (self.bucket(from), self.bucket(to));
+        let Some(entry) = from_bucket.entry(from_place) else {
             debug_assert!(false, "only a full bucket's entries move");
             return;
         };
         debug_assert_eq!(self.other(from, entry.tag), to);
-        if !entry.away {
-            self.bucket_mut(from).stray_leaves();
-        }
-        self.bucket_mut(to).put(to_place, Entry { away: !entry.away, ..entry });
-        self.bucket_mut(from).clear(from_place);
+        let moved = Entry { away: !entry.away, ..entry };
         if entry.away {
-            self.bucket_mut(to).stray_returns();
+            to_bucket.put(to_place, moved);
+            to_bucket.stray_is_back();
+            from_bucket.clear(from_place);
+            to_bucket.stray_is_gone();
+        } else {
+            from_bucket.stray_leaves();
+            to_bucket.put(to_place, moved);
+            from_bucket.clear(from_place);
         }
     }
 }
