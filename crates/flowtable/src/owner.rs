@@ -1,0 +1,189 @@
+//! What only one thread may do for a shard: it alone changes the shard's index, slots and deadlines.
+//!
+//! ```text
+//! insert     lines written │ slot live │ entries linked, one after the other          readers find it from here on
+//! remove     entries unlinked │ slot not live │ slot gathers with others              nobody finds it any more
+//!            ... a grace: every reader has passed since ... │ slot free
+//! ```
+//!
+//! A reader who found a line just before its removal may still read it, so its memory stays as it is until the grace
+//! is over. Whoever takes the shard over from a killed process sees from the steps' order how far it came: a live slot
+//! with an entry for each line was whole, any other is dropped ([`Table::take_over`]).
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use crate::slots::OwnedSlots;
+use crate::{InsertError, Key, LineIndex, Quiescence, SWEEP_DUE_MAX, ShardIndex, Shared, SlotIndex, Table};
+
+/// The owner of a shard. Dropped, it gives the role back.
+pub struct Owner<K: Key, V, const N: usize> {
+    table: Arc<Table<K, V, N>>,
+    quiescence: Arc<Quiescence>,
+    shard: ShardIndex,
+    first_slot: SlotIndex,
+    slots: OwnedSlots,
+}
+
+impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
+    /// By whoever has taken the role.
+    pub(crate) fn new(table: &Arc<Table<K, V, N>>, shard: ShardIndex, quiescence: &Arc<Quiescence>) -> Self {
+        let mut owner = Self {
+            table: Arc::clone(table),
+            quiescence: Arc::clone(quiescence),
+            shard,
+            first_slot: table.slots.first(shard),
+            slots: OwnedSlots::new(&table.slots, shard),
+        };
+        owner.reclaim();
+        owner
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Table<K, V, N> {
+        &self.table
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> ShardIndex {
+        self.shard
+    }
+
+    /// Slots in use in this shard. Slots that wait for their grace are not in use, but not free either.
+    pub fn len(&self) -> u32 {
+        self.slots.live_count()
+    }
+
+    /// True where no slot is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Inserts a slot with `N` lines, which leaves at `deadline_ms` at the earliest. `fill` writes every field of the
+    /// new lines' values, which hold what was there before, before any reader can find them. Fails whole or not at
+    /// all; that a key is there already is said before that there is no room.
+    ///
+    /// # Errors
+    /// [`InsertError`]; the table holds what it held. Only a [`InsertError::Crowded`] slot may have been seen by a
+    /// reader for a moment, and is free again after a grace.
+    pub fn insert(
+        &mut self,
+        keys: [K; N],
+        deadline_ms: u32,
+        fill: impl FnOnce([&V; N]),
+    ) -> Result<SlotIndex, InsertError> {
+        let table = &*self.table;
+        let spots = keys.each_ref().map(|key| table.spot(self.shard, key));
+        spots.iter().for_each(|&spot| table.index.prefetch_both(spot));
+        if let Some(slot) = self.slots.free() {
+            (0..N).for_each(|side| table.lines.prefetch(self.line(slot, side).0 as usize));
+        }
+        for (side, key) in keys.iter().enumerate() {
+            if keys[..side].iter().any(|earlier| earlier.as_bytes() == key.as_bytes()) {
+                return Err(InsertError::Repeated);
+            }
+            if let Some(line) = table.find_at(spots[side], key) {
+                return Err(InsertError::Duplicate(line));
+            }
+        }
+        if self.slots.free().is_none() {
+            self.slots.reclaim(&self.quiescence);
+        }
+        let slot = self.slots.free().ok_or(InsertError::Full)?;
+        let lines: [_; N] = std::array::from_fn(|side| table.lines.get(self.line(slot, side).0 as usize));
+        lines.iter().zip(&keys).for_each(|(line, key)| line.set_key(key));
+        fill(lines.map(|line| &line.value));
+        self.slots.occupy(slot, deadline_ms);
+        let mut index = table.index.writer(self.shard);
+        for (side, &spot) in spots.iter().enumerate() {
+            if index.link(spot, self.line(slot, side)).is_err() {
+                for (side, &spot) in spots[..side].iter().enumerate() {
+                    index.unlink(spot, self.line(slot, side));
+                }
+                self.slots.retire(slot);
+                return Err(InsertError::Crowded);
+            }
+        }
+        Ok(self.global(slot))
+    }
+
+    /// Takes a slot out of the index, and returns its keys. Its lines stay as they are until a grace is over; its slot
+    /// is free after it.
+    ///
+    /// # Panics
+    /// If the slot is not in use, or another owner's.
+    pub fn remove(&mut self, slot: SlotIndex) -> [K; N] {
+        assert!(self.is_live(slot), "a slot that is not in use cannot be removed");
+        let slot = self.local(slot);
+        let keys: [K; N] = std::array::from_fn(|side| self.table.key(self.line(slot, side)));
+        let mut index = self.table.index.writer(self.shard);
+        for (side, key) in keys.iter().enumerate() {
+            let unlinked = index.unlink(self.table.spot(self.shard, key), self.line(slot, side));
+            debug_assert!(unlinked, "every line of a live slot is in the index");
+        }
+        self.slots.retire(slot);
+        keys
+    }
+
+    /// Frees the slots whose grace is over, however many. Once a turn.
+    pub fn reclaim(&mut self) {
+        self.slots.reclaim(&self.quiescence);
+    }
+
+    /// True where the slot is this owner's and in use.
+    pub fn is_live(&self, slot: SlotIndex) -> bool {
+        self.slots.is_live(self.local(slot))
+    }
+
+    /// The slots in use among the `slots` slots from `from` on, as far as they are this owner's, in order: a long
+    /// list is made in short pieces, each going on `slots` after the last.
+    pub fn live(&self, from: SlotIndex, slots: usize) -> impl Iterator<Item = SlotIndex> + '_ {
+        // Slots before the shard's first are none of its own: they count, but nothing is there.
+        let before = self.first_slot.0.saturating_sub(from.0);
+        let from = from.0.saturating_sub(self.first_slot.0);
+        self.slots.live(from, slots.saturating_sub(before as usize)).map(|slot| self.global(slot))
+    }
+
+    /// The first slot of the shard; there are [`Table::slots_per_shard`].
+    pub fn first_slot(&self) -> SlotIndex {
+        self.first_slot
+    }
+
+    /// Sets when a slot is due next. A slot that is not in use stays as it is.
+    pub fn set_deadline(&mut self, slot: SlotIndex, deadline_ms: u32) {
+        debug_assert!(self.is_live(slot), "a slot in use");
+        self.slots.set_deadline(self.local(slot), deadline_ms);
+    }
+
+    /// Looks at the next `slots` deadlines of the shard, round and round, and adds to `due` the slots in use whose
+    /// deadline has passed (`deadline <= now`, with wrapping). Stops early where `due` is full, and goes on from
+    /// there. What is due stays due until it is removed or re-armed. No slot is looked at twice in a call; slots that
+    /// were never in use count as none.
+    pub fn sweep(&mut self, now_ms: u32, slots: usize, due: &mut ArrayVec<SlotIndex, SWEEP_DUE_MAX>) {
+        let first = self.first_slot.0;
+        self.slots.sweep(now_ms, slots, due, |slot| SlotIndex(first + slot));
+    }
+
+    /// The number of a slot within the shard; that of another shard's slot is none of this one's.
+    #[inline]
+    fn local(&self, slot: SlotIndex) -> u32 {
+        slot.0.wrapping_sub(self.first_slot.0)
+    }
+
+    #[inline]
+    fn global(&self, slot: u32) -> SlotIndex {
+        SlotIndex(self.first_slot.0 + slot)
+    }
+
+    #[inline]
+    fn line(&self, slot: u32, side: usize) -> LineIndex {
+        self.table.line_of(self.global(slot), side)
+    }
+}
+
+impl<K: Key, V, const N: usize> Drop for Owner<K, V, N> {
+    fn drop(&mut self) {
+        self.table.give_role_back(self.shard);
+    }
+}

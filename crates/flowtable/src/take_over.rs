@@ -1,0 +1,243 @@
+//! Taking a shard over from a process that was killed, at whatever instruction.
+//!
+//! What it left is what it had written up to that instruction, or, after worse, any bytes. Nothing is believed but
+//! what two witnesses agree on: an entry and the key of the line that it stands for. The rest follows from them.
+//!
+//! ```text
+//! 1  entries   bucket after bucket      line in the shard, slot live, first for its line?  ->  noted, else cleared
+//! 2  slots     line after line          live, every line's entry where the key's hash says, `is_sound`?  -> kept,
+//!                                       else its entries are cleared and it is free
+//! 3  strays    bucket after bucket      counted anew
+//! 4  counts    live bits                counted anew
+//! ```
+//!
+//! All of it in streams, as memory likes it: an entry's place is noted in an array beside (8 bytes a line, for the
+//! time of the takeover), and nothing is looked up but where something is wrong.
+//!
+//! | killed while | what is there | after it |
+//! |---|---|---|
+//! | inserting | a live slot without entries for all its lines | dropped |
+//! | removing | the same, or a slot without entries and not live | dropped, or nothing to do |
+//! | moving an entry | the entry in both buckets, strays counted too many | one is cleared, strays are counted |
+//! | taking a slot from a list, or putting it there | links that lead nowhere | nobody follows them: the next owner makes new lists |
+//!
+//! No row needs to know what was in work, so nothing is written to say so.
+
+use crate::bucket::{Bucket, PLACES};
+use crate::index::{Spot, Writer};
+use crate::owned::Owned;
+use crate::slots::{WORD_SLOTS, ones};
+use crate::tags::Tag;
+use crate::{Key, LineIndex, ShardIndex, Shared, SlotIndex, Table};
+
+/// What a takeover found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Slots that go on.
+    pub kept: u32,
+    /// Slots that were in work, torn, or refused.
+    pub dropped: u32,
+    /// Entries and counts of the index that were put right.
+    pub repaired_entries: u32,
+}
+
+impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
+    /// Takes over a shard that another process left behind, before anyone else uses it: see the module's page.
+    /// `is_sound` judges a slot's lines, of which it knows that the index agrees with the keys. Whatever the bytes
+    /// are, it does not panic, and neither does the table after it. Deadlines are left as they are: any of them may
+    /// be wrong. Shards may be taken over by several threads at once.
+    ///
+    /// Cost: three streams over the shard, and a hash for each key. Allocates 8 bytes a line meanwhile.
+    ///
+    /// # Panics
+    /// If the shard has an owner, or there is no such one.
+    pub fn take_over(&self, shard: ShardIndex, is_sound: impl FnMut([K; N], [&V; N]) -> bool) -> TakenOver {
+        self.take_role(shard);
+        let taken_over = TakeOver::new(self, shard).run(is_sound);
+        self.give_role_back(shard);
+        taken_over
+    }
+}
+
+/// Where the entry for a line is: nowhere (0), or its bucket, its tag, and whether it says that it is away.
+#[derive(Clone, Copy, Default)]
+struct Noted(u64);
+
+impl Noted {
+    const SOMEWHERE: u64 = 1 << 63;
+    const AWAY: u64 = 1 << 62;
+
+    fn new(bucket: u32, tag: Tag, away: bool) -> Self {
+        let away = if away { Self::AWAY } else { 0 };
+        Self(Self::SOMEWHERE | away | u64::from(tag.bits()) << 32 | u64::from(bucket))
+    }
+
+    fn bucket(self) -> Option<u32> {
+        (self.0 & Self::SOMEWHERE != 0).then_some(self.0 as u32)
+    }
+
+    fn tag(self) -> Tag {
+        Tag::new((self.0 >> 32) as u16)
+    }
+}
+
+/// What a key's hash says of the entry that was noted for its line.
+#[derive(PartialEq, Eq)]
+enum Agreement {
+    Full,
+    /// In one of the two buckets, but it says that it is in the other one.
+    ButAway,
+    None,
+}
+
+struct TakeOver<'a, K: Key, V, const N: usize> {
+    table: &'a Table<K, V, N>,
+    shard: ShardIndex,
+    index: Writer<'a>,
+    first_line: u32,
+    /// Of each line of the shard.
+    noted: Vec<Noted>,
+    found: TakenOver,
+}
+
+impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
+    fn new(table: &'a Table<K, V, N>, shard: ShardIndex) -> Self {
+        Self {
+            table,
+            shard,
+            index: table.index.writer(shard),
+            first_line: table.line_of(table.slots.first(shard), 0).0,
+            noted: vec![Noted::default(); table.slots_per_shard() as usize * N],
+            found: TakenOver::default(),
+        }
+    }
+
+    fn run(mut self, is_sound: impl FnMut([K; N], [&V; N]) -> bool) -> TakenOver {
+        self.note_entries();
+        self.judge_slots(is_sound);
+        self.count_strays();
+        self.table.slots.recount(self.shard);
+        self.found
+    }
+
+    fn note_entries(&mut self) {
+        let (table, shard) = (self.table, self.shard);
+        let (index, live) = (table.index.writer(shard), table.slots.live_words(shard));
+        for (number, bucket) in index.buckets() {
+            for place in 0..PLACES {
+                let Some(entry) = bucket.entry(place) else { continue };
+                let local = entry.line.0.wrapping_sub(self.first_line) as usize;
+                let slot = local / N;
+                let is_live = local < self.noted.len()
+                    && live[slot / WORD_SLOTS].own() >> (slot % WORD_SLOTS) & 1 == 1;
+                let this = Noted::new(number, entry.tag, entry.away);
+                if is_live && self.noted[local].bucket().is_none() {
+                    self.noted[local] = this;
+                } else if is_live && self.agreement(entry.line, this) == Agreement::Full {
+                    // The second one for this line, and right: the first one is as right, or it is not.
+                    self.clear(entry.line);
+                    self.noted[local] = this;
+                    self.found.repaired_entries += 1;
+                } else {
+                    bucket.clear(place);
+                    self.found.repaired_entries += 1;
+                }
+            }
+        }
+    }
+
+    fn judge_slots(&mut self, mut is_sound: impl FnMut([K; N], [&V; N]) -> bool) {
+        let table = self.table;
+        let first_slot = table.slots.first(self.shard).0;
+        for (number, word) in table.slots.live_words(self.shard).iter().enumerate() {
+            for bit in ones(word.own()) {
+                let local = (number * WORD_SLOTS + bit) as u32;
+                if local >= table.slots_per_shard() {
+                    // No such slot: `recount` clears the bit.
+                    break;
+                }
+                let lines: [_; N] =
+                    std::array::from_fn(|side| table.line_of(SlotIndex(first_slot + local), side));
+                let is_whole = lines.iter().all(|&line| self.agrees(line));
+                if is_whole && is_sound(lines.map(|line| table.key(line)), lines.map(|line| table.value(line))) {
+                    self.found.kept += 1;
+                } else {
+                    lines.iter().for_each(|&line| self.clear(line));
+                    table.slots.drop_slot(self.shard, local);
+                    self.found.dropped += 1;
+                }
+            }
+        }
+    }
+
+    /// True where a line's entry is where its key belongs; what the entry says of that is put right.
+    fn agrees(&mut self, line: LineIndex) -> bool {
+        let noted = self.noted[self.local(line)];
+        match self.agreement(line, noted) {
+            Agreement::Full => true,
+            Agreement::ButAway => {
+                if let Some((bucket, place)) = self.place_of(line) {
+                    bucket.set_away(place, noted.0 & Noted::AWAY == 0);
+                }
+                self.found.repaired_entries += 1;
+                true
+            }
+            Agreement::None => false,
+        }
+    }
+
+    #[inline]
+    fn agreement(&self, line: LineIndex, noted: Noted) -> Agreement {
+        let Spot { home, tag, .. } = self.table.spot(self.shard, &self.table.key(line));
+        let at_home = Noted::new(home, tag, false);
+        if noted.0 == at_home.0 {
+            return Agreement::Full;
+        }
+        let away = Noted::new(self.index.other(home, tag), tag, true);
+        match noted.0 {
+            noted if noted == away.0 => Agreement::Full,
+            noted if noted == at_home.0 | Noted::AWAY || noted == away.0 & !Noted::AWAY => Agreement::ButAway,
+            _ => Agreement::None,
+        }
+    }
+
+    /// Clears the entry that was noted for a line.
+    fn clear(&mut self, line: LineIndex) {
+        if let Some((bucket, place)) = self.place_of(line) {
+            bucket.clear(place);
+        }
+        let local = self.local(line);
+        self.noted[local] = Noted::default();
+    }
+
+    /// The place of the entry that was noted for a line.
+    fn place_of(&self, line: LineIndex) -> Option<(&'a Bucket, usize)> {
+        let noted = self.noted[self.local(line)];
+        let bucket = self.index.bucket(noted.bucket()?);
+        Some((bucket, bucket.place_of(noted.tag(), line)?))
+    }
+
+    fn count_strays(&mut self) {
+        let first = self.index.buckets().next().map_or(0, |(number, _)| number);
+        let mut strays = vec![0; self.index.buckets().count()];
+        for (number, bucket) in self.index.buckets() {
+            for entry in (0..PLACES).filter_map(|place| bucket.entry(place)).filter(|entry| entry.away) {
+                strays[(self.index.other(number, entry.tag) - first) as usize] += 1;
+            }
+        }
+        for ((_, bucket), strays) in self.index.buckets().zip(strays) {
+            if bucket.strays() != strays {
+                bucket.set_strays(strays);
+                self.found.repaired_entries += 1;
+            }
+        }
+    }
+
+    #[inline]
+    fn local(&self, line: LineIndex) -> usize {
+        (line.0 - self.first_line) as usize
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
