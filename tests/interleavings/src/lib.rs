@@ -1,8 +1,9 @@
 //! Every interleaving of the files that threads share without a lock.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom"    cargo test -p interleavings -p flowtable --lib interleavings     all of a small model
-//! RUSTFLAGS="--cfg shuttle" cargo test -p interleavings -p flowtable --lib interleavings     some of a larger one
+//! scripts/interleavings loom         all of a small model
+//! scripts/interleavings shuttle      some of a larger one
+//! scripts/mutants                    what happens when one of the files is broken
 //! ```
 //!
 //! Compiled otherwise this crate is empty. What it tests are the shipped files, here by their paths, because the rest
@@ -10,6 +11,13 @@
 //! tries: every order of the threads' steps, and for each load every value that its ordering allows. What it cannot
 //! see is in docs/architecture.md.
 #![cfg(all(test, any(loom, shuttle)))]
+
+mod graces;
+mod nat;
+mod order;
+mod rings;
+mod scheduler;
+mod slot;
 
 #[path = "../../../crates/worker/src/ring.rs"]
 mod ring;
