@@ -94,7 +94,12 @@ fn a_router_made_anew_under_an_old_id_gets_another_number() {
     assert_ne!(first, second);
     assert_eq!(realms_of(&mut numbers, &["a"]), second);
     // A restart in between does not mix the two up.
+    assert!(restarted(&numbers).realms().eq(numbers.realms()));
     assert_eq!(realms_of(&mut restarted(&numbers), &["a"]), second);
+    // Nor does the end of the first one's last session.
+    let mut later = numbers.clone();
+    assert_eq!(later.release_realms(|_| false), 1);
+    assert_eq!(realms_of(&mut later, &["a"]), second);
     realms_of(&mut numbers, &[]);
     assert_eq!(numbers.retired_realms(), 2);
     assert_eq!(numbers.release_realms(|realm| realm == second[0]), 1);
