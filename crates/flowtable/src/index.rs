@@ -245,7 +245,7 @@ impl<'a> Writer<'a> {
     }
 
     /// All buckets of the shard, with their numbers.
-    pub(crate) fn buckets(&self) -> impl Iterator<Item = (u32, &'a Bucket)> {
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (u32, &'a Bucket)> + use<'a> {
         let index = self.index;
         (self.first..self.first + self.count).map(|bucket| (bucket, index.bucket(bucket)))
     }

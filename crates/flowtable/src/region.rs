@@ -223,3 +223,78 @@ impl<T: Shared> Cells<T> {
         self.base.as_ptr().wrapping_add(index.wrapping_mul(Self::STRIDE)).cast::<T>().cast_const()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Carver;
+    use crate::sync::AtomicU32;
+
+    #[test]
+    fn cells_are_aligned_so_that_a_small_one_never_straddles_two_cache_lines() {
+        fn check<T: Shared>(stride: usize) {
+            let region = Region::anonymous(Cells::<T>::bytes(100)).unwrap();
+            let cells = Cells::<T>::cut_from(&region, 100);
+            assert_eq!(Cells::<T>::STRIDE, stride);
+            for index in 0..100 {
+                let first = cells.get(index) as *const T as usize;
+                let last = first + size_of::<T>() - 1;
+                let lines = last / CACHE_LINE_BYTES - first / CACHE_LINE_BYTES + 1;
+                assert_eq!(lines, size_of::<T>().div_ceil(CACHE_LINE_BYTES));
+                assert_eq!(first % align_of::<T>(), 0);
+            }
+        }
+        check::<AtomicU32>(4);
+        check::<[AtomicU8; 3]>(4);
+        check::<[AtomicU64; 2]>(16);
+        check::<[AtomicU64; 3]>(32);
+        check::<[AtomicU64; 6]>(64);
+        check::<[AtomicU64; 8]>(64);
+        check::<[AtomicU64; 12]>(128);
+    }
+
+    #[test]
+    fn cells_outlive_every_other_handle_and_are_the_same_when_cloned() {
+        let region = Region::anonymous(1 << 12).unwrap();
+        let cells = Carver::over(&region).cells::<AtomicU64>(3);
+        drop(region);
+        let same = cells.clone();
+        cells.get(2).store(7, Ordering::Relaxed);
+        drop(cells);
+        assert_eq!(same.as_slice()[2].load(Ordering::Relaxed), 7);
+        same.prefetch(usize::MAX);
+        assert!(same.try_get(3).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "there is no such cell")]
+    fn cells_refuse_to_read_beyond_the_end() {
+        let region = Region::anonymous(1 << 12).unwrap();
+        Carver::over(&region).cells::<AtomicU64>(3).get(3);
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_is_there_when_it_is_mapped_again() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 16).unwrap();
+        let cells = || Carver::over(&Region::map(&file, 1 << 16).unwrap()).cells::<AtomicU64>(1 << 13);
+        let first = cells();
+        assert!(first.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        first.get(5000).store(5, Ordering::Relaxed);
+        drop(first);
+        assert_eq!(cells().get(5000).load(Ordering::Relaxed), 5);
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_refused_and_not_mapped() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4095).unwrap();
+        let error = Region::map(&file, 4096).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_error() {
+        assert!(Region::anonymous(1 << 60).is_err());
+    }
+}

@@ -11,15 +11,17 @@
 //! Which shard a key belongs to is the caller's to know; within it the hash finds the bucket. All of it lies in one
 //! region, cut by [`Table::carve`]; beside it the process keeps which owners it has given out.
 
+use std::alloc::{Layout, handle_alloc_error};
 use std::sync::Arc;
 
+use crate::carver::in_own_region;
 use crate::hash::{Hash, Hasher};
 use crate::index::{Index, Peek, Spot};
 use crate::line::Line;
 use crate::slots::Slots;
 use crate::sync::{AtomicU32, Ordering};
 use crate::{
-    Carver, Cells, HashKey, HashKind, Key, LineIndex, Owner, Quiescence, Region, SHARDS_MAX, ShardIndex, Shared,
+    Carver, Cells, HashKey, HashKind, Key, LineIndex, Owner, Quiescence, SHARDS_MAX, ShardIndex, Shared,
     SlotIndex,
 };
 
@@ -58,16 +60,7 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
     /// As [`Table::carve`], and if there is no memory.
     pub fn anonymous(shards: u8, slots_per_shard: u32, hash_key: HashKey) -> Self {
         let carve = |carver: &mut Carver| Self::carve(carver, shards, slots_per_shard, hash_key);
-        Self::in_own_region(carve)
-    }
-
-    pub(crate) fn in_own_region(carve: impl Fn(&mut Carver) -> Self) -> Self {
-        let mut measuring = Carver::measuring();
-        carve(&mut measuring);
-        match Region::anonymous(measuring.bytes()) {
-            Ok(region) => carve(&mut Carver::over(&region)),
-            Err(_) => std::alloc::handle_alloc_error(std::alloc::Layout::new::<Self>()),
-        }
+        in_own_region(carve).unwrap_or_else(|_| handle_alloc_error(Layout::new::<Self>()))
     }
 
     pub(crate) fn carve_with(

@@ -122,8 +122,8 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
 
     fn note_entries(&mut self) {
         let (table, shard) = (self.table, self.shard);
-        let (index, live) = (table.index.writer(shard), table.slots.live_words(shard));
-        for (number, bucket) in index.buckets() {
+        let live = table.slots.live_words(shard);
+        for (number, bucket) in self.index.buckets() {
             for place in 0..PLACES {
                 let Some(entry) = bucket.entry(place) else { continue };
                 let local = entry.line.0.wrapping_sub(self.first_line) as usize;
