@@ -5,23 +5,27 @@ use std::sync::Arc;
 
 use flowtable::SlotIndex;
 use packet::ethernet::LinkHeader;
-use packet::{Frame, MacAddress, Moment, PacketIo, arp};
+use packet::{Frame, MacAddress, Moment, PacketIo, Protocol, arp};
 use rules::compiled::{NextHop, Realm, SegmentIndex};
 
 use crate::DropReason;
-use crate::gateway::{Gateway, Lane};
+use crate::flow::{Endpoint, Flow};
+use crate::gateway::Gateway;
+use crate::lane::Lane;
 
 impl<F: Frame> Gateway<F> {
     /// Hears an ARP packet: answers a request for an address of ours, learns from what is meant for us (RFC 826).
     /// Returns the neighbour that is known now.
+    ///
+    /// One that teaches something goes to the owner of what it teaches, who then answers it too.
     pub(crate) fn hear_arp<I: PacketIo<Frame = F>>(
         &mut self,
-        lane: Lane<F>,
+        mut lane: Lane<F>,
         now: Moment,
         io: &mut I,
     ) -> Option<SlotIndex> {
         let Some(heard) = arp::read(lane.frame.bytes(), &lane.parsed) else {
-            self.counters.count_drop(DropReason::ArpNotForUs);
+            self.discard(&lane.tickets, DropReason::ArpNotForUs);
             return None;
         };
         let rules = Arc::clone(&self.rules);
@@ -30,24 +34,34 @@ impl<F: Frame> Gateway<F> {
         let is_teacher = !heard.sender.is_unspecified()
             && !heard.sender_mac.is_multicast()
             && !segment.addresses.contains_key(&heard.sender);
-        let learnt = is_teacher
-            .then(|| {
-                // A stranger to the subnet is answered, but takes no room in the table.
-                let is_near = ours.is_some_and(|ours| {
-                    let interface = &rules.interfaces[ours.interface.0 as usize];
-                    interface.addresses.iter().any(|own| own.contains(&heard.sender))
-                });
-                let now_ms = now.ms() as u32;
-                self.neighbours.learn(segment.realm, heard.sender, heard.sender_mac, is_near, now_ms)
-            })
-            .flatten();
+        // A stranger to the subnet is answered, but takes no room in the table.
+        let is_near = ours.is_some_and(|ours| {
+            let interface = &rules.interfaces[ours.interface.0 as usize];
+            interface.addresses.iter().any(|own| own.contains(&heard.sender))
+        });
+        let shard = self.state.shard_of_host(segment.realm, heard.sender);
+        let mut learnt = None;
+        if is_teacher && (is_near || self.neighbours.has(shard, segment.realm, heard.sender)) {
+            if !self.neighbours.owns(shard) {
+                // What one neighbour says of itself keeps its order.
+                let sender = Endpoint { address: heard.sender, port: 0 };
+                lane.flow = Flow::new(segment.realm, Protocol(0), sender, sender);
+                self.hand_off(lane, self.state.worker_of(shard));
+                return None;
+            }
+            let now_ms = now.ms() as u32;
+            learnt = self.neighbours.learn(shard, segment.realm, heard.sender, heard.sender_mac, now_ms);
+        }
         match (heard.operation, ours) {
             (arp::Operation::Request, Some(address)) => {
                 let mac = rules.interfaces[address.interface.0 as usize].mac;
                 self.answer_arp(lane, &reply_to(&heard, mac), io);
             }
-            _ if learnt.is_some() => self.counters.consumed.add(1),
-            _ => self.counters.count_drop(DropReason::ArpNotForUs),
+            _ if learnt.is_some() => {
+                self.counters().consumed.add(1);
+                self.outbox.finish(&lane.tickets);
+            }
+            _ => self.discard(&lane.tickets, DropReason::ArpNotForUs),
         }
         learnt
     }
@@ -56,8 +70,11 @@ impl<F: Frame> Gateway<F> {
         let link =
             LinkHeader { destination: reply.target_mac, source: reply.sender_mac, vlan: lane.parsed.vlan };
         match arp::write(&mut lane.frame, link, reply) {
-            Ok(()) => io.send(lane.port, lane.frame),
-            Err(_) => self.counters.count_drop(DropReason::NoHeadroom),
+            Ok(()) => {
+                io.send(lane.port, lane.frame);
+                self.outbox.finish(&lane.tickets);
+            }
+            Err(_) => self.discard(&lane.tickets, DropReason::NoHeadroom),
         }
     }
 

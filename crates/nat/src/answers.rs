@@ -6,7 +6,8 @@ use packet::ethernet::{self, LinkHeader};
 use packet::{Frame, NoRoom, PacketIo, Parsed, PortIndex, icmp};
 
 use crate::DropReason;
-use crate::gateway::{Gateway, Lane};
+use crate::gateway::Gateway;
+use crate::lane::Lane;
 
 impl<F: Frame> Gateway<F> {
     /// Turns an echo request into its reply and sends it back.
@@ -15,7 +16,7 @@ impl<F: Frame> Gateway<F> {
         if icmp::make_echo_reply(lane.frame.bytes_mut(), &lane.parsed) {
             self.send(lane.port, lane, link, io);
         } else {
-            self.counters.count_drop(DropReason::Malformed);
+            self.discard(&lane.tickets, DropReason::Malformed);
         }
     }
 
@@ -24,11 +25,11 @@ impl<F: Frame> Gateway<F> {
         &mut self,
         reason: DropReason,
         error: icmp::Error,
-        lane: &Lane<F>,
+        lane: Lane<F>,
         io: &mut I,
     ) {
-        self.counters.count_drop(reason);
-        let Some(source) = self.own_address(lane) else { return };
+        self.discard(&lane.tickets, reason);
+        let Some(source) = self.own_address(&lane) else { return };
         if !icmp::may_answer(lane.frame.bytes(), &lane.parsed) {
             return;
         }
@@ -48,10 +49,10 @@ impl<F: Frame> Gateway<F> {
         let made = io.allocate().and_then(|mut frame| write(&mut frame).is_ok().then_some(frame));
         match made {
             Some(frame) => {
-                self.counters.originated.add(1);
+                self.counters().originated.add(1);
                 io.send(port, frame);
             }
-            None => self.counters.unmade.add(1),
+            None => self.counters().unmade.add(1),
         }
     }
 

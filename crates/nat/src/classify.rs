@@ -3,10 +3,9 @@
 use packet::ethernet;
 use packet::{Malformed, Parsed, Payload, PortIndex};
 use rules::RuleSet;
-use rules::compiled::{InterfaceIndex, SegmentIndex};
+use rules::compiled::{AddressIndex, InterfaceIndex, Realm, SegmentIndex};
 
 use crate::DropReason;
-use crate::flow::Flow;
 
 /// Where a frame entered.
 #[derive(Clone, Copy, Debug)]
@@ -42,19 +41,33 @@ pub(crate) fn classify(
     Ok(Entry { segment, interface: Some(interface) })
 }
 
-/// The flow to look up among the sessions, if a session may be what decides about this packet.
-pub(crate) fn session_flow(rules: &RuleSet, entry: Entry, parsed: &Parsed) -> Option<Flow> {
+/// The realm in which a packet's addresses are meant: its router's, or its external network's.
+pub(crate) fn realm_of(rules: &RuleSet, entry: Entry) -> Realm {
+    let external = rules.segments[entry.segment.0 as usize].realm;
+    let Some(interface) = entry.interface else { return external };
+    let interface = &rules.interfaces[interface.0 as usize];
+    if interface.external { external } else { rules.routers[interface.router.0 as usize].realm }
+}
+
+/// What tells the shard of the session that may decide about a packet.
+pub(crate) enum Sought {
+    /// From inside: who sent it.
+    Host,
+    /// From outside: the port it goes to.
+    Port(AddressIndex),
+}
+
+/// Where to look for the session, if one may decide about this packet.
+pub(crate) fn sought(rules: &RuleSet, entry: Entry, parsed: &Parsed) -> Option<Sought> {
     let interface = &rules.interfaces[entry.interface?.0 as usize];
     if parsed.payload != Payload::Ipv4 {
         return None;
     }
-    if interface.external {
-        let segment = &rules.segments[entry.segment.0 as usize];
-        let address = segment.addresses.get(&parsed.destination)?;
-        (address.floating.is_none()).then(|| Flow::of(parsed, segment.realm))
-    } else {
-        Some(Flow::of(parsed, rules.routers[interface.router.0 as usize].realm))
+    if !interface.external {
+        return Some(Sought::Host);
     }
+    let address = rules.segments[entry.segment.0 as usize].addresses.get(&parsed.destination)?;
+    address.floating.is_none().then_some(address.ports).flatten().map(Sought::Port)
 }
 
 impl From<Malformed> for DropReason {

@@ -72,6 +72,8 @@ drop_reasons! {
     PortExhausted = "port_exhausted",
     /// The session table, or one of its companions, is full.
     TableFull = "table_full",
+    /// The part of the session table that this host belongs to is full, the table is not.
+    ShardFull = "shard_full",
     /// An ICMP error with a wrong checksum or an unusable quote (RFC 5508 REQ-3).
     BadIcmpError = "bad_icmp_error",
     /// An ICMP error about a flow we do not know.
@@ -86,10 +88,16 @@ drop_reasons! {
     NeighbourQueueFull = "neighbour_queue_full",
     /// The neighbour table is full.
     NeighbourTableFull = "neighbour_table_full",
+    /// The ring to the worker that has to deal with it had no room.
+    HandOffRingFull = "hand_off_ring_full",
+    /// Handed from worker to worker too often: the rules changed under way, or it shared its way with another flow.
+    HandOffAstray = "hand_off_astray",
     /// The frame's buffer had no room for the new header.
     NoHeadroom = "no_headroom",
     /// The port's transmit ring had no room.
     TransmitRingFull = "transmit_ring_full",
+    /// Held, between two workers or in one's hands when an earlier process of the gateway ended.
+    GatewayEnded = "gateway_ended",
 }
 
 #[cfg(test)]

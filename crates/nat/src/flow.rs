@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use packet::rewrite::{Quote, Replacement, Rewrite};
 use packet::{Parsed, Protocol, icmp};
 use rules::compiled::Realm;
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The addresses and ports of a packet, and the realm they are meant in. Ports are 0 where the protocol has none.
 ///
@@ -19,7 +19,7 @@ use zerocopy::{Immutable, IntoBytes};
 ///
 /// An ICMP query's identifier is the port of the host that asked; the side that answers has port 0.
 /// The full key is always compared, so tenants' overlapping addresses never meet: their realms differ.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, IntoBytes, Immutable)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct Flow {
     source: [u8; 4],
@@ -31,6 +31,10 @@ pub struct Flow {
 }
 
 const _: () = assert!(size_of::<Flow>() == 16);
+
+impl flowtable::Key for Flow {
+    type Words = flowtable::Words<2>;
+}
 
 /// An address and a port (or ICMP query identifier).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

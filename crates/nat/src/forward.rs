@@ -1,14 +1,16 @@
 //! The way out: a packet that may go on is changed, addressed to its next hop, and sent.
 
-use flowtable::SlotIndex;
+use flowtable::{LineIndex, SlotIndex};
 use packet::ethernet::{self, LinkHeader};
-use packet::{Frame, MacAddress, Moment, PacketIo, PortIndex, VlanId, icmp, rewrite};
-use rules::compiled::{InterfaceIndex, NextHop, Realm};
+use packet::{Frame, MacAddress, Moment, PacketIo, Parsed, PortIndex, VlanId, icmp, rewrite};
+use rules::compiled::{InterfaceIndex, Realm};
 
 use crate::DropReason;
-use crate::gateway::{Gateway, Lane};
+use crate::gateway::Gateway;
+use crate::lane::{Lane, Tickets};
 use crate::neighbours::Resolution;
-use crate::verdict::Change;
+use crate::state::WorkerIndex;
+use crate::verdict::{Change, Passage, SessionLine};
 
 /// By which port, under which tag and MAC a frame leaves, and what its network takes.
 pub(crate) struct Egress {
@@ -21,20 +23,23 @@ pub(crate) struct Egress {
 }
 
 impl<F: Frame> Gateway<F> {
-    /// Sends a packet on, if it fits and its next hop is known; else it is refused, or held as it came.
+    /// Sends a packet on, if it fits and its next hop is known; else it is refused, or held as it came, by the owner of
+    /// that neighbour.
     pub(crate) fn forward<I: PacketIo<Frame = F>>(
         &mut self,
-        change: Change,
-        next_hop: NextHop,
+        passage: Passage,
         mut lane: Lane<F>,
         now: Moment,
         io: &mut I,
     ) {
+        let Passage { change, next_hop, sessions } = passage;
         let egress = self.egress(next_hop.interface);
         if lane.parsed.total_length > egress.mtu {
-            return self.refuse_too_long(egress.mtu, &lane, io);
+            return self.refuse_too_long(egress.mtu, lane, io);
         }
-        let destination = match self.neighbours.resolve(egress.realm, next_hop.address, now.ms() as u32) {
+        let now_ms = now.ms() as u32;
+        let shard = self.state.shard_of_host(egress.realm, next_hop.address);
+        let destination = match self.neighbours.resolve(shard, egress.realm, next_hop.address, now_ms) {
             Resolution::Known(mac) => mac,
             Resolution::Asking(slot) => return self.hold(lane, slot),
             Resolution::Ask(slot) => {
@@ -42,9 +47,13 @@ impl<F: Frame> Gateway<F> {
                 return self.hold(lane, slot);
             }
             Resolution::Unreachable(reason) => {
-                return self.refuse(reason, icmp::Error::HostUnreachable, &lane, io);
+                return self.refuse(reason, icmp::Error::HostUnreachable, lane, io);
             }
+            Resolution::Elsewhere => return self.hand_off(lane, self.state.worker_of(shard)),
         };
+        if let Err(owner) = self.note(sessions, &lane.parsed, now_ms) {
+            return self.hand_off(lane, owner);
+        }
         match change {
             Change::Packet(rewrite) => rewrite::apply(lane.frame.bytes_mut(), &lane.parsed, rewrite),
             Change::Error { outer, quote, quoted } => {
@@ -54,6 +63,51 @@ impl<F: Frame> Gateway<F> {
         }
         let link = LinkHeader { destination, source: egress.mac, vlan: egress.vlan };
         self.send(egress.port, lane, link, io);
+    }
+
+    /// Notes a packet in its sessions, now that nothing keeps it from being sent. Done last, and once for each session.
+    ///
+    /// A first FIN or reset makes a session's time shorter, which is its owner's to note.
+    ///
+    /// # Errors
+    /// Another owner has to note it, and to send the packet: nothing is counted yet.
+    fn note(
+        &mut self,
+        sessions: [Option<SessionLine>; 2],
+        parsed: &Parsed,
+        now_ms: u32,
+    ) -> Result<(), WorkerIndex> {
+        let mut owner_elsewhere = None;
+        for SessionLine { line, router } in sessions.into_iter().flatten() {
+            if self.state.brings_the_end_nearer(line, parsed) {
+                let shard = self.state.shard_of_line(line);
+                match self.shards.get_mut(shard) {
+                    Some(owner) => {
+                        self.state.note_flags(line, parsed);
+                        let timeouts = &self.rules.routers[router.0 as usize].timeouts;
+                        owner.set_deadline(line, timeouts, now_ms);
+                    }
+                    None => owner_elsewhere = Some(self.state.worker_of(shard)),
+                }
+            }
+        }
+        if let Some(owner) = owner_elsewhere {
+            return Err(owner);
+        }
+        let lines = sessions.map(|session| session.map(|session| session.line));
+        lines.into_iter().flatten().for_each(|line| self.state.touch(line, parsed, now_ms));
+        self.count_passage(lines);
+        Ok(())
+    }
+
+    fn count_passage(&self, lines: [Option<LineIndex>; 2]) {
+        let [out_by, in_by] = lines.map(|line| line.map(|line| self.state.shard_of_line(line)));
+        if [out_by, in_by].into_iter().flatten().any(|shard| !self.shards.has(shard)) {
+            self.counters().translated_for_others.add(1);
+        }
+        if out_by.is_some() && in_by.is_some() && out_by != in_by {
+            self.counters().hairpins_across_shards.add(1);
+        }
     }
 
     /// Puts the link header on, and sends.
@@ -66,8 +120,11 @@ impl<F: Frame> Gateway<F> {
     ) {
         let header_length = usize::from(lane.parsed.network_offset);
         match ethernet::replace_header(&mut lane.frame, header_length, link) {
-            Ok(()) => io.send(port, lane.frame),
-            Err(_) => self.counters.count_drop(DropReason::NoHeadroom),
+            Ok(()) => {
+                io.send(port, lane.frame);
+                self.outbox.finish(&lane.tickets);
+            }
+            Err(_) => self.discard(&lane.tickets, DropReason::NoHeadroom),
         }
     }
 
@@ -84,19 +141,34 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    fn refuse_too_long<I: PacketIo<Frame = F>>(&mut self, mtu: u16, lane: &Lane<F>, io: &mut I) {
+    fn refuse_too_long<I: PacketIo<Frame = F>>(&mut self, mtu: u16, lane: Lane<F>, io: &mut I) {
         if lane.parsed.dont_fragment {
             let error = icmp::Error::FragmentationNeeded { mtu };
             self.refuse(DropReason::MtuExceeded, error, lane, io);
         } else {
-            self.counters.count_drop(DropReason::MtuExceeded);
+            self.discard(&lane.tickets, DropReason::MtuExceeded);
         }
     }
 
-    fn hold(&mut self, lane: Lane<F>, slot: SlotIndex) {
-        match self.neighbours.hold(lane.frame, lane.port, slot) {
-            Ok(()) => self.counters.held.add(1),
-            Err(_) => self.counters.count_drop(DropReason::NeighbourQueueFull),
+    /// Keeps a frame until its neighbour answers.
+    pub(crate) fn hold(&mut self, lane: Lane<F>, slot: SlotIndex) {
+        let hash = self.outbox.hash(&lane.flow);
+        match self.waiting.hold(lane.into_handed(), hash, slot) {
+            Ok(()) => self.counters().held.add(1),
+            Err(handed) => self.discard(&handed.tickets, DropReason::NeighbourQueueFull),
         }
+    }
+
+    /// Gives a frame to another gateway, as it was received.
+    pub(crate) fn hand_off(&mut self, lane: Lane<F>, owner: WorkerIndex) {
+        if let Err((reason, tickets)) = self.outbox.hand_on(lane, owner) {
+            self.discard(&tickets, reason);
+        }
+    }
+
+    /// Drops a frame.
+    pub(crate) fn discard(&mut self, tickets: &Tickets, reason: DropReason) {
+        self.counters().count_drop(reason);
+        self.outbox.finish(tickets);
     }
 }

@@ -1,66 +1,80 @@
 //! The gateway: what happens to a burst of frames, on one screen.
+//!
+//! There is one for each worker, over the same state. It carries every frame that it can; what only another may do, it
+//! hands to that, untouched.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use flowtable::{HashKey, LineIndex, SWEEP_DUE_MAX, SlotIndex};
+use flowtable::{Reader, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use packet::{BURST_FRAMES_MAX, Burst, Frame, Moment, PacketIo, Parsed, Payload, PortIndex};
 use rules::RuleSet;
-use rules::compiled::{InterfaceIndex, Realm, SegmentIndex};
+use rules::compiled::{InterfaceIndex, SegmentIndex};
 
 use crate::DropReason;
-use crate::classify::{Entry, classify, session_flow};
+use crate::classify::{Sought, classify, realm_of, sought};
 use crate::counters::{Counters, PORTS_MAX};
-use crate::judge::{Case, Judge};
+use crate::flow::Flow;
+use crate::judge::{Case, Judge, is_icmp_error};
+use crate::lane::{Handed, Lane};
 use crate::neighbours::{Due, Neighbours};
-use crate::sessions::{SessionView, Sessions};
+use crate::outbox::Outbox;
+use crate::sessions::SessionView;
+use crate::shard::Shard;
+use crate::shards::Shards;
+use crate::state::{State, WorkerIndex};
 use crate::verdict::Verdict;
+use crate::waiting::Waiting;
 
 /// How many announcements (gratuitous ARP) one turn sends.
 const ANNOUNCEMENTS_PER_TURN: usize = 16;
 
-/// What a gateway is made with.
+/// What a gateway is made with, besides its state.
+#[derive(Clone, Debug, Default)]
 pub struct Configuration {
-    /// The most sessions it holds; memory for all of them is taken at once.
-    pub sessions_max: u32,
-    /// Keys every hash and every random choice; from the operating system.
-    pub seed: [u64; 4],
     /// Ports whose neighbours may leave checksums to an offload that never runs (af_packet on a virtual link).
     pub checks_checksums: [bool; PORTS_MAX],
 }
 
-/// The brain: a plain function of frames, the time, the rules and its own state.
+/// The brain of one worker: a plain function of frames, the time, the rules and the state.
+///
+/// A turn is any number of bursts, a [`tick`](Self::tick), a flush of the ports, the [`outbox`](Self::outbox) emptied, and
+/// [`end_turn`](Self::end_turn), in this order: a frame that is handed on must not leave by another worker's queue before
+/// one that came earlier has left by this worker's.
 pub struct Gateway<F> {
     pub(crate) rules: Arc<RuleSet>,
-    sessions: Sessions,
-    pub(crate) neighbours: Neighbours<F>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) state: Arc<State>,
+    me: WorkerIndex,
+    pub(crate) shards: Shards,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) waiting: Waiting<F>,
+    pub(crate) outbox: Outbox<F>,
+    reader: Reader,
     checks_checksums: [bool; PORTS_MAX],
     announcements: Vec<(SegmentIndex, Ipv4Addr)>,
 }
 
-/// A frame on its way through the stages, and what they have found out about it.
-pub(crate) struct Lane<F> {
-    pub(crate) frame: F,
-    pub(crate) parsed: Parsed,
-    pub(crate) port: PortIndex,
-    pub(crate) entry: Entry,
-    line: Option<LineIndex>,
-    /// It was judged before, and has waited for a neighbour since.
-    is_again: bool,
-}
-
 impl<F: Frame> Gateway<F> {
-    /// A gateway without rules: it drops everything.
-    pub fn new(configuration: Configuration, counters: Arc<Counters>) -> Self {
-        let [a, b, c, d] = configuration.seed;
-        let hash_key = HashKey([a, b]);
+    /// The gateway of worker `me`, the owner of `shards`. It has no rules yet: it drops everything.
+    pub fn new(
+        state: &Arc<State>,
+        me: WorkerIndex,
+        shards: Vec<Shard>,
+        configuration: Configuration,
+    ) -> Self {
+        let in_process = &state.in_process;
+        let owned = shards.iter().map(Shard::index);
         Self {
             rules: Arc::default(),
-            sessions: Sessions::new(configuration.sessions_max, hash_key, [c, d]),
-            neighbours: Neighbours::new(hash_key),
-            counters,
+            neighbours: Neighbours::new(&in_process.neighbours, owned, &in_process.quiescence),
+            shards: Shards::new(shards),
+            waiting: Waiting::new(),
+            outbox: Outbox::new(state, me),
+            reader: in_process.quiescence.reader(),
+            state: Arc::clone(state),
+            me,
             checks_checksums: configuration.checks_checksums,
             announcements: Vec::new(),
         }
@@ -75,24 +89,30 @@ impl<F: Frame> Gateway<F> {
         io: &mut I,
     ) {
         let bytes = frames.iter().map(|frame| frame.bytes().len() as u64).sum();
-        self.counters.received(port, frames.len() as u64, bytes);
-        self.carry(&mut frames.drain(..).map(|frame| (frame, port)).collect(), false, now, io);
+        self.counters().received(port, frames.len() as u64, bytes);
+        self.carry(&mut frames.drain(..).map(|frame| Handed::received(frame, port)).collect(), now, io);
     }
 
-    /// Parse all, classify all, look up all; then judge, change and send each.
-    fn carry<I: PacketIo<Frame = F>>(
+    /// Carries frames that another gateway handed to this one, as if they had come in here.
+    pub fn process_handed<I: PacketIo<Frame = F>>(
         &mut self,
-        frames: &mut Burst<(F, PortIndex)>,
-        is_again: bool,
+        frames: &mut Burst<Handed<F>>,
         now: Moment,
         io: &mut I,
     ) {
-        let mut lanes = self.parse_and_classify(frames, is_again);
+        self.counters().handed_in.add(frames.len() as u64);
+        self.carry(frames, now, io);
+    }
+
+    /// Parse all, classify all, look up all; then judge, change and send each.
+    fn carry<I: PacketIo<Frame = F>>(&mut self, frames: &mut Burst<Handed<F>>, now: Moment, io: &mut I) {
+        let mut lanes = self.parse_and_classify(frames);
+        self.find_shards(&mut lanes);
         self.look_up(&mut lanes);
         for lane in lanes {
             match lane.parsed.payload {
                 Payload::Ipv4 => {
-                    let verdict = self.judge(&lane, now);
+                    let verdict = self.in_order(&lane).unwrap_or_else(|| self.judge(&lane, now));
                     self.carry_out(verdict, lane, now, io);
                 }
                 // What waited goes first: frames behind the answer in this burst must not overtake it.
@@ -105,37 +125,62 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    /// Judges again the frames that waited for a neighbour.
-    fn release<I: PacketIo<Frame = F>>(&mut self, slot: SlotIndex, now: Moment, io: &mut I) {
-        let mut frames = self.neighbours.take_held(slot);
-        if !frames.is_empty() {
-            self.counters.held.sub(frames.len() as u64);
-            self.carry(&mut frames, true, now, io);
-        }
-    }
-
-    fn parse_and_classify(&self, frames: &mut Burst<(F, PortIndex)>, is_again: bool) -> Burst<Lane<F>> {
+    fn parse_and_classify(&mut self, frames: &mut Burst<Handed<F>>) -> Burst<Lane<F>> {
         let mut lanes = Burst::new();
-        for (frame, port) in frames.drain(..) {
+        for Handed { frame, port, tickets } in frames.drain(..) {
             let read = Parsed::read(frame.bytes()).map_err(DropReason::from).and_then(|parsed| {
                 classify(&self.rules, port, frame.bytes(), &parsed).map(|entry| (parsed, entry))
             });
             match read {
-                Ok((parsed, entry)) => lanes.push(Lane { frame, parsed, port, entry, line: None, is_again }),
-                Err(reason) => self.counters.count_drop(reason),
+                Ok((parsed, entry)) => {
+                    let flow = Flow::of(&parsed, realm_of(&self.rules, entry));
+                    lanes.push(Lane { frame, port, tickets, parsed, entry, flow, shard: None, line: None });
+                }
+                Err(reason) => self.discard(&tickets, reason),
             }
         }
         lanes
     }
 
+    /// Finds the shards in which to look: of a host by a function, of a port by a cell that is asked for a stage ahead.
+    fn find_shards(&self, lanes: &mut Burst<Lane<F>>) {
+        let sought: ArrayVec<_, BURST_FRAMES_MAX> =
+            lanes.iter().map(|lane| sought(&self.rules, lane.entry, &lane.parsed)).collect();
+        for (lane, sought) in lanes.iter().zip(&sought) {
+            if let Some(Sought::Port(address)) = sought {
+                self.state.prefetch_port(*address, lane.flow.protocol(), lane.flow.destination().port);
+            }
+        }
+        for (lane, sought) in lanes.iter_mut().zip(sought) {
+            let flow = &lane.flow;
+            lane.shard = sought.and_then(|sought| match sought {
+                Sought::Host => Some(self.state.shard_of_host(flow.realm(), flow.source().address)),
+                Sought::Port(address) => {
+                    self.state.shard_of_port(address, flow.protocol(), flow.destination().port)
+                }
+            });
+        }
+    }
+
     fn look_up(&self, lanes: &mut Burst<Lane<F>>) {
         let flows: ArrayVec<_, BURST_FRAMES_MAX> =
-            lanes.iter().map(|lane| session_flow(&self.rules, lane.entry, &lane.parsed)).collect();
+            lanes.iter().map(|lane| lane.shard.map(|shard| (shard, lane.flow))).collect();
         let mut found = [None; BURST_FRAMES_MAX];
-        self.sessions.find_burst(&flows, &mut found);
+        self.state.find_burst(&flows, &mut found[..flows.len()]);
         for (lane, line) in lanes.iter_mut().zip(found) {
             lane.line = line;
         }
+    }
+
+    /// Keeps a frame behind those of its flow that were received before it and have not left: one that waits for a
+    /// neighbour, or one that was handed on. ICMP errors keep no order.
+    fn in_order(&mut self, lane: &Lane<F>) -> Option<Verdict> {
+        if (self.waiting.is_empty() && self.outbox.is_quiet()) || is_icmp_error(&lane.parsed) {
+            return None;
+        }
+        let hash = self.outbox.hash(&lane.flow);
+        let behind = self.waiting.neighbour_of(hash).map(Verdict::Wait);
+        behind.or_else(|| self.outbox.follows(lane).map(Verdict::HandOff))
     }
 
     fn judge(&mut self, lane: &Lane<F>, now: Moment) -> Verdict {
@@ -143,15 +188,16 @@ impl<F: Frame> Gateway<F> {
             bytes: lane.frame.bytes(),
             parsed: &lane.parsed,
             entry: lane.entry,
+            flow: lane.flow,
+            shard: lane.shard,
             line: lane.line,
-            is_again: lane.is_again,
             checks_checksums: self
                 .checks_checksums
                 .get(usize::from(lane.port.0))
                 .is_some_and(|checks| *checks),
         };
-        let Self { rules, sessions, counters, .. } = self;
-        Judge { rules, sessions, counters, now_ms: now.ms() as u32 }.judge(&case)
+        let Self { rules, state, shards, me, .. } = self;
+        Judge { rules, state, shards, counters: state.counters(*me), now_ms: now.ms() as u32 }.judge(&case)
     }
 
     fn carry_out<I: PacketIo<Frame = F>>(
@@ -162,11 +208,42 @@ impl<F: Frame> Gateway<F> {
         io: &mut I,
     ) {
         match verdict {
-            Verdict::Forward(change, next_hop) => self.forward(change, next_hop, lane, now, io),
+            Verdict::Forward(passage) => self.forward(passage, lane, now, io),
+            Verdict::HandOff(owner) => self.hand_off(lane, owner),
+            Verdict::Wait(slot) => self.hold(lane, slot),
             Verdict::EchoReply => self.reply_to_echo(lane, io),
-            Verdict::Drop(reason) => self.counters.count_drop(reason),
-            Verdict::Refuse(reason, error) => self.refuse(reason, error, &lane, io),
+            Verdict::Drop(reason) => self.discard(&lane.tickets, reason),
+            Verdict::Refuse(reason, error) => self.refuse(reason, error, lane, io),
         }
+    }
+
+    /// Judges again the frames that waited for a neighbour.
+    fn release<I: PacketIo<Frame = F>>(&mut self, slot: SlotIndex, now: Moment, io: &mut I) {
+        let mut frames = self.waiting.take(slot);
+        if !frames.is_empty() {
+            self.counters().held.sub(frames.len() as u64);
+            self.carry(&mut frames, now, io);
+        }
+    }
+
+    /// The frames that are to go to other workers, each to the one it is with, in order. To be emptied after the ports were
+    /// flushed; what finds no room goes to [`refused`](Self::refused).
+    pub fn outbox(&mut self) -> &mut VecDeque<(WorkerIndex, Handed<F>)> {
+        self.outbox.frames()
+    }
+
+    /// Drops a frame of the outbox for which the other worker had no room.
+    pub fn refused(&mut self, handed: Handed<F>) {
+        self.outbox.take_back();
+        self.discard(&handed.tickets, DropReason::HandOffRingFull);
+    }
+
+    /// Ends a turn, once the ports were flushed and the outbox emptied: tells those who handed frames on which of them
+    /// have left, and lets go of what it has found in the tables.
+    pub fn end_turn(&mut self) {
+        let handed_out = self.outbox.end_turn();
+        self.counters().handed_out.add(handed_out);
+        self.reader.pass();
     }
 
     /// Runs with other rules from now on, and returns the old ones, to be freed elsewhere. Flows are judged again on their next packet.
@@ -177,7 +254,6 @@ impl<F: Frame> Gateway<F> {
         rules: Arc<RuleSet>,
         announcements: Vec<(SegmentIndex, Ipv4Addr)>,
     ) -> (Arc<RuleSet>, Vec<(SegmentIndex, Ipv4Addr)>) {
-        self.sessions.adopt(&rules);
         let rules = std::mem::replace(&mut self.rules, rules);
         let unsent = std::mem::replace(&mut self.announcements, announcements);
         let still_ours = unsent.iter().filter_map(|&(segment, address)| {
@@ -196,24 +272,34 @@ impl<F: Frame> Gateway<F> {
     /// Does a bounded piece of what time asks for: sessions to expire, neighbours to ask, addresses to announce.
     pub fn tick<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {
         let now_ms = now.ms() as u32;
-        self.sessions.expire(&self.rules, &self.counters, now_ms);
-        let mut due = ArrayVec::<Due, SWEEP_DUE_MAX>::new();
-        self.neighbours.tick(now_ms, &mut due);
-        for due in due {
-            match due {
-                Due::Ask(realm, address) => self.ask_again(realm, address, io),
-                // Judged again, they find their next hop silent and are refused.
-                Due::Silent(slot) => self.release(slot, now, io),
-            }
-        }
+        let Self { rules, state, shards, me, .. } = self;
+        shards.iter_mut().for_each(|shard| shard.expire(rules, state.counters(*me), now_ms));
+        self.look_after_neighbours(now, io);
         for _ in 0..ANNOUNCEMENTS_PER_TURN {
             let Some((segment, address)) = self.announcements.pop() else { break };
             self.announce(segment, address, io);
         }
     }
 
-    /// Shows the next sessions from slot `from` on, `sessions` of them at most, in a bounded time; returns the slot to go on
-    /// at, `None` at the end.
+    fn look_after_neighbours<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {
+        let now_ms = now.ms() as u32;
+        let slots = self.neighbours.slots_due(now_ms);
+        for shard in (0..self.state.shards()).map(ShardIndex) {
+            let mut due = ArrayVec::<Due, SWEEP_DUE_MAX>::new();
+            self.neighbours.look_after(shard, slots, now_ms, &mut due);
+            for due in due {
+                match due {
+                    Due::Ask(realm, address) => self.ask_again(realm, address, io),
+                    // Judged again, they find their next hop silent and are refused.
+                    Due::Silent(slot) => self.release(slot, now, io),
+                }
+            }
+        }
+        self.neighbours.reclaim();
+    }
+
+    /// Shows the next sessions of its shards from slot `from` on, `sessions` of them at most, in a bounded time; returns
+    /// the slot to go on at, `None` at the end.
     pub fn list_sessions(
         &self,
         from: u32,
@@ -221,24 +307,32 @@ impl<F: Frame> Gateway<F> {
         now: Moment,
         show: impl FnMut(SessionView),
     ) -> Option<u32> {
-        self.sessions.list(from, sessions, &self.rules, now.ms() as u32, show)
+        let slots_per_shard = self.state.parts.sessions.slots_per_shard();
+        let first = ShardIndex((from / slots_per_shard) as u8);
+        let mut shards = self.shards.from(first);
+        let shard = shards.next()?;
+        let from = from.max(u32::from(shard.index().0) * slots_per_shard);
+        shard
+            .list(from, sessions, &self.rules, now.ms() as u32, show)
+            .or_else(|| shards.next().map(|next| u32::from(next.index().0) * slots_per_shard))
     }
 
-    /// How full the tables are.
-    pub fn occupancy(&self) -> Occupancy {
-        Occupancy {
-            sessions: self.sessions.len(),
-            sessions_max: self.sessions.slots_max(),
-            mappings: self.sessions.mappings().len(),
-            hosts: self.sessions.mappings().hosts(),
-            permissions: self.sessions.mappings().permissions(),
-            neighbours: self.neighbours.len(),
+    /// Gives back its shards, for other gateways over the same state. What waits here is dropped.
+    pub fn into_shards(mut self) -> Vec<Shard> {
+        while let Some(handed) = self.waiting.pop() {
+            self.counters().held.sub(1);
+            self.discard(&handed.tickets, DropReason::GatewayEnded);
         }
+        while let Some((_, handed)) = self.outbox.frames().pop_front() {
+            self.outbox.take_back();
+            self.discard(&handed.tickets, DropReason::GatewayEnded);
+        }
+        self.end_turn();
+        self.shards.into_vec()
     }
 
-    /// External ports in use or in hold-down on an address of an external network, all protocols together.
-    pub fn ports_used(&self, realm: Realm, address: Ipv4Addr) -> u32 {
-        self.sessions.mappings().ports_used(realm, address)
+    pub(crate) fn counters(&self) -> &Counters {
+        self.state.counters(self.me)
     }
 }
 
@@ -260,21 +354,4 @@ pub fn new_addresses(old: &RuleSet, new: &RuleSet) -> Vec<(SegmentIndex, Ipv4Add
         }
     }
     addresses
-}
-
-/// How full the tables are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Occupancy {
-    /// Sessions.
-    pub sessions: u32,
-    /// The most sessions there can be.
-    pub sessions_max: u32,
-    /// Endpoint-independent mappings, those in hold-down included.
-    pub mappings: u32,
-    /// Internal hosts that are paired with an external address.
-    pub hosts: u32,
-    /// Remote addresses that may come in to a mapping, counted for each mapping.
-    pub permissions: u32,
-    /// Neighbours known, asked for or silent.
-    pub neighbours: u32,
 }

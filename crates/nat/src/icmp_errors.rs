@@ -1,8 +1,10 @@
 //! ICMP errors through the translation: the packet they quote is one that we translated, so the quote is translated
-//! back (RFC 5508 section 4). They change no session and refresh none (REQ-6, RFC 4787 REQ-12).
+//! back (RFC 5508 section 4). They change no session and refresh none (REQ-6, RFC 4787 REQ-12), so any gateway translates
+//! them where they arrive; one about a session that other rules no longer allow is about none.
 //!
 //! What we know is the answer to the quoted packet: the quote reversed is a flow in the direction of the error.
 
+use flowtable::ShardIndex;
 use packet::Parsed;
 use packet::icmp::kind;
 use packet::rewrite::{BadQuote, Quote, read_quote};
@@ -11,7 +13,7 @@ use rules::compiled::{AddressRules, GatewayRules, NextHop, RouterRules};
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::judge::{Case, Judge, may_travel};
-use crate::verdict::{Change, Verdict};
+use crate::verdict::{Change, Passage, Verdict};
 
 /// An ICMP error as one realm sees it: its own addresses, and the answer to the packet it quotes.
 #[derive(Clone, Copy)]
@@ -33,7 +35,7 @@ impl ErrorFlow {
 impl Judge<'_> {
     /// An error from a tenant about a packet that came in.
     pub(crate) fn outbound_error(
-        &mut self,
+        &self,
         case: &Case,
         router: &RouterRules,
         gateway: GatewayRules,
@@ -47,14 +49,14 @@ impl Judge<'_> {
         };
         let outside = self.translate_error_out(&inside, router, gateway)?;
         let Some(address) = ours else {
-            return Ok(Verdict::Forward(inside.change_to(&outside, quote), next_hop));
+            return Ok(Verdict::Forward(Passage::stateless(inside.change_to(&outside, quote), next_hop)));
         };
         let (other_inside, next_hop) = self.translate_error_in(&outside, address)?;
-        Ok(Verdict::Forward(inside.change_to(&other_inside, quote), next_hop))
+        Ok(Verdict::Forward(Passage::stateless(inside.change_to(&other_inside, quote), next_hop)))
     }
 
     /// An error from the external network about a packet that went out.
-    pub(crate) fn inbound_error(&mut self, case: &Case, address: &AddressRules) -> Result<Verdict, Verdict> {
+    pub(crate) fn inbound_error(&self, case: &Case, address: &AddressRules) -> Result<Verdict, Verdict> {
         let quote = readable_quote(case)?;
         let realm = self.rules.segments[case.entry.segment.0 as usize].realm;
         let outside = ErrorFlow {
@@ -63,11 +65,11 @@ impl Judge<'_> {
         };
         let (inside, next_hop) = self.translate_error_in(&outside, address)?;
         may_travel(case.parsed)?;
-        Ok(Verdict::Forward(outside.change_to(&inside, quote), next_hop))
+        Ok(Verdict::Forward(Passage::stateless(outside.change_to(&inside, quote), next_hop)))
     }
 
     fn translate_error_out(
-        &mut self,
+        &self,
         inside: &ErrorFlow,
         router: &RouterRules,
         gateway: GatewayRules,
@@ -83,8 +85,8 @@ impl Judge<'_> {
         } else if let Some(floating) = router.floating_by_internal.get(&host.address) {
             Endpoint { address: self.rules.floating_ips[floating.0 as usize].external, ..host }
         } else {
-            let line = self.session(&inside.answer, None).ok_or(DropReason::IcmpNoSession)?;
-            self.sessions.translated(line).source()
+            let shard = self.state.shard_of_host(router.realm, host.address);
+            self.translated(Some(shard), &inside.answer)?.source()
         };
         // The error may come from a router of the tenant's: it goes out under its own floating IP, or under the
         // address of the host it speaks for (RFC 5508 REQ-5).
@@ -101,7 +103,7 @@ impl Judge<'_> {
     }
 
     fn translate_error_in(
-        &mut self,
+        &self,
         outside: &ErrorFlow,
         address: &AddressRules,
     ) -> Result<(ErrorFlow, NextHop), Verdict> {
@@ -114,14 +116,25 @@ impl Judge<'_> {
             let realm = self.rules.routers[floating.router.0 as usize].realm;
             (Endpoint { address: floating.internal, ..external }, realm)
         } else {
-            let line = self.session(&outside.answer, None).ok_or(DropReason::IcmpNoSession)?;
-            let inside = self.sessions.translated(line);
+            let shard = address
+                .ports
+                .and_then(|ports| self.state.shard_of_port(ports, outside.answer.protocol(), external.port));
+            let inside = self.translated(shard, &outside.answer)?;
             (inside.destination(), inside.realm())
         };
         let router = self.rules.router_of(realm).ok_or(DropReason::IcmpNoSession)?;
         let outer = outside.outer.with_destination(Endpoint { address: host.address, port: 0 }, realm);
-        let (outer, next_hop) = self.inside(outer, &self.rules.routers[router.0 as usize])?;
+        let next_hop = self.next_hop_inside(&outer, &self.rules.routers[router.0 as usize])?;
         Ok((ErrorFlow { outer, answer: outside.answer.with_destination(host, realm) }, next_hop))
+    }
+
+    /// The other side of the session that `answer` is of, in a shard.
+    fn translated(&self, shard: Option<ShardIndex>, answer: &Flow) -> Result<Flow, DropReason> {
+        shard
+            .and_then(|shard| self.state.line(shard, answer, None))
+            .filter(|line| self.state.stands(*line, self.rules))
+            .map(|line| self.state.translated(line))
+            .ok_or(DropReason::IcmpNoSession)
     }
 }
 

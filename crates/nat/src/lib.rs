@@ -5,11 +5,19 @@
 //!   classify        classify.rs     which network, which interface: which router, which side
 //!   judge           judge.rs        outbound, inbound, hairpin, floating, local -> Verdict; changes no bytes
 //!                   icmp_errors.rs  the same for errors, and for the packets they quote
-//!   sessions        sessions.rs     two lines a session; made, judged again, expired; sessions/listing.rs: shown
-//!                   mappings.rs     who has which external endpoint; ports.rs: which port is next
-//!   forward         forward.rs      fits? next hop known? then rewrite, link header, send
+//!   sessions        sessions.rs     two lines a session, which anyone reads and notes packets in; sessions/listing.rs: shown
+//!   owners          shard.rs        sessions opened, closed, expired; mappings.rs: who has which external endpoint
+//!   forward         forward.rs      fits? next hop known? then note, rewrite, link header, send
 //!   answers         answers.rs      echo replies, ICMP errors; address_resolution.rs: ARP; neighbours.rs: who is known
+//! process_handed    hand_off.rs     what another gateway gave: the same walk, and why no frame overtakes another
+//!                   outbox.rs       what goes to other gateways; waiting.rs: what waits for a neighbour
+//! State             state.rs        what all gateways share: in one region, which the next process takes over
+//!                   ports.rs        which external port is whose
 //! ```
+//!
+//! There is a [`Gateway`] for each worker, over one [`State`]. Every gateway looks up, translates and sends on what any
+//! of them has opened; only the owner of a [`Shard`] opens and closes what belongs to it, and a frame for which that has to
+//! happen is [handed](Handed) to it.
 //!
 //! Absent on purpose: threads, clocks, sockets, logging. Time is an argument, randomness a key, and what cannot go on is
 //! a [`DropReason`], never an error.
@@ -22,21 +30,34 @@ mod drop_reason;
 mod flow;
 mod forward;
 mod gateway;
+mod hand_off;
 mod icmp_errors;
 mod judge;
+mod lane;
 mod mappings;
 mod neighbours;
+mod outbox;
 mod ports;
 mod random;
 mod sessions;
+mod shard;
+mod shards;
+mod state;
+mod sync;
+mod takeover;
 mod tcp;
 mod time;
 mod verdict;
+mod waiting;
 
 pub use counters::{Books, Counter, Counters, PORTS_MAX, PortCounters};
 pub use drop_reason::DropReason;
 pub use flow::{Endpoint, Flow};
-pub use gateway::{Configuration, Gateway, Occupancy, new_addresses};
+pub use gateway::{Configuration, Gateway, new_addresses};
+pub use lane::Handed;
 pub use neighbours::NEIGHBOURS_MAX;
 pub use sessions::SessionView;
+pub use shard::Shard;
+pub use state::{FreshReason, Occupancy, Sizes, State, WORKERS_MAX, WorkerIndex};
+pub use takeover::{OpenError, Takeover};
 pub use tcp::Phase;

@@ -1,26 +1,32 @@
-//! Next hops' MAC addresses, learnt by ARP, and the frames that wait for one.
+//! Next hops' MAC addresses, learnt by ARP.
 //!
 //! An entry is asked for when a frame first needs it, refreshed before it expires while it is used, and remembered as
 //! silent for a while where nobody answers, so that a scan of an empty subnet costs one request per address.
-//! A waiting frame is held as it arrived, untranslated, and judged again when the answer comes: the rules may have
-//! changed meanwhile.
+//!
+//! All gateways read one table. An entry belongs to the shard of its realm and address, and is written by the owner of that
+//! shard alone: it asks, it learns, it gives up, and frames wait with it ([`crate::waiting`]). It is one word, so that
+//! nobody reads half of a MAC:
+//!
+//! ```text
+//!  63       56      48                              0
+//!  | requests | state |            MAC              |      written by the owner
+//!  | used                                           |      set by whoever looks it up, cleared by the owner
+//! ```
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
-use flowtable::{HashKey, SWEEP_DUE_MAX, SlotIndex, Table};
-use packet::{Burst, MacAddress, PortIndex};
+use flowtable::{HashKey, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table, Words};
+use packet::MacAddress;
 use rules::compiled::Realm;
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{DropReason, time};
 
 /// The most neighbours that are known, asked for or silent at once.
 pub const NEIGHBOURS_MAX: u32 = 65_536;
-/// Frames that wait, in all.
-const HELD_MAX: usize = 256;
-/// Frames that wait for one neighbour (RFC 1122 section 2.3.2.2 asks for at least one).
-const HELD_PER_NEIGHBOUR_MAX: usize = 8;
 /// How long a request waits for its answer.
 const ANSWER_MS: u32 = 1_000;
 /// Requests before a neighbour counts as silent.
@@ -31,17 +37,30 @@ const FRESH_MS: u32 = 30_000;
 const SILENT_MS: u32 = 3_000;
 
 /// A network's realm and an address on it.
-#[derive(Clone, Copy, PartialEq, Eq, IntoBytes, Immutable)]
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
-struct Key {
+pub(crate) struct Key {
     realm: [u8; 4],
     address: [u8; 4],
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+impl flowtable::Key for Key {
+    type Words = Words<1>;
+}
+
+/// What is known of a neighbour. See the file's page.
+#[derive(Default, FromBytes)]
+#[repr(C)]
+pub(crate) struct Neighbour {
+    entry: AtomicU64,
+    used: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Neighbour>() == 16);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
     /// Asked for, no answer yet.
-    #[default]
     Incomplete,
     /// Answered.
     Fresh,
@@ -51,21 +70,46 @@ enum State {
     Silent,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Neighbour {
+/// The entry's word, taken apart.
+#[derive(Clone, Copy)]
+struct Entry {
     mac: MacAddress,
-    state: State,
-    /// Requests since the last answer.
+    standing: Standing,
+    /// Since the last answer.
     requests: u8,
-    /// Looked up since the last answer.
-    used: bool,
 }
 
-/// A frame that waits for a neighbour's MAC.
-struct Held<F> {
-    frame: F,
-    port: PortIndex,
-    slot: SlotIndex,
+impl Neighbour {
+    fn read(&self) -> Entry {
+        let [requests, standing, mac @ ..] = self.entry.load(Relaxed).to_be_bytes();
+        let standing = match standing {
+            0 => Standing::Incomplete,
+            1 => Standing::Fresh,
+            2 => Standing::Refreshing,
+            _ => Standing::Silent,
+        };
+        Entry { mac: MacAddress(mac), standing, requests }
+    }
+
+    fn write(&self, Entry { mac: MacAddress([a, b, c, d, e, f]), standing, requests }: Entry) {
+        let word = u64::from_be_bytes([requests, standing as u8, a, b, c, d, e, f]);
+        self.entry.store(word, Relaxed);
+    }
+
+    fn note_use(&self) {
+        // Looked at first: a line that is only read stays in every cache.
+        if self.used.load(Relaxed) == 0 {
+            self.used.store(1, Relaxed);
+        }
+    }
+}
+
+/// The table that all gateways read.
+pub(crate) type NeighbourTable = Table<Key, Neighbour, 1>;
+
+/// A table for a state with so many shards.
+pub(crate) fn table(shards: u8, hash_key: HashKey) -> Arc<NeighbourTable> {
+    Arc::new(Table::anonymous(shards, NEIGHBOURS_MAX.div_ceil(u32::from(shards)), hash_key))
 }
 
 /// What the table says of a next hop.
@@ -78,130 +122,164 @@ pub(crate) enum Resolution {
     Ask(SlotIndex),
     /// It does not answer, or the table is full.
     Unreachable(DropReason),
+    /// Not known, and another's to ask for.
+    Elsewhere,
 }
 
 /// What has to be done about a neighbour whose time has come.
 pub(crate) enum Due {
     /// Ask again who has the address.
     Ask(Realm, Ipv4Addr),
-    /// It is silent: the frames that wait for it are to be taken with [`Neighbours::take_held`] and refused.
+    /// It is silent: the frames that wait for it are to be refused.
     Silent(SlotIndex),
 }
 
-/// See the module's page.
-pub(crate) struct Neighbours<F> {
-    table: Table<Key, Neighbour, 1>,
-    held: ArrayVec<Held<F>, HELD_MAX>,
+/// What one gateway does about neighbours: it reads all, and looks after those of its own shards.
+pub(crate) struct Neighbours {
+    table: Arc<NeighbourTable>,
+    owned: [Option<Owner<Key, Neighbour, 1>>; SHARDS_MAX],
     sweep: time::Sweep,
 }
 
-impl<F> Neighbours<F> {
-    pub(crate) fn new(hash_key: HashKey) -> Self {
-        Self {
-            table: Table::new(NEIGHBOURS_MAX, hash_key),
-            held: ArrayVec::new(),
-            sweep: time::Sweep::default(),
+impl Neighbours {
+    /// Of the owner of `shards`.
+    pub(crate) fn new(
+        table: &Arc<NeighbourTable>,
+        shards: impl Iterator<Item = ShardIndex>,
+        quiescence: &Arc<Quiescence>,
+    ) -> Self {
+        let mut owned = [const { None }; SHARDS_MAX];
+        for shard in shards {
+            owned[usize::from(shard.0)] = Some(table.owner(shard, quiescence));
         }
+        Self { table: Arc::clone(table), owned, sweep: time::Sweep::default() }
     }
 
-    pub(crate) fn len(&self) -> u32 {
-        self.table.len()
+    /// Whether this gateway is the one that asks and learns for a shard.
+    pub(crate) fn owns(&self, shard: ShardIndex) -> bool {
+        matches!(self.owned.get(usize::from(shard.0)), Some(Some(_)))
     }
 
     /// The MAC of `address` on the network `realm`, or what to do about it.
-    pub(crate) fn resolve(&mut self, realm: Realm, address: Ipv4Addr, now_ms: u32) -> Resolution {
+    pub(crate) fn resolve(
+        &mut self,
+        shard: ShardIndex,
+        realm: Realm,
+        address: Ipv4Addr,
+        now_ms: u32,
+    ) -> Resolution {
         let key = key(realm, address);
-        let Some(line) = self.table.find(&key) else {
-            let asked = Neighbour { requests: 1, ..Neighbour::default() };
-            return match self.table.insert([key], [asked], now_ms.wrapping_add(ANSWER_MS)) {
-                Ok(slot) => Resolution::Ask(slot),
-                Err(_) => Resolution::Unreachable(DropReason::NeighbourTableFull),
+        let owner = self.owned.get_mut(usize::from(shard.0)).and_then(Option::as_mut);
+        let Some(line) = self.table.find(shard, &key) else {
+            let Some(owner) = owner else { return Resolution::Elsewhere };
+            let asked = Entry { mac: MacAddress::default(), standing: Standing::Incomplete, requests: 1 };
+            return match insert(owner, key, asked, now_ms.wrapping_add(ANSWER_MS)) {
+                Some(slot) => Resolution::Ask(slot),
+                None => Resolution::Unreachable(DropReason::NeighbourTableFull),
             };
         };
-        let neighbour = self.table.value_mut(line);
-        neighbour.used = true;
-        match neighbour.state {
-            State::Fresh | State::Refreshing => Resolution::Known(neighbour.mac),
-            State::Incomplete => Resolution::Asking(self.table.slot_of(line)),
-            State::Silent => Resolution::Unreachable(DropReason::NeighbourUnresolved),
+        let neighbour = self.table.value(line);
+        neighbour.note_use();
+        let entry = neighbour.read();
+        match entry.standing {
+            Standing::Fresh | Standing::Refreshing => Resolution::Known(entry.mac),
+            Standing::Incomplete if owner.is_none() => Resolution::Elsewhere,
+            Standing::Incomplete => Resolution::Asking(self.table.slot_of(line)),
+            Standing::Silent => Resolution::Unreachable(DropReason::NeighbourUnresolved),
         }
     }
 
-    /// Keeps a frame until its neighbour answers; gives it back where too many wait already.
-    pub(crate) fn hold(&mut self, frame: F, port: PortIndex, slot: SlotIndex) -> Result<(), F> {
-        let waiting = self.held.iter().filter(|held| held.slot == slot).count();
-        if waiting >= HELD_PER_NEIGHBOUR_MAX || self.held.is_full() {
-            return Err(frame);
-        }
-        self.held.push(Held { frame, port, slot });
-        Ok(())
+    /// Whether an address is in the table.
+    pub(crate) fn has(&self, shard: ShardIndex, realm: Realm, address: Ipv4Addr) -> bool {
+        self.table.find(shard, &key(realm, address)).is_some()
     }
 
-    /// Learns that `address` is at `mac`, if it is in the table; with `insert`, also if not. Returns the neighbour's slot.
+    /// Learns that `address`, of a shard of its own, is at `mac`. Returns the neighbour's slot, `None` where the table is
+    /// full.
     pub(crate) fn learn(
         &mut self,
+        shard: ShardIndex,
         realm: Realm,
         address: Ipv4Addr,
         mac: MacAddress,
-        insert: bool,
         now_ms: u32,
     ) -> Option<SlotIndex> {
+        let owner = self.owned.get_mut(usize::from(shard.0))?.as_mut()?;
         let key = key(realm, address);
-        let fresh = Neighbour { mac, state: State::Fresh, requests: 0, used: false };
+        let fresh = Entry { mac, standing: Standing::Fresh, requests: 0 };
         let deadline_ms = now_ms.wrapping_add(FRESH_MS);
-        let Some(line) = self.table.find(&key) else {
-            return insert.then(|| self.table.insert([key], [fresh], deadline_ms).ok()).flatten();
+        let Some(line) = self.table.find(shard, &key) else {
+            return insert(owner, key, fresh, deadline_ms);
         };
-        *self.table.value_mut(line) = fresh;
+        let neighbour = self.table.value(line);
+        neighbour.write(fresh);
+        neighbour.used.store(0, Relaxed);
         let slot = self.table.slot_of(line);
-        self.table.set_deadline(slot, deadline_ms);
+        owner.set_deadline(slot, deadline_ms);
         Some(slot)
     }
 
-    /// Takes the frames that wait for a neighbour, in the order they came, up to a burst.
-    pub(crate) fn take_held(&mut self, slot: SlotIndex) -> Burst<(F, PortIndex)> {
-        let mut taken = Burst::new();
-        let mut index = 0;
-        while index < self.held.len() {
-            if self.held[index].slot == slot && !taken.is_full() {
-                let held = self.held.remove(index);
-                taken.push((held.frame, held.port));
-            } else {
-                index += 1;
-            }
-        }
-        taken
+    /// How many slots of each shard to look after now.
+    pub(crate) fn slots_due(&mut self, now_ms: u32) -> usize {
+        self.sweep.slots(now_ms, self.table.slots_per_shard())
     }
 
-    /// Looks after a bounded number of neighbours, and reports at most `due`'s capacity of things to do.
-    pub(crate) fn tick(&mut self, now_ms: u32, due: &mut ArrayVec<Due, SWEEP_DUE_MAX>) {
-        let mut slots = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
-        self.table.sweep(now_ms, self.sweep.slots(now_ms, NEIGHBOURS_MAX), &mut slots);
-        for slot in slots {
+    /// Looks after so many neighbours of a shard, if it is its own, and reports what is to be done about them.
+    pub(crate) fn look_after(
+        &mut self,
+        shard: ShardIndex,
+        slots: usize,
+        now_ms: u32,
+        due: &mut ArrayVec<Due, SWEEP_DUE_MAX>,
+    ) {
+        let Some(Some(owner)) = self.owned.get_mut(usize::from(shard.0)) else { return };
+        let mut swept = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
+        owner.sweep(now_ms, slots, &mut swept);
+        for slot in swept {
             let line = self.table.line_of(slot, 0);
-            let Key { realm, address } = *self.table.key(line);
-            let neighbour = self.table.value_mut(line);
-            let ask = match neighbour.state {
-                State::Fresh => neighbour.used,
-                State::Incomplete | State::Refreshing => neighbour.requests < REQUESTS_MAX,
-                State::Silent => false,
+            let neighbour = self.table.value(line);
+            let entry = neighbour.read();
+            let ask = match entry.standing {
+                Standing::Fresh => neighbour.used.load(Relaxed) != 0,
+                Standing::Incomplete | Standing::Refreshing => entry.requests < REQUESTS_MAX,
+                Standing::Silent => false,
             };
             if ask {
-                neighbour.requests += 1;
-                if neighbour.state == State::Fresh {
-                    neighbour.state = State::Refreshing;
-                }
-                self.table.set_deadline(slot, now_ms.wrapping_add(ANSWER_MS));
+                let standing = match entry.standing {
+                    Standing::Fresh => Standing::Refreshing,
+                    standing => standing,
+                };
+                neighbour.write(Entry { standing, requests: entry.requests + 1, ..entry });
+                owner.set_deadline(slot, now_ms.wrapping_add(ANSWER_MS));
+                let Key { realm, address } = self.table.key(line);
                 due.push(Due::Ask(Realm(u32::from_be_bytes(realm)), address.into()));
-            } else if neighbour.state == State::Incomplete {
-                neighbour.state = State::Silent;
-                self.table.set_deadline(slot, now_ms.wrapping_add(SILENT_MS));
+            } else if entry.standing == Standing::Incomplete {
+                neighbour.write(Entry { standing: Standing::Silent, ..entry });
+                owner.set_deadline(slot, now_ms.wrapping_add(SILENT_MS));
                 due.push(Due::Silent(slot));
             } else {
-                self.table.remove(slot);
+                owner.remove(slot);
             }
         }
     }
+
+    /// Frees what every gateway has let go of, a bounded number.
+    pub(crate) fn reclaim(&mut self) {
+        self.owned.iter_mut().flatten().for_each(Owner::reclaim);
+    }
+}
+
+fn insert(
+    owner: &mut Owner<Key, Neighbour, 1>,
+    key: Key,
+    entry: Entry,
+    deadline_ms: u32,
+) -> Option<SlotIndex> {
+    let fill = |[neighbour]: [&Neighbour; 1]| {
+        neighbour.write(entry);
+        neighbour.used.store(0, Relaxed);
+    };
+    owner.insert([key], deadline_ms, fill).ok()
 }
 
 fn key(realm: Realm, address: Ipv4Addr) -> Key {
@@ -209,81 +287,4 @@ fn key(realm: Realm, address: Ipv4Addr) -> Key {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REALM: Realm = Realm(7);
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
-    const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
-
-    fn neighbours() -> Neighbours<u32> {
-        Neighbours::new(HashKey([1, 2]))
-    }
-
-    /// Ticks every 100 ms; returns how often it asked, and how often it gave up.
-    fn pass(neighbours: &mut Neighbours<u32>, from_ms: u32, to_ms: u32) -> (usize, usize) {
-        let (mut asked, mut silent) = (0, 0);
-        for now_ms in (from_ms..to_ms).step_by(10) {
-            let mut due = ArrayVec::new();
-            neighbours.tick(now_ms, &mut due);
-            asked += due.iter().filter(|due| matches!(due, Due::Ask(REALM, ADDRESS))).count();
-            silent += due.iter().filter(|due| matches!(due, Due::Silent(_))).count();
-        }
-        (asked, silent)
-    }
-
-    #[test]
-    fn a_neighbour_is_asked_three_times_and_then_left_alone_for_a_while() {
-        let mut neighbours = neighbours();
-        let Resolution::Ask(slot) = neighbours.resolve(REALM, ADDRESS, 0) else { panic!("first use asks") };
-        assert!(matches!(neighbours.resolve(REALM, ADDRESS, 1), Resolution::Asking(same) if same == slot));
-        assert_eq!(pass(&mut neighbours, 1, 5_500), (2, 1), "two more requests, then silent");
-        assert!(matches!(
-            neighbours.resolve(REALM, ADDRESS, 5_500),
-            Resolution::Unreachable(DropReason::NeighbourUnresolved)
-        ));
-        assert_eq!(pass(&mut neighbours, 5_500, 12_000), (0, 0));
-        assert!(matches!(neighbours.resolve(REALM, ADDRESS, 12_000), Resolution::Ask(_)));
-    }
-
-    #[test]
-    fn a_used_neighbour_is_refreshed_and_never_unknown_meanwhile() {
-        let mut neighbours = neighbours();
-        neighbours.resolve(REALM, ADDRESS, 0);
-        neighbours.learn(REALM, ADDRESS, MAC, false, 0).unwrap();
-        let mut asked = 0;
-        for second in 0..120 {
-            let now_ms = second * 1_000;
-            assert!(matches!(neighbours.resolve(REALM, ADDRESS, now_ms), Resolution::Known(MAC)), "{second}");
-            let (requests, _) = pass(&mut neighbours, now_ms, now_ms + 1_000);
-            if requests > 0 {
-                asked += 1;
-                neighbours.learn(REALM, ADDRESS, MAC, false, now_ms + 999);
-            }
-        }
-        assert!((3..=4).contains(&asked), "asked {asked} times in two minutes");
-    }
-
-    #[test]
-    fn an_unused_neighbour_is_forgotten() {
-        let mut neighbours = neighbours();
-        neighbours.learn(REALM, ADDRESS, MAC, true, 0).unwrap();
-        assert_eq!(pass(&mut neighbours, 0, 60_000), (0, 0));
-        assert_eq!(neighbours.len(), 0);
-    }
-
-    #[test]
-    fn frames_wait_in_order_and_no_more_than_a_few() {
-        let mut neighbours = neighbours();
-        let Resolution::Ask(slot) = neighbours.resolve(REALM, ADDRESS, 0) else { panic!() };
-        let Resolution::Ask(other) = neighbours.resolve(REALM, Ipv4Addr::LOCALHOST, 0) else { panic!() };
-        for number in 0..20 {
-            let kept = neighbours.hold(number, PortIndex(0), slot).is_ok();
-            assert_eq!(kept, (number as usize) < HELD_PER_NEIGHBOUR_MAX);
-        }
-        neighbours.hold(99, PortIndex(1), other).unwrap();
-        let frames: Vec<u32> = neighbours.take_held(slot).into_iter().map(|(frame, _)| frame).collect();
-        assert_eq!(frames, (0..HELD_PER_NEIGHBOUR_MAX as u32).collect::<Vec<_>>());
-        assert_eq!(neighbours.take_held(other).len(), 1);
-    }
-}
+mod tests;

@@ -1,22 +1,52 @@
 //! What the brain decides about a packet. There are no errors on the packet path, only verdicts.
 
+use flowtable::{LineIndex, SlotIndex};
 use packet::icmp;
 use packet::rewrite::{Quote, Rewrite};
-use rules::compiled::NextHop;
+use rules::compiled::{NextHop, RouterIndex};
 
 use crate::DropReason;
+use crate::state::WorkerIndex;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Change it and send it to a next hop.
-    Forward(Change, NextHop),
+    Forward(Passage),
+    /// It takes what only this worker's gateway may do, or it has to follow another of its flow there.
+    HandOff(WorkerIndex),
+    /// Another of its flow waits for this neighbour: it waits behind that.
+    Wait(SlotIndex),
     /// An echo request to one of our own addresses: answer it.
     EchoReply,
     /// Drop it.
     Drop(DropReason),
     /// Drop it and tell its source.
     Refuse(DropReason, icmp::Error),
+}
+
+/// How a packet goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passage {
+    pub(crate) change: Change,
+    pub(crate) next_hop: NextHop,
+    /// The session it goes out by, and the one it comes in by. A hairpinned packet may have both.
+    pub(crate) sessions: [Option<SessionLine>; 2],
+}
+
+/// A session that a packet goes through, by the line of the packet's direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionLine {
+    pub(crate) line: LineIndex,
+    /// The one whose timers it goes by.
+    pub(crate) router: RouterIndex,
+}
+
+impl Passage {
+    /// Without a session.
+    pub(crate) fn stateless(change: Change, next_hop: NextHop) -> Self {
+        Self { change, next_hop, sessions: [None; 2] }
+    }
 }
 
 /// What changes in a packet, besides its TTL and its link header.
