@@ -3,7 +3,7 @@
 //! ```text
 //! thread 0                              thread 1
 //!   look up 32 keys of both shards        the same
-//!   insert, remove, sweep in shard 0      ... in shard 1        90 % full: displacement at every third insertion
+//!   insert, remove, sweep in shard 0      ... in shard 1        90 % full: every fourth insertion displaces
 //!   look again at what was found          ...                   it must be what it was: the grace
 //!   pass, reclaim                         ...
 //! ```
@@ -36,8 +36,9 @@ const THREADS: usize = 2;
 
 const SLOTS_PER_SHARD: u32 = 1 << 14;
 
-/// Slots kept in use.
-const FILL: u32 = SLOTS_PER_SHARD / 10 * 9;
+/// Slots in use, and how few they may become while others wait for their grace.
+const FILL: u32 = SLOTS_PER_SHARD / 100 * 92;
+const FILL_LEAST: u32 = SLOTS_PER_SHARD / 100 * 90;
 
 /// Identities of one shard, not all of them present at once. With each comes a slot of two keys.
 const IDENTITIES: u32 = 2 * SLOTS_PER_SHARD;
@@ -206,7 +207,11 @@ impl<'a> Thread<'a> {
                 match after % PHASES {
                     PRESENT => {
                         let expected = Value::words(&key, after);
-                        assert_eq!(words, Some(expected), "identity {identity} of shard {shard}, side {side}");
+                        assert_eq!(
+                            words,
+                            Some(expected),
+                            "identity {identity} of shard {shard}, side {side}"
+                        );
                     }
                     ABSENT => assert_eq!(words, None, "identity {identity} of shard {shard} is gone"),
                     _ => {}
@@ -214,7 +219,9 @@ impl<'a> Thread<'a> {
             }
             if let (Some(line), Some(words)) = (found[i], words) {
                 // Torn or another's, where the model does not know which insertion it was.
-                let is_whole = (before[i]..=after).any(|state| words == Value::words(&key, state));
+                // One on, where its owner has not said yet that it is present; one back, where it has begun to leave.
+                let is_whole = (before[i].saturating_sub(1)..=after + 1)
+                    .any(|state| state % PHASES == PRESENT && words == Value::words(&key, state));
                 assert!(is_whole, "identity {identity} of shard {shard}: {words:x?}");
                 held.push(Held { line, key, words });
                 self.done.found += 1;
@@ -235,25 +242,20 @@ impl<'a> Thread<'a> {
 
     /// What was found in this turn is what it was, though it may have been removed.
     fn look_again(&self, held: &Held) {
-        assert_eq!(self.read(held.line, &held.key), held.words, "a slot used again before its grace was over");
+        assert_eq!(
+            self.read(held.line, &held.key),
+            held.words,
+            "a slot used again before its grace was over"
+        );
     }
 
     /// Removes what the sweep finds, one more at random, and fills up again.
     fn churn(&mut self) {
-        self.now_ms = self.now_ms.wrapping_add(1);
-        let mut due = ArrayVec::<_, SWEEP_DUE_MAX>::new();
-        self.owner.sweep(self.now_ms, 64, &mut due);
-        for slot in due {
-            let identity = self.identities[&slot];
-            if identity < STABLE {
-                self.owner.set_deadline(slot, self.now_ms.wrapping_add(1 << 20));
-            } else {
-                self.remove(identity);
-            }
-        }
-        let identity = self.random_identity();
-        if self.model.contains_key(&identity) {
-            self.remove(identity);
+        if self.owner.len() > FILL_LEAST {
+            self.thin_out();
+        } else {
+            // All that was removed waits for a thread that does not run.
+            thread::yield_now();
         }
         for _ in 0..INSERTIONS {
             if self.owner.len() >= FILL {
@@ -266,6 +268,24 @@ impl<'a> Thread<'a> {
         let found = self.owner.table().find(self.owner.shard(), &keys(self.shard, identity)[1]);
         let expected = self.model.get(&identity).map(|&slot| self.shared.table.line_of(slot, 1));
         assert_eq!(found, expected, "the owner's own lookup of identity {identity}");
+    }
+
+    fn thin_out(&mut self) {
+        self.now_ms = self.now_ms.wrapping_add(1);
+        let mut due = ArrayVec::<_, SWEEP_DUE_MAX>::new();
+        self.owner.sweep(self.now_ms, SWEEP_DUE_MAX, &mut due);
+        for slot in due {
+            let identity = self.identities[&slot];
+            if identity < STABLE {
+                self.owner.set_deadline(slot, self.now_ms.wrapping_add(1 << 20));
+            } else {
+                self.remove(identity);
+            }
+        }
+        let identity = self.random_identity();
+        if self.model.contains_key(&identity) {
+            self.remove(identity);
+        }
     }
 
     fn insert(&mut self, identity: u32) -> bool {
@@ -310,7 +330,7 @@ impl<'a> Thread<'a> {
 
     /// The shard as a whole.
     fn compare(&self) {
-        assert!(self.owner.len() > FILL / 100 * 99, "it was nearly as full all the time");
+        assert!(self.owner.len() > FILL_LEAST - SWEEP_DUE_MAX as u32 - 1, "it was as full all the time");
         assert_eq!(self.owner.len() as usize, self.model.len());
         let live: Vec<_> = self.owner.live(self.owner.first_slot(), SLOTS_PER_SHARD as usize).collect();
         assert_eq!(live.len(), self.model.len());
@@ -353,7 +373,8 @@ fn scramble(mut bits: u64) -> u64 {
 }
 
 fn from_environment<T: FromStr>(name: &str, default: T) -> T {
-    std::env::var(name).map_or(default, |value| value.parse().ok().unwrap_or_else(|| panic!("{name}={value}")))
+    std::env::var(name)
+        .map_or(default, |value| value.parse().ok().unwrap_or_else(|| panic!("{name}={value}")))
 }
 
 /// Runs the threads until each finds that it is enough, and returns what they did together.
