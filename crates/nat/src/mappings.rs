@@ -10,19 +10,23 @@
 //! for each remote address (address-dependent filtering, REQ-8). TCP takes a port per session, shared towards different
 //! remotes. A mapping without sessions keeps its port through the hold-down (RFC 6888 REQ-8), its slot in the table
 //! being the only note of it; meanwhile only its own internal endpoint can have it back.
+//!
+//! All three are their shard's owner's to write; anybody may ask whether a mapping still is somebody's.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
-use flowtable::{HashKey, LineIndex, SWEEP_DUE_MAX, SlotIndex, Table};
-use hashbrown::HashMap;
+use flowtable::{LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use packet::Protocol;
-use rules::RuleSet;
-use rules::compiled::{PoolRules, Realm};
+use rules::compiled::{PoolAddress, PoolRules, Realm};
+use zerocopy::FromBytes;
 
 use crate::flow::{Endpoint, Flow};
-use crate::ports::{PortSpace, SharedPortSpace};
+use crate::ports::PortRange;
 use crate::random::Random;
+use crate::state::{Intent, State};
 use crate::{DropReason, time};
 
 /// How many keyed-random addresses of a pool a new host chooses between: the less used one is taken.
@@ -31,61 +35,77 @@ const ADDRESS_CHOICES: usize = 2;
 /// Where a mapping without a hold-down deadline stands until its sessions end.
 const NEVER_MS: u32 = 1 << 30;
 
-#[derive(Clone, Copy, Default)]
-struct Host {
-    external: [u8; 4],
+/// A number that only the shard's owner changes.
+#[derive(Default, FromBytes)]
+#[repr(transparent)]
+pub(crate) struct Owned(AtomicU32);
+
+impl Owned {
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn set(&self, number: u32) {
+        self.0.store(number, Relaxed);
+    }
+
+    pub(crate) fn increment(&self) {
+        self.set(self.get().saturating_add(1));
+    }
+
+    /// One less; how many are left.
+    pub(crate) fn decrement(&self) -> u32 {
+        self.set(self.get().saturating_sub(1));
+        self.get()
+    }
+}
+
+/// | key 16 | external address 4 | uses 4 |
+#[derive(Default, FromBytes)]
+#[repr(C)]
+pub(crate) struct Host {
+    /// In memory its octets are in wire order.
+    external: Owned,
     /// TCP sessions and mappings.
-    uses: u32,
+    pub(crate) uses: Owned,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Mapping {
-    sessions: u32,
-    hold_down_ms: u32,
+/// | key 16 | sessions 4 | hold-down, ms 4 |, of which only the internal line's is used.
+#[derive(Default, FromBytes)]
+#[repr(C)]
+pub(crate) struct Mapping {
+    pub(crate) sessions: Owned,
+    hold_down_ms: Owned,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Permission {
-    sessions: u32,
+/// | key 16 | sessions 4 |
+#[derive(Default, FromBytes)]
+#[repr(C)]
+pub(crate) struct Permission {
+    pub(crate) sessions: Owned,
 }
 
-/// One external address's ports.
-struct AddressPorts {
-    tcp: SharedPortSpace,
-    udp: PortSpace,
-    icmp: PortSpace,
-}
+const _: () = {
+    assert!(size_of::<Host>() == 8 && size_of::<Mapping>() == 8 && size_of::<Permission>() == 4);
+};
 
-impl AddressPorts {
-    fn new(first: u16, last: u16) -> Self {
-        Self {
-            tcp: SharedPortSpace::new(first, last),
-            udp: PortSpace::new(first, last),
-            icmp: PortSpace::new(first, last),
-        }
+impl Host {
+    fn external(&self) -> Ipv4Addr {
+        self.external.get().to_ne_bytes().into()
     }
 
-    fn set_range(&mut self, first: u16, last: u16) {
-        self.tcp.set_range(first, last);
-        self.udp.set_range(first, last);
-        self.icmp.set_range(first, last);
-    }
-
-    fn used(&self) -> u32 {
-        self.tcp.used() + self.udp.used() + self.icmp.used()
-    }
-
-    fn whole(&mut self, protocol: Protocol) -> &mut PortSpace {
-        if protocol == Protocol::UDP { &mut self.udp } else { &mut self.icmp }
+    fn set_external(&self, address: Ipv4Addr) {
+        self.external.set(u32::from_ne_bytes(address.octets()));
     }
 }
 
-/// See the module's page.
+/// One shard's owner's part. See the file's page.
 pub(crate) struct Mappings {
-    hosts: Table<Flow, Host, 1>,
-    mappings: Table<Flow, Mapping, 2>,
-    permissions: Table<Flow, Permission, 1>,
-    ports: HashMap<(Realm, Ipv4Addr), AddressPorts>,
+    pub(crate) hosts: Owner<Flow, Host, 1>,
+    pub(crate) mappings: Owner<Flow, Mapping, 2>,
+    pub(crate) permissions: Owner<Flow, Permission, 1>,
+    state: Arc<State>,
+    shard: ShardIndex,
     random: Random,
     sweep: time::Sweep,
 }
@@ -95,52 +115,27 @@ const INTERNAL: usize = 0;
 const EXTERNAL: usize = 1;
 
 impl Mappings {
-    pub(crate) fn new(sessions_max: u32, hash_key: HashKey, seed: [u64; 2]) -> Self {
+    pub(crate) fn new(state: &Arc<State>, shard: ShardIndex, random: Random) -> Self {
+        let quiescence = &state.in_process.quiescence;
         Self {
-            hosts: Table::new(sessions_max, hash_key),
-            mappings: Table::new(sessions_max, hash_key),
-            permissions: Table::new(sessions_max, hash_key),
-            ports: HashMap::new(),
-            random: Random::new(seed),
+            hosts: state.parts.hosts.owner(shard, quiescence),
+            mappings: state.parts.mappings.owner(shard, quiescence),
+            permissions: state.parts.permissions.owner(shard, quiescence),
+            state: Arc::clone(state),
+            shard,
+            random,
             sweep: time::Sweep::default(),
         }
     }
 
-    /// Makes room for the ports of every pool's addresses, and forgets addresses that left and are no longer used.
-    pub(crate) fn adopt(&mut self, rules: &RuleSet) {
-        self.ports.retain(|_, ports| ports.used() > 0);
-        for pool in &rules.pools {
-            for address in &pool.addresses {
-                self.ports
-                    .entry((pool.realm, *address))
-                    .and_modify(|ports| ports.set_range(pool.port_first, pool.port_last))
-                    .or_insert_with(|| AddressPorts::new(pool.port_first, pool.port_last));
-            }
-        }
-    }
-
-    /// Mappings that exist, those in hold-down included.
-    pub(crate) fn len(&self) -> u32 {
-        self.mappings.len()
-    }
-
-    /// Internal hosts that are paired with an external address.
-    pub(crate) fn hosts(&self) -> u32 {
-        self.hosts.len()
-    }
-
-    /// Remote addresses that may come in to a mapping, counted for each mapping.
-    pub(crate) fn permissions(&self) -> u32 {
-        self.permissions.len()
-    }
-
-    /// External ports in use or in hold-down on an address: TCP, UDP and ICMP together.
-    pub(crate) fn ports_used(&self, realm: Realm, address: Ipv4Addr) -> u32 {
-        self.ports.get(&(realm, address)).map_or(0, AddressPorts::used)
+    /// What the shard is at.
+    pub(crate) fn intent(&self) -> &Intent {
+        self.state.parts.intents.get(usize::from(self.shard.0))
     }
 
     /// An external endpoint for a new session of `flow`, which is in the internal realm; given back by
-    /// [`release`](Self::release). `clash` tells whether a TCP endpoint is taken towards this remote.
+    /// [`release`](Self::release). `clash` tells whether a TCP endpoint is taken towards this remote. Leaves the shard's
+    /// intent set: the session is to be inserted yet.
     pub(crate) fn acquire(
         &mut self,
         flow: &Flow,
@@ -152,55 +147,54 @@ impl Mappings {
             return self.acquire_port(flow, pool, clash);
         }
         let external = self.acquire_mapping(flow, pool, now_ms)?;
-        let permission = flow.with_source(external, pool.realm).reversed().permission_key();
-        if let Err(reason) = self.permit(permission, now_ms) {
+        if let Err(reason) = self.permit(permission_key(flow, external, pool.realm), now_ms) {
             self.release_mapping(flow, external, pool.realm, now_ms);
             return Err(reason);
         }
         Ok(external)
     }
 
-    /// Ends what [`acquire`](Self::acquire) began for a session of `flow`.
+    /// Ends what [`acquire`](Self::acquire) began for a session of `flow`. The shard's intent is the caller's.
     pub(crate) fn release(&mut self, flow: &Flow, external: Endpoint, realm: Realm, now_ms: u32) {
         if flow.protocol() == Protocol::TCP {
-            self.release_port(flow, external, realm);
+            self.give_back(flow.protocol(), external, realm);
+            self.unpair(flow);
             return;
         }
-        let permission = flow.with_source(external, realm).reversed().permission_key();
-        self.forbid(permission);
+        self.forbid(permission_key(flow, external, realm));
         self.release_mapping(flow, external, realm, now_ms);
-    }
-
-    /// Whether a session of `flow` still has its external endpoint. A TCP session has its own; other sessions have their
-    /// mapping's, which is given to the next who asks when the rules have taken it from under them.
-    pub(crate) fn owns(&self, flow: &Flow, external: Endpoint, realm: Realm) -> bool {
-        flow.protocol() == Protocol::TCP || self.mapping_of(flow, external, realm).is_some()
     }
 
     /// The internal endpoint, with its realm, that `flow` from outside is meant for, if there is a mapping for its
     /// destination and its host has spoken to this source.
     pub(crate) fn admit(&self, flow: &Flow) -> Result<Flow, DropReason> {
-        let line = self.mappings.find(&flow.destination_key()).ok_or(DropReason::NoMapping)?;
-        let slot = self.mappings.slot_of(line);
-        let internal_line = self.mappings.line_of(slot, INTERNAL);
-        if self.mappings.value(internal_line).sessions == 0 {
+        let table = self.mappings.table();
+        let line = table.find(self.shard, &flow.destination_key()).ok_or(DropReason::NoMapping)?;
+        let internal = table.line_of(table.slot_of(line), INTERNAL);
+        if table.value(internal).sessions.get() == 0 {
             return Err(DropReason::NoMapping);
         }
-        self.permissions.find(&flow.permission_key()).ok_or(DropReason::Filtered)?;
-        Ok(*self.mappings.key(internal_line))
+        let permissions = self.permissions.table();
+        permissions.find(self.shard, &flow.permission_key()).ok_or(DropReason::Filtered)?;
+        Ok(table.key(internal))
     }
 
-    /// Ends hold-downs that are over.
-    pub(crate) fn sweep(&mut self, now_ms: u32) {
+    /// Ends hold-downs that are over, and frees what every worker has let go of.
+    pub(crate) fn expire(&mut self, now_ms: u32) {
         let mut due = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
-        self.mappings.sweep(now_ms, self.sweep.slots(now_ms, self.mappings.slots_max()), &mut due);
+        let slots = self.sweep.slots(now_ms, self.mappings.table().slots_per_shard());
+        self.mappings.sweep(now_ms, slots, &mut due);
         for slot in due {
-            if self.mappings.value(self.mappings.line_of(slot, INTERNAL)).sessions > 0 {
+            if self.mapping(slot).sessions.get() > 0 {
                 self.mappings.set_deadline(slot, now_ms.wrapping_add(NEVER_MS));
             } else {
                 self.remove_mapping(slot);
+                self.intent().clear();
             }
         }
+        self.hosts.reclaim();
+        self.mappings.reclaim();
+        self.permissions.reclaim();
     }
 
     fn acquire_port(
@@ -209,24 +203,21 @@ impl Mappings {
         pool: &PoolRules,
         clash: impl Fn(Endpoint) -> bool,
     ) -> Result<Endpoint, DropReason> {
+        self.begin(flow);
         let address = self.pair(flow, pool)?;
-        let ports = self.ports.get_mut(&(pool.realm, address));
+        let Self { state, shard, random, .. } = self;
+        let intent = state.parts.intents.get(usize::from(shard.0));
+        let ports = state.parts.ports.of(address.ports, flow.protocol());
+        let at = |port| Endpoint { address: address.address, port };
+        let announce = |port| intent.aim_at(flow, at(port), pool.realm);
+        let range = range(pool);
         let port = ports
-            .and_then(|ports| ports.tcp.take(&mut self.random, |port| clash(Endpoint { address, port })));
-        match port {
-            Some(port) => Ok(Endpoint { address, port }),
-            None => {
-                self.unpair(flow);
-                Err(DropReason::PortExhausted)
-            }
-        }
-    }
-
-    fn release_port(&mut self, flow: &Flow, external: Endpoint, realm: Realm) {
-        if let Some(ports) = self.ports.get_mut(&(realm, external.address)) {
-            ports.tcp.give_back(external.port);
-        }
-        self.unpair(flow);
+            .take(*shard, range, random, announce)
+            .or_else(|| ports.share(*shard, range, random, announce, |port| clash(at(port))));
+        port.map(at).ok_or_else(|| {
+            self.unpair(flow);
+            DropReason::PortExhausted
+        })
     }
 
     fn acquire_mapping(
@@ -235,127 +226,194 @@ impl Mappings {
         pool: &PoolRules,
         now_ms: u32,
     ) -> Result<Endpoint, DropReason> {
-        if let Some(line) = self.mappings.find(&flow.source_key()) {
-            let slot = self.mappings.slot_of(line);
-            let external_key = *self.mappings.key(self.mappings.line_of(slot, EXTERNAL));
+        let table = self.mappings.table();
+        if let Some(line) = table.find(self.shard, &flow.source_key()) {
+            let slot = table.slot_of(line);
+            let external_key = table.key(table.line_of(slot, EXTERNAL));
             let external = external_key.destination();
             if external_key.realm() == pool.realm && pool.holds(external) {
-                self.mappings.value_mut(line).sessions += 1;
+                self.intent().begin(flow, &flow.with_source(external, pool.realm).reversed());
+                self.mapping(slot).sessions.increment();
                 return Ok(external);
             }
             // The rules have moved on: its sessions are closed on their next packet, and find it gone.
             self.remove_mapping(slot);
         }
+        self.begin(flow);
         let address = self.pair(flow, pool)?;
-        let taken = self
-            .ports
-            .get_mut(&(pool.realm, address))
-            .and_then(|ports| ports.whole(flow.protocol()).take(&mut self.random));
-        let Some(port) = taken else {
+        let Self { state, shard, random, .. } = self;
+        let intent = state.parts.intents.get(usize::from(shard.0));
+        let at = |port| Endpoint { address: address.address, port };
+        let ports = state.parts.ports.of(address.ports, flow.protocol());
+        let announce = |port| intent.aim_at(flow, at(port), pool.realm);
+        let Some(port) = ports.take(*shard, range(pool), random, announce) else {
             self.unpair(flow);
             return Err(DropReason::PortExhausted);
         };
-        let external = Endpoint { address, port };
-        let keys = [flow.source_key(), flow.with_source(external, pool.realm).reversed().destination_key()];
-        let mapping = Mapping { sessions: 1, hold_down_ms: pool.hold_down_ms };
-        if self.mappings.insert(keys, [mapping; 2], now_ms.wrapping_add(NEVER_MS)).is_err() {
-            self.give_back_whole(flow.protocol(), external, pool.realm);
+        let keys = [flow.source_key(), flow.with_source(at(port), pool.realm).reversed().destination_key()];
+        let inserted = self.mappings.insert(keys, now_ms.wrapping_add(NEVER_MS), |lines| {
+            for mapping in lines {
+                mapping.sessions.set(1);
+                mapping.hold_down_ms.set(pool.hold_down_ms);
+            }
+        });
+        if inserted.is_err() {
+            ports.give_back(*shard, port);
             self.unpair(flow);
             return Err(DropReason::TableFull);
         }
-        Ok(external)
+        Ok(at(port))
     }
 
     fn release_mapping(&mut self, flow: &Flow, external: Endpoint, realm: Realm, now_ms: u32) {
         // A mapping of later rules is not this session's: its own is gone.
-        let Some(line) = self.mapping_of(flow, external, realm) else { return };
-        let mapping = self.mappings.value_mut(line);
-        mapping.sessions -= 1;
-        let Mapping { sessions, hold_down_ms } = *mapping;
-        if sessions == 0 {
-            self.mappings.set_deadline(self.mappings.slot_of(line), now_ms.wrapping_add(hold_down_ms));
+        let Some(line) = self.state.mapping_of(self.shard, flow, external, realm) else { return };
+        let slot = self.mappings.table().slot_of(line);
+        if self.mapping(slot).sessions.decrement() == 0 {
+            self.rest(slot, now_ms);
         }
     }
 
-    /// The mapping of `flow`'s source endpoint, if it is to this external endpoint.
-    fn mapping_of(&self, flow: &Flow, external: Endpoint, realm: Realm) -> Option<LineIndex> {
-        let line = self.mappings.find(&flow.source_key())?;
-        let key = self.mappings.key(self.mappings.line_of(self.mappings.slot_of(line), EXTERNAL));
-        (key.destination() == external && key.realm() == realm).then_some(line)
+    /// Begins the hold-down of a mapping.
+    pub(crate) fn rest(&mut self, slot: SlotIndex, now_ms: u32) {
+        let hold_down_ms = self.mapping(slot).hold_down_ms.get();
+        self.mappings.set_deadline(slot, now_ms.wrapping_add(hold_down_ms));
     }
 
-    fn remove_mapping(&mut self, slot: SlotIndex) {
-        let ([internal, external], _) = self.mappings.remove(slot);
-        self.give_back_whole(internal.protocol(), external.destination(), external.realm());
+    pub(crate) fn mapping(&self, slot: SlotIndex) -> &Mapping {
+        let table = self.mappings.table();
+        table.value(table.line_of(slot, INTERNAL))
+    }
+
+    /// A mapping's keys: its internal endpoint as a source, its external one as a destination.
+    pub(crate) fn keys(&self, slot: SlotIndex) -> [Flow; 2] {
+        let table = self.mappings.table();
+        [INTERNAL, EXTERNAL].map(|side| table.key(table.line_of(slot, side)))
+    }
+
+    /// Removes a mapping and gives its port back. Leaves the shard's intent set.
+    pub(crate) fn remove_mapping(&mut self, slot: SlotIndex) {
+        let [internal, external] = self.keys(slot);
+        self.intent().begin(&internal, &external);
+        self.mappings.remove(slot);
+        self.give_back(internal.protocol(), external.destination(), external.realm());
         self.unpair(&internal);
     }
 
-    fn give_back_whole(&mut self, protocol: Protocol, external: Endpoint, realm: Realm) {
-        if let Some(ports) = self.ports.get_mut(&(realm, external.address)) {
-            ports.whole(protocol).give_back(external.port);
+    /// Announces that something is about to be taken for a session of `flow`, its external endpoint not known yet.
+    fn begin(&self, flow: &Flow) {
+        self.intent().begin(flow, flow);
+    }
+
+    fn give_back(&self, protocol: Protocol, external: Endpoint, realm: Realm) {
+        if let Some(address) = self.state.parts.addresses.find(realm, external.address) {
+            self.state.parts.ports.of(address, protocol).give_back(self.shard, external.port);
         }
     }
 
-    fn permit(&mut self, key: Flow, now_ms: u32) -> Result<(), DropReason> {
-        if let Some(line) = self.permissions.find(&key) {
-            self.permissions.value_mut(line).sessions += 1;
+    /// One more session needs the permission.
+    pub(crate) fn permit(&mut self, key: Flow, now_ms: u32) -> Result<(), DropReason> {
+        let table = self.permissions.table();
+        if let Some(line) = table.find(self.shard, &key) {
+            table.value(line).sessions.increment();
             return Ok(());
         }
-        let permission = Permission { sessions: 1 };
-        match self.permissions.insert([key], [permission], now_ms) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(DropReason::TableFull),
-        }
+        let inserted = self.permissions.insert([key], now_ms, |[permission]| permission.sessions.set(1));
+        inserted.map(|_| ()).map_err(|_| DropReason::TableFull)
     }
 
     fn forbid(&mut self, key: Flow) {
-        if let Some(line) = self.permissions.find(&key) {
-            self.permissions.value_mut(line).sessions -= 1;
-            if self.permissions.value(line).sessions == 0 {
-                self.permissions.remove(self.permissions.slot_of(line));
-            }
+        let table = self.permissions.table();
+        if let Some(line) = table.find(self.shard, &key)
+            && table.value(line).sessions.decrement() == 0
+        {
+            let slot = table.slot_of(line);
+            self.permissions.remove(slot);
         }
     }
 
     /// The host's external address, and one more use of it (paired pooling, RFC 4787 REQ-2).
-    fn pair(&mut self, flow: &Flow, pool: &PoolRules) -> Result<Ipv4Addr, DropReason> {
+    fn pair(&mut self, flow: &Flow, pool: &PoolRules) -> Result<PoolAddress, DropReason> {
         let key = flow.host_key();
-        if let Some(line) = self.hosts.find(&key) {
-            let address = Ipv4Addr::from(self.hosts.value(line).external);
-            if pool.addresses.binary_search(&address).is_ok() {
-                self.hosts.value_mut(line).uses += 1;
-                return Ok(address);
-            }
-            // The pool has changed: new sessions go to an address it still has.
-            let address = self.choose_address(pool).ok_or(DropReason::PortExhausted)?;
-            let host = self.hosts.value_mut(line);
-            *host = Host { external: address.octets(), uses: host.uses + 1 };
+        let found = self.hosts.table().find(self.shard, &key);
+        if let Some(line) = found {
+            let host = self.hosts.table().value(line);
+            let paired = pool.addresses.binary_search_by_key(&host.external(), |one| one.address);
+            let address = match paired {
+                Ok(index) => pool.addresses[index],
+                // The pool has changed: new sessions go to an address it still has.
+                Err(_) => self.choose_address(pool).ok_or(DropReason::PortExhausted)?,
+            };
+            let host = self.hosts.table().value(line);
+            host.set_external(address.address);
+            host.uses.increment();
             return Ok(address);
         }
         let address = self.choose_address(pool).ok_or(DropReason::PortExhausted)?;
-        let host = Host { external: address.octets(), uses: 1 };
-        self.hosts.insert([key], [host], 0).map_err(|_| DropReason::TableFull)?;
-        Ok(address)
+        self.insert_host(key, address.address, 1).map(|()| address)
+    }
+
+    /// Pairs a host with an external address.
+    pub(crate) fn insert_host(&mut self, key: Flow, address: Ipv4Addr, uses: u32) -> Result<(), DropReason> {
+        let inserted = self.hosts.insert([key], 0, |[host]| {
+            host.set_external(address);
+            host.uses.set(uses);
+        });
+        inserted.map(|_| ()).map_err(|_| DropReason::TableFull)
     }
 
     fn unpair(&mut self, flow: &Flow) {
-        if let Some(line) = self.hosts.find(&flow.host_key()) {
-            self.hosts.value_mut(line).uses -= 1;
-            if self.hosts.value(line).uses == 0 {
-                self.hosts.remove(self.hosts.slot_of(line));
-            }
+        let table = self.hosts.table();
+        if let Some(line) = table.find(self.shard, &flow.host_key())
+            && table.value(line).uses.decrement() == 0
+        {
+            let slot = table.slot_of(line);
+            self.hosts.remove(slot);
         }
     }
 
-    fn choose_address(&mut self, pool: &PoolRules) -> Option<Ipv4Addr> {
+    fn choose_address(&mut self, pool: &PoolRules) -> Option<PoolAddress> {
         let addresses = pool.addresses.len() as u32;
         if addresses == 0 {
             return None;
         }
         let choices: [_; ADDRESS_CHOICES] =
             std::array::from_fn(|_| pool.addresses[self.random.below(addresses) as usize]);
-        choices.into_iter().min_by_key(|address| self.ports_used(pool.realm, *address))
+        choices.into_iter().min_by_key(|address| self.state.parts.ports.used(address.ports))
     }
+}
+
+/// What anybody may ask.
+impl State {
+    /// Whether a session of `flow` still has its external endpoint. A TCP session has its own; other sessions have their
+    /// mapping's, which is given to the next who asks when the rules have taken it from under them.
+    pub(crate) fn owns_endpoint(&self, flow: &Flow, external: Endpoint, realm: Realm) -> bool {
+        let shard = || self.shard_of_host(flow.realm(), flow.source().address);
+        flow.protocol() == Protocol::TCP || self.mapping_of(shard(), flow, external, realm).is_some()
+    }
+
+    /// The mapping of `flow`'s source endpoint, if it is to this external endpoint.
+    pub(crate) fn mapping_of(
+        &self,
+        shard: ShardIndex,
+        flow: &Flow,
+        external: Endpoint,
+        realm: Realm,
+    ) -> Option<LineIndex> {
+        let mappings = &self.parts.mappings;
+        let line = mappings.find(shard, &flow.source_key())?;
+        let key = mappings.key(mappings.line_of(mappings.slot_of(line), EXTERNAL));
+        (key.destination() == external && key.realm() == realm).then_some(line)
+    }
+}
+
+/// The key of the permission for a flow's remote to reach the flow's external endpoint.
+pub(crate) fn permission_key(flow: &Flow, external: Endpoint, realm: Realm) -> Flow {
+    flow.with_source(external, realm).reversed().permission_key()
+}
+
+fn range(pool: &PoolRules) -> PortRange {
+    PortRange { first: pool.port_first, last: pool.port_last }
 }
 
 /// What a pool tells of an endpoint.
@@ -366,7 +424,7 @@ pub(crate) trait Holds {
 
 impl Holds for PoolRules {
     fn holds(&self, endpoint: Endpoint) -> bool {
-        self.addresses.binary_search(&endpoint.address).is_ok()
+        self.addresses.binary_search_by_key(&endpoint.address, |one| one.address).is_ok()
             && (self.port_first..=self.port_last).contains(&endpoint.port)
     }
 }

@@ -1,236 +1,360 @@
-//! External ports: which are taken, and the choice of the next one.
+//! External ports: who has which, and the choice of the next one.
 //!
-//! Each external address has 65,536 ports for each of TCP, UDP and ICMP queries. A bitmap says which are used; above it,
-//! one bit per word says whether the word has a free one, so a choice reads at most 16 + 2 words however full the
-//! address is. The start is keyed-random over the whole range (RFC 6056 section 3.3.1), never the next one.
+//! Each external address has 65,536 ports for each of TCP, UDP and ICMP queries: a *space*. Each port is a word that any
+//! shard's owner can take and only its holder gives back, so nothing is handed out in blocks that could strand.
+//!
+//! ```text
+//! cell     | shard + 1 (6) | uses (10) |    0: nobody has it        65,536 of 2 bytes for a space
+//! full     | a bit for each group of 64 cells: none was free |      1,024 bits for a space
+//! used     | how many cells are not 0 |                             for each space
+//!
+//! take     0 -> (shard, 1)         compare-exchange, by whoever wants it
+//! share    uses + 1, give back     store, by the holder alone
+//! ```
+//!
+//! The start of a choice is keyed-random over the whole range (RFC 6056 section 3.3.1), never the next one. From there the
+//! next free port is taken. The groups' bits keep that short however full the space is: who finds a group without a free
+//! port sets its bit and looks again; who gives a port back clears the bit afterwards. One of the two sees the other.
 //!
 //! UDP and ICMP ports are taken whole. A TCP port may serve several flows towards different remotes (RFC 7857 section
-//! 3): a count per port tells when it is wholly free again. A port that must rest before its next use (RFC 6888 REQ-8)
-//! is given back later; see [`crate::mappings`].
+//! 3): its uses tell when it is wholly free again. A port that must rest before its next use (RFC 6888 REQ-8) is given
+//! back later; see [`crate::mappings`].
+//!
+//! | what | written by | ordering | why |
+//! |---|---|---|---|
+//! | cell | 0 -> taker; else its holder | relaxed | it leads to a shard; what is found there has an order of its own |
+//! | full | anyone | release where it is cleared, acquire where set | a set that comes after a clear sees the port that was given back |
+//! | used | anyone | relaxed | a count |
+
+use std::sync::atomic::{
+    AtomicU16, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use flowtable::{Carver, Cells, ShardIndex};
+use packet::Protocol;
+use rules::compiled::AddressIndex;
 
 use crate::random::Random;
 
-/// How many shared TCP ports are tried for one flow once every port of the address is used.
+/// How many ports of its own a shard tries to share for one flow once every port of the address is used.
 const SHARED_PROBES_MAX: usize = 64;
 
-const WORDS: usize = 65_536 / 64;
+/// How many cells it looks at to find that many of its own.
+const SHARED_CELLS_MAX: u32 = 8_192;
 
-/// The ports of one external address for one protocol, each used by one mapping or session at most.
-pub(crate) struct PortSpace {
-    /// Bit set: the port is used.
-    used: Box<[u64; WORDS]>,
-    /// Bit set: the word has a free port within the range.
-    free_words: [u64; WORDS / 64],
-    first: u16,
-    last: u16,
-    count: u32,
+const PORTS: usize = 65_536;
+
+/// Cells whose fullness one bit tells: two cache lines.
+const GROUP: usize = 64;
+const GROUPS: usize = PORTS / GROUP;
+const WORDS: usize = GROUPS / u64::BITS as usize;
+
+/// Spaces of an address: TCP, UDP, ICMP.
+const SPACES: usize = 3;
+
+const USES_BITS: u32 = 10;
+const USES_MAX: u16 = (1 << USES_BITS) - 1;
+
+const _: () = assert!(flowtable::SHARDS_MAX < 1 << (u16::BITS - USES_BITS), "every shard fits a cell");
+
+/// The ports that may be chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PortRange {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
 }
 
-impl PortSpace {
-    pub(crate) fn new(first: u16, last: u16) -> Self {
-        let mut space =
-            Self { used: Box::new([0; WORDS]), free_words: [0; WORDS / 64], first, last, count: 0 };
-        space.note_all_free();
-        space
+impl PortRange {
+    /// Any port of the range.
+    fn any(self, random: &mut Random) -> u16 {
+        self.first + random.below(self.len()) as u16
     }
 
-    /// Ports in use, in the range or out of it.
-    pub(crate) fn used(&self) -> u32 {
-        self.count
+    fn len(self) -> u32 {
+        u32::from(self.last.saturating_sub(self.first)) + 1
     }
 
-    /// Changes which ports may be chosen. Ports in use stay so.
-    pub(crate) fn set_range(&mut self, first: u16, last: u16) {
-        if (self.first, self.last) != (first, last) {
-            (self.first, self.last) = (first, last);
-            self.note_all_free();
+    /// The part of a group that lies in the range.
+    fn within(self, group: usize) -> Self {
+        let (low, high) = ((group * GROUP) as u16, (group * GROUP + GROUP - 1) as u16);
+        Self { first: self.first.max(low), last: self.last.min(high) }
+    }
+}
+
+/// The ports of all external addresses.
+pub(crate) struct Ports {
+    cells: Cells<AtomicU16>,
+    full: Cells<AtomicU64>,
+    used: Cells<AtomicU32>,
+}
+
+/// The ports of one external address for one protocol.
+#[derive(Clone, Copy)]
+pub(crate) struct PortSpace<'a> {
+    ports: &'a Ports,
+    number: usize,
+}
+
+impl Ports {
+    pub(crate) fn carve(carver: &mut Carver, addresses: u32) -> Self {
+        let spaces = addresses as usize * SPACES;
+        Self {
+            cells: carver.cells(spaces * PORTS),
+            full: carver.cells(spaces * WORDS),
+            used: carver.cells(spaces),
         }
     }
 
-    fn note_all_free(&mut self) {
-        (0..WORDS).for_each(|word| self.note_free(word));
+    /// The space of an address' ports for a protocol.
+    pub(crate) fn of(&self, AddressIndex(address): AddressIndex, protocol: Protocol) -> PortSpace<'_> {
+        let space = match protocol {
+            Protocol::TCP => 0,
+            Protocol::UDP => 1,
+            _ => 2,
+        };
+        PortSpace { ports: self, number: address as usize * SPACES + space }
     }
 
-    /// Takes a port that no one uses.
-    pub(crate) fn take(&mut self, random: &mut Random) -> Option<u16> {
-        let port = self.free_from(self.any(random))?;
-        let word = usize::from(port / 64);
-        self.used[word] |= 1 << (port % 64);
-        self.count += 1;
-        self.note_free(word);
-        Some(port)
+    /// All spaces of an address.
+    pub(crate) fn spaces_of(
+        &self,
+        AddressIndex(address): AddressIndex,
+    ) -> impl Iterator<Item = PortSpace<'_>> {
+        (0..SPACES).map(move |space| PortSpace { ports: self, number: address as usize * SPACES + space })
     }
 
-    /// Gives a used port back.
-    pub(crate) fn give_back(&mut self, port: u16) {
-        let word = usize::from(port / 64);
-        debug_assert!(self.used[word] & 1 << (port % 64) != 0, "port {port} is given back once");
-        self.used[word] &= !(1 << (port % 64));
-        self.count -= 1;
-        self.note_free(word);
+    /// The shard that has a port, if one has it.
+    pub(crate) fn shard_of(
+        &self,
+        address: AddressIndex,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<ShardIndex> {
+        holder(self.of(address, protocol).cell(port).load(Relaxed))
     }
 
-    /// Any port of the range, used or not.
-    fn any(&self, random: &mut Random) -> u16 {
-        self.first + random.below(u32::from(self.last - self.first) + 1) as u16
+    /// Asks for the memory that [`Self::shard_of`] is going to read.
+    pub(crate) fn prefetch(&self, address: AddressIndex, protocol: Protocol, port: u16) {
+        self.cells.prefetch(self.of(address, protocol).index(port));
     }
 
-    /// The free ports of a word.
-    fn free(&self, word: usize) -> u64 {
-        let (low, high) = ((word * 64) as u16, (word * 64 + 63) as u16);
-        if high < self.first || self.last < low {
-            return 0;
+    /// Ports in use on an address, whoever has them and in whatever range: TCP, UDP and ICMP together.
+    pub(crate) fn used(&self, address: AddressIndex) -> u32 {
+        self.spaces_of(address).map(|space| space.used()).sum()
+    }
+}
+
+impl PortSpace<'_> {
+    /// Ports in use.
+    pub(crate) fn used(self) -> u32 {
+        self.count().load(Relaxed)
+    }
+
+    /// Takes a port that nobody has. Says which one before it tries, for whoever has to clean up should the process end now.
+    pub(crate) fn take(
+        self,
+        shard: ShardIndex,
+        range: PortRange,
+        random: &mut Random,
+        mut announce: impl FnMut(u16),
+    ) -> Option<u16> {
+        let start = range.any(random);
+        let group = usize::from(start) / GROUP;
+        let rest = PortRange { first: start, ..range }.within(group);
+        if let Some(port) = self.take_of(shard, rest, &mut announce) {
+            return Some(port);
         }
-        let from = u64::MAX << self.first.saturating_sub(low);
-        let to = u64::MAX >> high.saturating_sub(self.last);
-        !self.used[word] & from & to
-    }
-
-    fn note_free(&mut self, word: usize) {
-        let bit = 1 << (word % 64);
-        match self.free(word) {
-            0 => self.free_words[word / 64] &= !bit,
-            _ => self.free_words[word / 64] |= bit,
-        }
-    }
-
-    /// The next free port at or after `start`, round the end.
-    fn free_from(&self, start: u16) -> Option<u16> {
-        let word = usize::from(start / 64);
-        let rest = self.free(word) & (u64::MAX << (start % 64));
-        if rest != 0 {
-            return Some((word * 64) as u16 + rest.trailing_zeros() as u16);
-        }
-        // The words after this one, round to this one again for its low bits.
-        let next = (word + 1) % WORDS;
-        for step in 0..=self.free_words.len() {
-            let index = (next / 64 + step) % self.free_words.len();
-            let mask = if step == 0 { u64::MAX << (next % 64) } else { u64::MAX };
-            let words = self.free_words[index] & mask;
-            if words != 0 {
-                let word = index * 64 + words.trailing_zeros() as usize;
-                return Some((word * 64) as u16 + self.free(word).trailing_zeros() as u16);
+        let (first, last) = (usize::from(range.first) / GROUP, usize::from(range.last) / GROUP);
+        // The groups after the start's, round to it again for its ports before the start.
+        for (mut next, end) in [(group + 1, last), (first, group)] {
+            while let Some(group) = self.group_not_full(next, end) {
+                if let Some(port) = self.take_of_group(shard, group, range, &mut announce) {
+                    return Some(port);
+                }
+                next = group + 1;
             }
         }
         None
     }
-}
 
-/// The ports of one external address for TCP: several sessions may share one towards different remotes.
-pub(crate) struct SharedPortSpace {
-    space: PortSpace,
-    sessions: Box<[u16]>,
-}
-
-impl SharedPortSpace {
-    pub(crate) fn new(first: u16, last: u16) -> Self {
-        Self { space: PortSpace::new(first, last), sessions: vec![0; 65_536].into_boxed_slice() }
-    }
-
-    /// Ports that at least one session uses.
-    pub(crate) fn used(&self) -> u32 {
-        self.space.used()
-    }
-
-    /// See [`PortSpace::set_range`].
-    pub(crate) fn set_range(&mut self, first: u16, last: u16) {
-        self.space.set_range(first, last);
-    }
-
-    /// Takes a port for one session: one that no session uses, or, where there is none, one of at most
-    /// [`SHARED_PROBES_MAX`] that does not `clash` with the flow.
-    pub(crate) fn take(&mut self, random: &mut Random, clash: impl Fn(u16) -> bool) -> Option<u16> {
-        if let Some(port) = self.space.take(random) {
-            self.sessions[usize::from(port)] = 1;
-            return Some(port);
-        }
-        let port = (0..SHARED_PROBES_MAX)
-            .map(|_| self.space.any(random))
-            .find(|port| self.sessions[usize::from(*port)] < u16::MAX && !clash(*port))?;
-        self.sessions[usize::from(port)] += 1;
+    /// Takes one more use of a port that the shard has already: of at most [`SHARED_PROBES_MAX`], the first that does not
+    /// `clash` with the flow.
+    pub(crate) fn share(
+        self,
+        shard: ShardIndex,
+        range: PortRange,
+        random: &mut Random,
+        mut announce: impl FnMut(u16),
+        clash: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
+        let start = u32::from(range.any(random) - range.first);
+        let port = (start..start + range.len().min(SHARED_CELLS_MAX))
+            .map(|step| range.first + (step % range.len()) as u16)
+            .filter(|port| holder(self.cell(*port).load(Relaxed)) == Some(shard))
+            .take(SHARED_PROBES_MAX)
+            .find(|port| uses(self.cell(*port).load(Relaxed)) < USES_MAX && !clash(*port))?;
+        announce(port);
+        let cell = self.cell(port);
+        cell.store(cell.load(Relaxed) + 1, Relaxed);
         Some(port)
     }
 
-    /// Gives back one session's use of a port.
-    pub(crate) fn give_back(&mut self, port: u16) {
-        let sessions = &mut self.sessions[usize::from(port)];
-        *sessions -= 1;
-        if *sessions == 0 {
-            self.space.give_back(port);
+    /// Gives back one use of a port. Of one that the shard does not have, nothing.
+    pub(crate) fn give_back(self, shard: ShardIndex, port: u16) {
+        let cell = self.cell(port);
+        let held = cell.load(Relaxed);
+        if holder(held) != Some(shard) {
+            return;
         }
+        if uses(held) > 1 {
+            cell.store(held - 1, Relaxed);
+            return;
+        }
+        cell.store(0, Relaxed);
+        self.count().fetch_sub(1, Relaxed);
+        let group = usize::from(port) / GROUP;
+        // Always, even where the bit is clear: only then does whoever sets it afterwards see that the port is free.
+        self.word(group).fetch_and(!bit(group), Release);
+    }
+
+    /// The first free port of these, taken.
+    fn take_of(self, shard: ShardIndex, ports: PortRange, announce: &mut impl FnMut(u16)) -> Option<u16> {
+        let port = (ports.first..=ports.last).find(|port| {
+            let cell = self.cell(*port);
+            cell.load(Relaxed) == 0 && {
+                announce(*port);
+                cell.compare_exchange(0, held_by(shard, 1), Relaxed, Relaxed).is_ok()
+            }
+        })?;
+        self.count().fetch_add(1, Relaxed);
+        Some(port)
+    }
+
+    fn take_of_group(
+        self,
+        shard: ShardIndex,
+        group: usize,
+        range: PortRange,
+        announce: &mut impl FnMut(u16),
+    ) -> Option<u16> {
+        let ports = range.within(group);
+        let taken = self.take_of(shard, ports, announce);
+        if taken.is_some() || ports.len() < GROUP as u32 {
+            return taken;
+        }
+        self.word(group).fetch_or(bit(group), Acquire);
+        // What was given back before the bit was set is seen now; what comes after clears it again.
+        let taken = self.take_of(shard, ports, announce);
+        if taken.is_some() {
+            self.word(group).fetch_and(!bit(group), Release);
+        }
+        taken
+    }
+
+    /// The first group from `from` to `end` that may have a free port.
+    fn group_not_full(self, from: usize, end: usize) -> Option<usize> {
+        let mut group = from;
+        while group <= end {
+            let open = !self.word(group).load(Relaxed) >> (group % 64);
+            if open != 0 {
+                let found = group + open.trailing_zeros() as usize;
+                return (found <= end).then_some(found);
+            }
+            group = (group / 64 + 1) * 64;
+        }
+        None
+    }
+
+    fn index(self, port: u16) -> usize {
+        self.number * PORTS + usize::from(port)
+    }
+}
+
+impl<'a> PortSpace<'a> {
+    fn cell(self, port: u16) -> &'a AtomicU16 {
+        self.ports.cells.get(self.index(port))
+    }
+
+    fn word(self, group: usize) -> &'a AtomicU64 {
+        self.ports.full.get(self.number * WORDS + group / 64)
+    }
+
+    fn count(self) -> &'a AtomicU32 {
+        self.ports.used.get(self.number)
+    }
+}
+
+fn bit(group: usize) -> u64 {
+    1 << (group % 64)
+}
+
+fn held_by(ShardIndex(shard): ShardIndex, uses: u16) -> u16 {
+    (u16::from(shard) + 1) << USES_BITS | uses
+}
+
+fn holder(cell: u16) -> Option<ShardIndex> {
+    (cell >> USES_BITS).checked_sub(1).map(|shard| ShardIndex(shard as u8))
+}
+
+fn uses(cell: u16) -> u16 {
+    cell & USES_MAX
+}
+
+/// What a process that takes the ports over does to them, before anybody else uses them.
+impl PortSpace<'_> {
+    /// Forgets every use by the shard.
+    pub(crate) fn forget(self, shard: ShardIndex) {
+        for port in 0..=u16::MAX {
+            self.forget_port(shard, port);
+        }
+    }
+
+    /// Forgets the shard's uses of one port.
+    pub(crate) fn forget_port(self, shard: ShardIndex, port: u16) {
+        let cell = self.cell(port);
+        if holder(cell.load(Relaxed)) == Some(shard) {
+            cell.store(0, Relaxed);
+        }
+    }
+
+    /// Counts one use by the shard again. False where another has the port, or nobody can have it once more.
+    pub(crate) fn count_again(self, shard: ShardIndex, port: u16) -> bool {
+        let cell = self.cell(port);
+        let held = cell.load(Relaxed);
+        if held == 0 {
+            return cell.compare_exchange(0, held_by(shard, 1), Relaxed, Relaxed).is_ok();
+        }
+        let is_ours = holder(held) == Some(shard) && uses(held) < USES_MAX;
+        if is_ours {
+            cell.store(held + 1, Relaxed);
+        }
+        is_ours
+    }
+
+    /// Frees cells that no shard of `shards` can have, and makes the groups' bits and the count anew from the cells.
+    pub(crate) fn rebuild(self, shards: u8) {
+        let mut used = 0;
+        for group in 0..GROUPS {
+            let mut in_group = 0;
+            for port in group * GROUP..(group + 1) * GROUP {
+                let cell = self.cell(port as u16);
+                let held = cell.load(Relaxed);
+                if held != 0 && (uses(held) == 0 || holder(held).is_none_or(|shard| shard.0 >= shards)) {
+                    cell.store(0, Relaxed);
+                } else {
+                    in_group += u32::from(held != 0);
+                }
+            }
+            used += in_group;
+            match in_group == GROUP as u32 {
+                true => self.word(group).fetch_or(bit(group), Relaxed),
+                false => self.word(group).fetch_and(!bit(group), Relaxed),
+            };
+        }
+        self.count().store(used, Relaxed);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    fn random() -> Random {
-        Random::new([1, 2])
-    }
-
-    #[test]
-    fn every_port_of_the_range_is_given_once_before_the_first_refusal() {
-        for (first, last) in [(1024, 65_535), (1, 65_535), (5000, 5000), (1000, 1130), (64, 127), (63, 64)] {
-            let (mut space, mut random) = (PortSpace::new(first, last), random());
-            let taken: HashSet<u16> = std::iter::from_fn(|| space.take(&mut random)).collect();
-            assert_eq!(taken.len(), usize::from(last - first) + 1, "{first}-{last}");
-            assert!(taken.iter().all(|port| (first..=last).contains(port)));
-            assert_eq!(space.used() as usize, taken.len());
-            space.give_back(first);
-            assert_eq!(space.take(&mut random), Some(first));
-        }
-    }
-
-    #[test]
-    fn a_narrower_range_spares_the_ports_in_use() {
-        let (mut space, mut random) = (PortSpace::new(1000, 1999), random());
-        let before: HashSet<u16> = (0..500).filter_map(|_| space.take(&mut random)).collect();
-        space.set_range(1500, 2499);
-        let after: HashSet<u16> = std::iter::from_fn(|| space.take(&mut random)).collect();
-        assert!(before.is_disjoint(&after));
-        assert_eq!(after.len(), 1000 - before.iter().filter(|port| **port >= 1500).count());
-        before.union(&after).for_each(|port| space.give_back(*port));
-        assert_eq!(space.used(), 0);
-    }
-
-    #[test]
-    fn rfc6056_ports_are_spread_over_the_whole_range() {
-        // Chi-square over 64 equal bins; 103.4 is the 0.999 quantile for 63 degrees of freedom.
-        let (mut space, mut random) = (PortSpace::new(1024, 65_535), random());
-        let mut bins = [0f64; 64];
-        let draws = 64_000;
-        for _ in 0..draws {
-            let port = space.take(&mut random).unwrap();
-            bins[usize::from((port - 1024) / 1008)] += 1.0;
-            space.give_back(port);
-        }
-        let expected = f64::from(draws) / 64.0;
-        let chi_square: f64 = bins.iter().map(|bin| (bin - expected).powi(2) / expected).sum();
-        assert!(chi_square < 103.4, "chi-square {chi_square}");
-    }
-
-    #[test]
-    fn rfc6056_the_next_port_is_not_the_last_plus_one() {
-        let (mut space, mut random) = (PortSpace::new(1024, 65_535), random());
-        let ports: Vec<u16> = (0..10_000).filter_map(|_| space.take(&mut random)).collect();
-        let followers = ports.windows(2).filter(|pair| pair[1].abs_diff(pair[0]) <= 2).count();
-        assert!(followers < 20, "{followers} of 10,000 ports are next to the one before");
-    }
-
-    #[test]
-    fn rfc7857_section_3_a_tcp_port_is_shared_only_towards_another_remote() {
-        let (mut space, mut random) = (SharedPortSpace::new(2000, 2003), random());
-        for _ in 0..4 {
-            space.take(&mut random, |_| panic!("a wholly free port needs no check")).unwrap();
-        }
-        assert_eq!(space.take(&mut random, |port| port != 2002), Some(2002));
-        assert_eq!(space.take(&mut random, |_| true), None);
-        space.give_back(2002);
-        assert_eq!(space.used(), 4, "one session still uses it");
-        space.give_back(2002);
-        assert_eq!(space.used(), 3);
-    }
-}
+mod tests;

@@ -12,8 +12,10 @@ pub(crate) struct Random {
 }
 
 impl Random {
-    pub(crate) fn new(seed: [u64; 2]) -> Self {
-        Self { hasher: SipHasher13::new_with_keys(seed[0], seed[1]), counter: 0 }
+    /// Streams of different numbers have nothing in common under the same seed.
+    pub(crate) fn new(seed: [u64; 2], stream: u8) -> Self {
+        let hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
+        Self { hasher, counter: u64::from(stream) << u64::BITS - u8::BITS }
     }
 
     /// A number below `bound`, which is not 0. The bias is below one in 2^32.
@@ -24,4 +26,17 @@ impl Random {
         let high = (hasher.finish() >> 32) as u32;
         ((u64::from(high) * u64::from(bound)) >> 32) as u32
     }
+}
+
+/// Both halves of a product, one over the other: every bit of the result hangs on every bit of both factors.
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Tells words that were damaged. Not keyed: it guards against accidents.
+pub(crate) fn checksum(words: &[u64]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    words.iter().for_each(|word| hasher.write_u64(*word));
+    hasher.finish()
 }

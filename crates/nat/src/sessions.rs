@@ -2,308 +2,236 @@
 //!
 //! A session is a slot of two lines, found by the flow as its internal realm sends it and by the flow as the external
 //! network answers it. Each line says what to put in place of the address and port of its own side, so an established
-//! packet needs one line only.
+//! packet needs one line only, and any worker carries it. The two lines mirror each other: the key of one is the
+//! translation of the other. That is how a session left behind by another process proves that it is whole.
+//!
+//! ```text
+//!  0                    16                                   24                32
+//!  | key (Flow)         | address | port  | window | seen    | realm | generation |
+//!  |                    |    4    |   2   | scale 1|  1      |   4   |     4      |
+//!  32                   40                48                 56                64
+//!  | last seen | created| packets         | bytes            | acknowledged | window |
+//!  |  ms 4     |  ms 4  |       8         |   8              |  (sequence) 4| edge 4 |
+//!
+//!  owner part   address, port, realm, created: written before the line can be found, never after
+//!  seen part    the rest: written by whichever worker sees a packet. Two that see one flow at a time may lose a count;
+//!               `seen` only gains bits; `generation` says under which rules it was found good, which all agree on.
+//! ```
 
 mod listing;
 
-use arrayvec::ArrayVec;
-use flowtable::{HashKey, InsertError, LineIndex, SWEEP_DUE_MAX, SlotIndex, Table};
-use packet::Protocol;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use flowtable::{LineIndex, SlotIndex};
+use packet::{Parsed, Protocol};
 use rules::RuleSet;
 use rules::compiled::{Realm, RouterRules, TimeoutsMs};
+use zerocopy::FromBytes;
 
-use crate::counters::Counters;
 use crate::flow::{Endpoint, Flow};
-use crate::judge::Case;
-use crate::mappings::{Holds, Mappings};
+use crate::mappings::Holds;
+use crate::state::State;
 use crate::tcp::{Phase, Seen};
-use crate::{DropReason, time};
+use crate::time;
 
 pub use listing::SessionView;
 
-/// One direction of a session. 16 bytes of key beside it make a cache line.
-#[derive(Clone, Copy, Default)]
-struct Line {
-    // Written when the session is created, and when it is judged again.
-    /// Put in place of the source (outbound) or of the destination (inbound).
-    address: [u8; 4],
-    port: u16,
+/// One direction of a session. See the file's page.
+#[derive(Default, FromBytes)]
+#[repr(C)]
+pub(crate) struct Line {
+    /// Put in place of the source (outbound) or of the destination (inbound); its octets in memory are in wire order.
+    address: AtomicU32,
+    port: AtomicU16,
+    /// Of the TCP window, which is not followed so far; the same holds for `acknowledged` and `window_edge`.
+    window_scale: AtomicU8,
+    seen: AtomicU8,
     /// Of the other side.
-    realm: u32,
-    /// The router's generation under which it was found good.
-    generation: u32,
-    // Written with every packet.
-    last_seen_ms: u32,
-    packets: u64,
-    seen: u8,
-    bytes: u64,
-    created_ms: u32,
+    realm: AtomicU32,
+    generation: AtomicU32,
+    last_seen_ms: AtomicU32,
+    created_ms: AtomicU32,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    acknowledged: AtomicU32,
+    window_edge: AtomicU32,
 }
 
-const _: () = assert!(size_of::<Line>() <= 48, "a line and its key share a cache line");
+const _: () = {
+    assert!(size_of::<Flow>() + size_of::<Line>() == 64, "a line and its key are one cache line");
+    let drawn = [
+        (std::mem::offset_of!(Line, address), 0),
+        (std::mem::offset_of!(Line, port), 4),
+        (std::mem::offset_of!(Line, window_scale), 6),
+        (std::mem::offset_of!(Line, seen), 7),
+        (std::mem::offset_of!(Line, realm), 8),
+        (std::mem::offset_of!(Line, generation), 12),
+        (std::mem::offset_of!(Line, last_seen_ms), 16),
+        (std::mem::offset_of!(Line, created_ms), 20),
+        (std::mem::offset_of!(Line, packets), 24),
+        (std::mem::offset_of!(Line, bytes), 32),
+        (std::mem::offset_of!(Line, acknowledged), 40),
+        (std::mem::offset_of!(Line, window_edge), 44),
+    ];
+    let mut i = 0;
+    while i < drawn.len() {
+        assert!(drawn[i].0 == drawn[i].1, "a field is where it is drawn");
+        i += 1;
+    }
+};
+
+impl Line {
+    /// Writes every field of a line that nobody can find yet.
+    pub(crate) fn fill(&self, other_side: Endpoint, realm: Realm, generation: u32, now_ms: u32) {
+        self.address.store(u32::from_ne_bytes(other_side.address.octets()), Relaxed);
+        self.port.store(other_side.port, Relaxed);
+        self.realm.store(realm.0, Relaxed);
+        self.generation.store(generation, Relaxed);
+        self.last_seen_ms.store(now_ms, Relaxed);
+        self.created_ms.store(now_ms, Relaxed);
+        for word in [&self.packets, &self.bytes] {
+            word.store(0, Relaxed);
+        }
+        for word in [&self.acknowledged, &self.window_edge] {
+            word.store(0, Relaxed);
+        }
+        self.window_scale.store(0, Relaxed);
+        self.seen.store(Seen::empty().bits(), Relaxed);
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        let address = self.address.load(Relaxed).to_ne_bytes().into();
+        Endpoint { address, port: self.port.load(Relaxed) }
+    }
+
+    pub(crate) fn realm(&self) -> Realm {
+        Realm(self.realm.load(Relaxed))
+    }
+
+    fn seen(&self) -> Seen {
+        Seen::from_bits_truncate(self.seen.load(Relaxed))
+    }
+
+    fn packets(&self) -> u64 {
+        self.packets.load(Relaxed)
+    }
+}
 
 /// Which line of a session's slot.
-const OUTBOUND: usize = 0;
-const INBOUND: usize = 1;
+pub(crate) const OUTBOUND: usize = 0;
+pub(crate) const INBOUND: usize = 1;
 
-/// The sessions of one worker, and what they hold: mappings, ports, permissions.
-pub(crate) struct Sessions {
-    table: Table<Flow, Line, 2>,
-    mappings: Mappings,
-    sweep: time::Sweep,
-}
-
-impl Sessions {
-    pub(crate) fn new(sessions_max: u32, hash_key: HashKey, seed: [u64; 2]) -> Self {
-        Self {
-            table: Table::new(sessions_max, hash_key),
-            mappings: Mappings::new(sessions_max, hash_key, seed),
-            sweep: time::Sweep::default(),
-        }
-    }
-
-    pub(crate) fn adopt(&mut self, rules: &RuleSet) {
-        self.mappings.adopt(rules);
-    }
-
-    pub(crate) fn len(&self) -> u32 {
-        self.table.len()
-    }
-
-    pub(crate) fn slots_max(&self) -> u32 {
-        self.table.slots_max()
-    }
-
-    pub(crate) fn mappings(&self) -> &Mappings {
-        &self.mappings
-    }
-
-    /// Looks up a burst of flows at once.
-    pub(crate) fn find_burst(&self, flows: &[Option<Flow>], found: &mut [Option<LineIndex>]) {
-        self.table.find_burst(flows, found);
-    }
-
-    /// The line that is `flow`'s now. `found` is what the burst's look-up said, which an earlier packet of the same
-    /// burst may have overtaken.
-    pub(crate) fn line(&self, flow: &Flow, found: Option<LineIndex>) -> Option<LineIndex> {
-        found.filter(|line| self.table.holds(*line, flow)).or_else(|| self.table.find(flow))
-    }
-
+/// What any worker may do with a session's line that it found.
+impl State {
     /// The flow on the other side of the line's translation.
     pub(crate) fn translated(&self, line: LineIndex) -> Flow {
-        let value = self.table.value(line);
-        let endpoint = Endpoint { address: value.address.into(), port: value.port };
-        let realm = Realm(value.realm);
-        match self.table.side_of(line) {
-            OUTBOUND => self.table.key(line).with_source(endpoint, realm),
-            _ => self.table.key(line).with_destination(endpoint, realm),
+        let sessions = &self.parts.sessions;
+        let (key, value) = (sessions.key(line), sessions.value(line));
+        match sessions.side_of(line) {
+            OUTBOUND => key.with_source(value.endpoint(), value.realm()),
+            _ => key.with_destination(value.endpoint(), value.realm()),
         }
     }
 
-    /// Whether the line's session is still what the rules would make; if they have changed since it was last asked, it is
-    /// judged again, and closed where they say so.
-    pub(crate) fn holds(
-        &mut self,
-        line: LineIndex,
-        rules: &RuleSet,
-        counters: &Counters,
-        now_ms: u32,
-    ) -> bool {
-        let slot = self.table.slot_of(line);
-        let internal = *self.table.key(self.table.line_of(slot, OUTBOUND));
-        let router = rules.router_of(internal.realm()).map(|index| &rules.routers[index.0 as usize]);
-        if let Some(router) = router {
-            if self.table.value(line).generation == router.generation {
-                return true;
-            }
-            let outside = *self.table.key(self.table.line_of(slot, INBOUND));
-            let (external, realm) = (outside.destination(), outside.realm());
-            if is_allowed(&internal, external, realm, router, rules)
-                && self.mappings.owns(&internal, external, realm)
-            {
-                self.table.value_mut(line).generation = router.generation;
-                // Its time may have become shorter; a longer one is found when the shorter has come.
-                self.set_deadline(slot, &router.timeouts, now_ms);
-                return true;
-            }
-        }
-        self.close(slot, counters, now_ms);
-        false
+    /// Whether the line's session was found good by the rules as they are: one read of its own line, and [`Self::stands`]
+    /// would write nothing.
+    pub(crate) fn is_current(&self, line: LineIndex, rules: &RuleSet) -> bool {
+        let generation = self.parts.sessions.value(line).generation.load(Relaxed);
+        self.router_of_line(line, rules).is_some_and(|router| router.generation == generation)
     }
 
-    /// Notes a packet of the line's flow. One that is judged again was counted before.
-    pub(crate) fn touch(&mut self, line: LineIndex, case: &Case, timeouts: &TimeoutsMs, now_ms: u32) {
-        let packet = case.parsed;
-        let value = self.table.value_mut(line);
-        value.last_seen_ms = now_ms;
-        if !case.is_again || value.packets == 0 {
-            value.packets += 1;
-            value.bytes += u64::from(packet.total_length);
+    /// Whether the line's session is still what the rules would make. If they have changed since it was last asked, it is
+    /// judged again, in place. One that does not stand is to be closed by its owner.
+    ///
+    /// The rules may have made its time shorter: an owner that finds it not current before sets its deadline after.
+    pub(crate) fn stands(&self, line: LineIndex, rules: &RuleSet) -> bool {
+        if self.is_current(line, rules) {
+            return true;
         }
-        if packet.protocol != Protocol::TCP {
-            return;
+        let Some(router) = self.router_of_line(line, rules) else { return false };
+        let [internal, external] = self.keys(self.parts.sessions.slot_of(line));
+        let stands = is_allowed(&internal, external.destination(), external.realm(), router, rules)
+            && self.owns_endpoint(&internal, external.destination(), external.realm());
+        if stands {
+            self.parts.sessions.value(line).generation.store(router.generation, Relaxed);
         }
-        let seen = Seen::from_bits_truncate(value.seen);
-        let news = Seen::in_segment(packet.tcp_flags);
-        if !seen.contains(news) {
-            value.seen = (seen | news).bits();
-            // Only these moments can bring the end nearer; a later end is found when the earlier one has come.
-            self.set_deadline(self.table.slot_of(line), timeouts, now_ms);
-        }
+        stands
     }
 
-    fn set_deadline(&mut self, slot: SlotIndex, timeouts: &TimeoutsMs, now_ms: u32) {
-        self.table.set_deadline(slot, now_ms.wrapping_add(timeout_ms(self.phase(slot), timeouts)));
-    }
-
-    /// Whether no packet of the line's direction has been seen yet.
+    /// Whether no packet of the line's direction has been sent on yet.
     pub(crate) fn is_untouched(&self, line: LineIndex) -> bool {
-        self.table.value(line).packets == 0
+        self.parts.sessions.value(line).packets() == 0
     }
 
-    /// Whether a connection that is over is being opened again by the same endpoints.
+    /// Whether a connection is over: the same endpoints may open it again.
     pub(crate) fn is_over(&self, line: LineIndex) -> bool {
-        matches!(self.phase(self.table.slot_of(line)), Phase::TcpTimeWait | Phase::TcpReset)
+        let phase = self.phase(self.parts.sessions.slot_of(line));
+        matches!(phase, Phase::TcpTimeWait | Phase::TcpReset)
     }
 
-    /// Opens a session for `flow`, which is in its internal realm, and returns its outbound line.
-    pub(crate) fn open_outbound(
-        &mut self,
-        flow: &Flow,
-        router: &RouterRules,
-        rules: &RuleSet,
-        counters: &Counters,
-        now_ms: u32,
-    ) -> Result<LineIndex, DropReason> {
-        let pool = router.gateway.and_then(|gateway| gateway.pool).ok_or(DropReason::NoTranslation)?;
-        let pool = &rules.pools[pool.0 as usize];
-        let table = &self.table;
-        let clash = |external| table.find(&flow.with_source(external, pool.realm).reversed()).is_some();
-        let external = self.mappings.acquire(flow, pool, now_ms, clash)?;
-        self.insert(flow, external, pool.realm, router, counters, now_ms)
-            .map(|slot| self.table.line_of(slot, OUTBOUND))
-    }
-
-    /// Opens a session for `flow`, which comes from outside, where a mapping and its filter let it in, and returns its
-    /// inbound line.
-    pub(crate) fn open_inbound(
-        &mut self,
-        flow: &Flow,
-        rules: &RuleSet,
-        counters: &Counters,
-        now_ms: u32,
-    ) -> Result<LineIndex, DropReason> {
-        if !matches!(flow.protocol(), Protocol::UDP) {
-            return Err(DropReason::NoMapping);
+    /// Whether the packet is its direction's first FIN or RST: then its owner has to note it, and set the deadline.
+    pub(crate) fn brings_the_end_nearer(&self, line: LineIndex, packet: &Parsed) -> bool {
+        if packet.protocol != Protocol::TCP {
+            return false;
         }
-        let internal = self.mappings.admit(flow)?;
-        let router = rules.router_of(internal.realm()).ok_or(DropReason::NoMapping)?;
-        let router = &rules.routers[router.0 as usize];
-        let external = flow.destination();
-        let inside = flow.with_destination(internal.source(), internal.realm()).reversed();
-        if !is_allowed(&inside, external, flow.realm(), router, rules) {
-            return Err(DropReason::NoMapping);
-        }
-        let pool = router.gateway.and_then(|gateway| gateway.pool).ok_or(DropReason::NoMapping)?;
-        let pool = &rules.pools[pool.0 as usize];
-        self.mappings.acquire(&inside, pool, now_ms, |_| false)?;
-        self.insert(&inside, external, flow.realm(), router, counters, now_ms)
-            .map(|slot| self.table.line_of(slot, INBOUND))
+        let ends = Seen::in_segment(packet.tcp_flags) & (Seen::FIN | Seen::RESET);
+        !self.parts.sessions.value(line).seen().contains(ends)
     }
 
-    fn insert(
-        &mut self,
-        internal: &Flow,
-        external: Endpoint,
-        realm: Realm,
-        router: &RouterRules,
-        counters: &Counters,
-        now_ms: u32,
-    ) -> Result<SlotIndex, DropReason> {
-        let side = |endpoint: Endpoint, realm: Realm| Line {
-            address: endpoint.address.octets(),
-            port: endpoint.port,
-            realm: realm.0,
-            generation: router.generation,
-            last_seen_ms: now_ms,
-            created_ms: now_ms,
-            ..Line::default()
+    /// Notes a packet that is sent on. What a segment shows for the first time is added in place; only a FIN or a reset can
+    /// bring the end nearer, a later end is found when the earlier one has come.
+    pub(crate) fn touch(&self, line: LineIndex, packet: &Parsed, now_ms: u32) {
+        let value = self.parts.sessions.value(line);
+        value.last_seen_ms.store(now_ms, Relaxed);
+        value.packets.store(value.packets().wrapping_add(1), Relaxed);
+        let bytes = value.bytes.load(Relaxed).wrapping_add(u64::from(packet.total_length));
+        value.bytes.store(bytes, Relaxed);
+        self.note_flags(line, packet);
+    }
+
+    /// Notes what a segment shows for the first time, and counts nothing.
+    pub(crate) fn note_flags(&self, line: LineIndex, packet: &Parsed) {
+        if packet.protocol == Protocol::TCP {
+            let value = self.parts.sessions.value(line);
+            let news = Seen::in_segment(packet.tcp_flags);
+            if !value.seen().contains(news) {
+                value.seen.fetch_or(news.bits(), Relaxed);
+            }
+        }
+    }
+
+    /// The router of the line's internal side, as far as it is up. Reads the line alone.
+    fn router_of_line<'a>(&self, line: LineIndex, rules: &'a RuleSet) -> Option<&'a RouterRules> {
+        let sessions = &self.parts.sessions;
+        let realm = match sessions.side_of(line) {
+            OUTBOUND => sessions.key(line).realm(),
+            _ => sessions.value(line).realm(),
         };
-        let keys = [*internal, internal.with_source(external, realm).reversed()];
-        let lines = [side(external, realm), side(internal.source(), internal.realm())];
-        let phase = self.new_phase(internal.protocol());
-        let deadline_ms = now_ms.wrapping_add(timeout_ms(phase, &router.timeouts));
-        let mut inserted = self.table.insert(keys, lines, deadline_ms);
-        if let Err(InsertError::Duplicate(line)) = inserted {
-            // Left over from rules that gave this external endpoint to someone else: its next packet would close it.
-            self.close_line(line, counters, now_ms);
-            inserted = self.table.insert(keys, lines, deadline_ms);
-        }
-        match inserted {
-            Ok(slot) => {
-                counters.sessions_created.add(1);
-                Ok(slot)
-            }
-            Err(_) => {
-                self.mappings.release(internal, external, realm, now_ms);
-                Err(DropReason::TableFull)
-            }
-        }
+        rules.router_of(realm).map(|index| &rules.routers[index.0 as usize])
     }
 
-    fn new_phase(&self, protocol: Protocol) -> Phase {
-        match protocol {
-            Protocol::TCP => Phase::TcpOpening,
-            Protocol::UDP => Phase::UdpInitial,
-            _ => Phase::IcmpQuery,
-        }
-    }
-
-    /// Closes the line's session at once.
-    pub(crate) fn close_line(&mut self, line: LineIndex, counters: &Counters, now_ms: u32) {
-        self.close(self.table.slot_of(line), counters, now_ms);
-    }
-
-    fn close(&mut self, slot: SlotIndex, counters: &Counters, now_ms: u32) {
-        let ([internal, external], _) = self.table.remove(slot);
-        self.mappings.release(&internal, external.destination(), external.realm(), now_ms);
-        counters.sessions_closed.add(1);
-    }
-
-    /// Closes sessions whose time is up, a bounded number of them.
-    pub(crate) fn expire(&mut self, rules: &RuleSet, counters: &Counters, now_ms: u32) {
-        let mut due = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
-        self.table.sweep(now_ms, self.sweep.slots(now_ms, self.table.slots_max()), &mut due);
-        for slot in due {
-            let internal = *self.table.key(self.table.line_of(slot, OUTBOUND));
-            let end_ms = rules.router_of(internal.realm()).map(|router| {
-                let timeouts = &rules.routers[router.0 as usize].timeouts;
-                self.last_seen_ms(slot).wrapping_add(timeout_ms(self.phase(slot), timeouts))
-            });
-            match end_ms {
-                Some(end_ms) if !time::has_come(end_ms, now_ms) => self.table.set_deadline(slot, end_ms),
-                _ => self.close(slot, counters, now_ms),
-            }
-        }
-        self.mappings.sweep(now_ms);
+    /// The flows of a session: as its internal realm sends it, and as the external network answers it.
+    pub(crate) fn keys(&self, slot: SlotIndex) -> [Flow; 2] {
+        let sessions = &self.parts.sessions;
+        [OUTBOUND, INBOUND].map(|side| sessions.key(sessions.line_of(slot, side)))
     }
 
     fn lines(&self, slot: SlotIndex) -> [&Line; 2] {
-        [OUTBOUND, INBOUND].map(|side| self.table.value(self.table.line_of(slot, side)))
+        let sessions = &self.parts.sessions;
+        [OUTBOUND, INBOUND].map(|side| sessions.value(sessions.line_of(slot, side)))
     }
 
-    fn last_seen_ms(&self, slot: SlotIndex) -> u32 {
-        let [outbound, inbound] = self.lines(slot).map(|line| line.last_seen_ms);
+    pub(crate) fn last_seen_ms(&self, slot: SlotIndex) -> u32 {
+        let [outbound, inbound] = self.lines(slot).map(|line| line.last_seen_ms.load(Relaxed));
         if time::has_come(outbound, inbound) { inbound } else { outbound }
     }
 
-    fn phase(&self, slot: SlotIndex) -> Phase {
+    pub(crate) fn phase(&self, slot: SlotIndex) -> Phase {
         let [outbound, inbound] = self.lines(slot);
-        match self.table.key(self.table.line_of(slot, OUTBOUND)).protocol() {
-            Protocol::TCP => {
-                Phase::of_tcp(Seen::from_bits_truncate(outbound.seen), Seen::from_bits_truncate(inbound.seen))
-            }
-            Protocol::UDP if outbound.packets > 0 && inbound.packets > 0 => Phase::UdpStream,
+        let sessions = &self.parts.sessions;
+        match sessions.key(sessions.line_of(slot, OUTBOUND)).protocol() {
+            Protocol::TCP => Phase::of_tcp(outbound.seen(), inbound.seen()),
+            Protocol::UDP if outbound.packets() > 0 && inbound.packets() > 0 => Phase::UdpStream,
             Protocol::UDP => Phase::UdpInitial,
             _ => Phase::IcmpQuery,
         }
@@ -311,7 +239,7 @@ impl Sessions {
 }
 
 /// Whether the rules would translate the internal flow to this external endpoint today.
-fn is_allowed(
+pub(crate) fn is_allowed(
     internal: &Flow,
     external: Endpoint,
     realm: Realm,
@@ -333,8 +261,17 @@ fn is_allowed(
         && router.route(destination).is_some_and(|next_hop| next_hop.interface == gateway.interface)
 }
 
+/// The phase of a session that begins.
+pub(crate) fn first_phase(protocol: Protocol) -> Phase {
+    match protocol {
+        Protocol::TCP => Phase::TcpOpening,
+        Protocol::UDP => Phase::UdpInitial,
+        _ => Phase::IcmpQuery,
+    }
+}
+
 /// How long a session in this phase may stay silent.
-fn timeout_ms(phase: Phase, timeouts: &TimeoutsMs) -> u32 {
+pub(crate) fn timeout_ms(phase: Phase, timeouts: &TimeoutsMs) -> u32 {
     match phase {
         Phase::TcpOpening => timeouts.tcp_syn,
         Phase::TcpEstablished => timeouts.tcp_established,

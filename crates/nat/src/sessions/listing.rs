@@ -1,12 +1,16 @@
 //! Sessions as an operator sees them, listed in pieces between bursts.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use flowtable::SlotIndex;
 use packet::Protocol;
 use rules::RuleSet;
 use rules::compiled::Realm;
 
-use super::{INBOUND, OUTBOUND, Sessions, timeout_ms};
+use super::{Line, OUTBOUND, timeout_ms};
 use crate::flow::Endpoint;
+use crate::shard::Shard;
+use crate::state::State;
 use crate::tcp::Phase;
 
 /// Slots that one listing looks at: free ones are passed over 64 at a time.
@@ -39,9 +43,9 @@ pub struct SessionView {
     pub expires_in_ms: u32,
 }
 
-impl Sessions {
-    /// Shows the next sessions from slot `from` on, `sessions` of them at most; returns the slot to go on at, `None` at the
-    /// table's end. Looks at no more than [`LISTED_SLOTS_MAX`] slots.
+impl Shard {
+    /// Shows the shard's next sessions from slot `from` on, `sessions` of them at most; returns the slot to go on at, `None`
+    /// at the shard's end. Looks at no more than [`LISTED_SLOTS_MAX`] slots.
     pub(crate) fn list(
         &self,
         from: u32,
@@ -50,39 +54,48 @@ impl Sessions {
         now_ms: u32,
         mut show: impl FnMut(SessionView),
     ) -> Option<u32> {
+        let first = self.sessions.first_slot().0;
+        let from = from.max(first);
         let mut next = from.saturating_add(LISTED_SLOTS_MAX);
         let mut shown = 0;
-        for slot in self.table.live(SlotIndex(from), LISTED_SLOTS_MAX as usize) {
+        for slot in self.sessions.live(SlotIndex(from), LISTED_SLOTS_MAX as usize) {
             if shown == sessions {
                 next = slot.0;
                 break;
             }
-            let [internal, external] =
-                [OUTBOUND, INBOUND].map(|side| *self.table.key(self.table.line_of(slot, side)));
-            if !self.mappings.owns(&internal, external.destination(), external.realm()) {
-                // It would be closed on its next packet: its endpoint is someone else's.
-                continue;
+            if let Some(view) = self.state.view(slot, rules, now_ms) {
+                show(view);
+                shown += 1;
             }
-            shown += 1;
-            let lines = self.lines(slot);
-            let (phase, idle_ms) = (self.phase(slot), now_ms.wrapping_sub(self.last_seen_ms(slot)));
-            let timeout_ms = rules
-                .router_of(internal.realm())
-                .map_or(0, |router| timeout_ms(phase, &rules.routers[router.0 as usize].timeouts));
-            show(SessionView {
-                realm: internal.realm(),
-                protocol: internal.protocol(),
-                phase,
-                internal: internal.source(),
-                external: external.destination(),
-                remote: internal.destination(),
-                packets: lines.map(|line| line.packets),
-                bytes: lines.map(|line| line.bytes),
-                age_ms: now_ms.wrapping_sub(lines[OUTBOUND].created_ms),
-                idle_ms,
-                expires_in_ms: timeout_ms.saturating_sub(idle_ms),
-            });
         }
-        (next < self.table.slots_max()).then_some(next)
+        (next - first < self.sessions.table().slots_per_shard()).then_some(next)
+    }
+}
+
+impl State {
+    /// A live session, unless it would be closed on its next packet because its endpoint is someone else's.
+    fn view(&self, slot: SlotIndex, rules: &RuleSet, now_ms: u32) -> Option<SessionView> {
+        let [internal, external] = self.keys(slot);
+        if !self.owns_endpoint(&internal, external.destination(), external.realm()) {
+            return None;
+        }
+        let lines = self.lines(slot);
+        let (phase, idle_ms) = (self.phase(slot), now_ms.wrapping_sub(self.last_seen_ms(slot)));
+        let timeout_ms = rules
+            .router_of(internal.realm())
+            .map_or(0, |router| timeout_ms(phase, &rules.routers[router.0 as usize].timeouts));
+        Some(SessionView {
+            realm: internal.realm(),
+            protocol: internal.protocol(),
+            phase,
+            internal: internal.source(),
+            external: external.destination(),
+            remote: internal.destination(),
+            packets: lines.map(Line::packets),
+            bytes: lines.map(|line| line.bytes.load(Relaxed)),
+            age_ms: now_ms.wrapping_sub(lines[OUTBOUND].created_ms.load(Relaxed)),
+            idle_ms,
+            expires_in_ms: timeout_ms.saturating_sub(idle_ms),
+        })
     }
 }

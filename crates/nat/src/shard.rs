@@ -1,0 +1,207 @@
+//! A shard: the role of the owner of some hosts' state. It alone opens, closes and expires.
+//!
+//! ```text
+//! open    intent | host, port, mapping, permission taken | session inserted | intent cleared
+//! close   intent | session removed | permission, mapping, port, host given back | intent cleared
+//! ```
+//!
+//! What is half-done when the process ends is named by the shard's intent: the next one counts again what it names.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
+use packet::Protocol;
+use rules::RuleSet;
+use rules::compiled::{Realm, RouterRules, TimeoutsMs};
+
+use crate::counters::Counters;
+use crate::flow::{Endpoint, Flow};
+use crate::mappings::Mappings;
+use crate::random::Random;
+use crate::sessions::{INBOUND, Line, OUTBOUND, first_phase, is_allowed, timeout_ms};
+use crate::state::State;
+use crate::{DropReason, time};
+
+/// How often an opening begins anew because a session of earlier rules was in its way.
+const LEFT_OVERS_MAX: usize = 2;
+
+/// See the file's page. Owned by one gateway at a time.
+pub struct Shard {
+    pub(crate) state: Arc<State>,
+    pub(crate) sessions: Owner<Flow, Line, 2>,
+    pub(crate) mappings: Mappings,
+    index: ShardIndex,
+    sweep: time::Sweep,
+}
+
+/// What stands in the way of a session.
+enum Obstacle {
+    Refused(DropReason),
+    /// A session left over from rules that gave this external endpoint to someone else: its next packet would close it.
+    LeftOver(LineIndex),
+}
+
+impl From<DropReason> for Obstacle {
+    fn from(reason: DropReason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(state: &Arc<State>, index: ShardIndex, seed: [u64; 2]) -> Self {
+        let quiescence = &state.in_process.quiescence;
+        Self {
+            sessions: state.parts.sessions.owner(index, quiescence),
+            mappings: Mappings::new(state, index, Random::new(seed, index.0)),
+            state: Arc::clone(state),
+            index,
+            sweep: time::Sweep::default(),
+        }
+    }
+
+    /// Which one it is.
+    pub fn index(&self) -> ShardIndex {
+        self.index
+    }
+
+    /// Opens a session for `flow`, which is in its internal realm, and returns its outbound line.
+    pub(crate) fn open_outbound(
+        &mut self,
+        flow: &Flow,
+        router: &RouterRules,
+        rules: &RuleSet,
+        counters: &Counters,
+        now_ms: u32,
+    ) -> Result<LineIndex, DropReason> {
+        let slot = self.open(flow, router, rules, DropReason::NoTranslation, counters, now_ms)?;
+        Ok(self.state.parts.sessions.line_of(slot, OUTBOUND))
+    }
+
+    /// Opens a session for `flow`, which comes from outside, where a mapping and its filter let it in, and returns its
+    /// inbound line.
+    pub(crate) fn open_inbound(
+        &mut self,
+        flow: &Flow,
+        rules: &RuleSet,
+        counters: &Counters,
+        now_ms: u32,
+    ) -> Result<LineIndex, DropReason> {
+        if !matches!(flow.protocol(), Protocol::UDP) {
+            return Err(DropReason::NoMapping);
+        }
+        let internal = self.mappings.admit(flow)?;
+        let router = rules.router_of(internal.realm()).ok_or(DropReason::NoMapping)?;
+        let router = &rules.routers[router.0 as usize];
+        let inside = flow.with_destination(internal.source(), internal.realm()).reversed();
+        if !is_allowed(&inside, flow.destination(), flow.realm(), router, rules) {
+            return Err(DropReason::NoMapping);
+        }
+        let slot = self.open(&inside, router, rules, DropReason::NoMapping, counters, now_ms)?;
+        Ok(self.state.parts.sessions.line_of(slot, INBOUND))
+    }
+
+    /// Opens a session for an internal flow; `without_pool` is why not where its router translates to nothing.
+    fn open(
+        &mut self,
+        internal: &Flow,
+        router: &RouterRules,
+        rules: &RuleSet,
+        without_pool: DropReason,
+        counters: &Counters,
+        now_ms: u32,
+    ) -> Result<SlotIndex, DropReason> {
+        let pool = router.gateway.and_then(|gateway| gateway.pool).ok_or(without_pool)?;
+        let pool = &rules.pools[pool.0 as usize];
+        for _ in 0..=LEFT_OVERS_MAX {
+            let sessions = self.sessions.table();
+            let clash = |external| {
+                sessions.find(self.index, &internal.with_source(external, pool.realm).reversed()).is_some()
+            };
+            let opened = self
+                .mappings
+                .acquire(internal, pool, now_ms, clash)
+                .map_err(Obstacle::from)
+                .and_then(|external| self.insert(internal, external, pool.realm, router, now_ms));
+            self.mappings.intent().clear();
+            match opened {
+                Ok(slot) => {
+                    counters.sessions_created.add(1);
+                    return Ok(slot);
+                }
+                Err(Obstacle::Refused(reason)) => return Err(reason),
+                Err(Obstacle::LeftOver(line)) => self.close_line(line, counters, now_ms),
+            }
+        }
+        Err(DropReason::TableFull)
+    }
+
+    fn insert(
+        &mut self,
+        internal: &Flow,
+        external: Endpoint,
+        realm: Realm,
+        router: &RouterRules,
+        now_ms: u32,
+    ) -> Result<SlotIndex, Obstacle> {
+        let keys = [*internal, internal.with_source(external, realm).reversed()];
+        let timeout_ms = timeout_ms(first_phase(internal.protocol()), &router.timeouts);
+        let inserted = self.sessions.insert(keys, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
+            outbound.fill(external, realm, router.generation, now_ms);
+            inbound.fill(internal.source(), internal.realm(), router.generation, now_ms);
+        });
+        inserted.map_err(|error| {
+            self.mappings.release(internal, external, realm, now_ms);
+            match error {
+                InsertError::Duplicate(line) => Obstacle::LeftOver(line),
+                _ if self.state.parts.sessions.len() < self.state.parts.sessions.slots_max() => {
+                    DropReason::ShardFull.into()
+                }
+                _ => DropReason::TableFull.into(),
+            }
+        })
+    }
+
+    /// Closes the line's session at once.
+    pub(crate) fn close_line(&mut self, line: LineIndex, counters: &Counters, now_ms: u32) {
+        self.close(self.state.parts.sessions.slot_of(line), counters, now_ms);
+    }
+
+    fn close(&mut self, slot: SlotIndex, counters: &Counters, now_ms: u32) {
+        let [internal, external] = self.state.keys(slot);
+        self.mappings.intent().begin(&internal, &external);
+        self.sessions.remove(slot);
+        self.mappings.release(&internal, external.destination(), external.realm(), now_ms);
+        self.mappings.intent().clear();
+        counters.sessions_closed.add(1);
+    }
+
+    /// Sets when a session ends, by its phase now: after a segment that brings the end nearer was noted, or after
+    /// judgement by other rules, which may have made its time shorter. A longer one is found when the shorter has come.
+    pub(crate) fn set_deadline(&mut self, line: LineIndex, timeouts: &TimeoutsMs, now_ms: u32) {
+        let slot = self.state.parts.sessions.slot_of(line);
+        let timeout_ms = timeout_ms(self.state.phase(slot), timeouts);
+        self.sessions.set_deadline(slot, now_ms.wrapping_add(timeout_ms));
+    }
+
+    /// Closes sessions whose time is up, ends hold-downs that are over, and frees what every worker has let go of: a bounded
+    /// number of each.
+    pub(crate) fn expire(&mut self, rules: &RuleSet, counters: &Counters, now_ms: u32) {
+        let mut due = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
+        let slots = self.sweep.slots(now_ms, self.state.parts.sessions.slots_per_shard());
+        self.sessions.sweep(now_ms, slots, &mut due);
+        for slot in due {
+            let [internal, _] = self.state.keys(slot);
+            let end_ms = rules.router_of(internal.realm()).map(|router| {
+                let timeouts = &rules.routers[router.0 as usize].timeouts;
+                self.state.last_seen_ms(slot).wrapping_add(timeout_ms(self.state.phase(slot), timeouts))
+            });
+            match end_ms {
+                Some(end_ms) if !time::has_come(end_ms, now_ms) => self.sessions.set_deadline(slot, end_ms),
+                _ => self.close(slot, counters, now_ms),
+            }
+        }
+        self.mappings.expire(now_ms);
+        self.sessions.reclaim();
+    }
+}

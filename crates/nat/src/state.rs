@@ -1,0 +1,329 @@
+//! What all workers share: the flow state in one region, and who may change which part of it.
+//!
+//! ```text
+//! region   header | counters | intents | realms | addresses | ports | sessions | hosts | mappings | permissions
+//!          \_______________ state/*.rs _______________/ ports.rs   sessions.rs  \______ mappings.rs _______/
+//! process  who owns which shard, neighbours, quiescence: not worth keeping, or different in the next process
+//! ```
+//!
+//! An internal host belongs to one of a fixed number of shards by a keyed function, and with it all state made for it.
+//! A [`Shard`] is the role of that part's owner: it alone creates and ends. What any worker may do (look up, translate,
+//! note a packet) is done through the [`State`]. The same code cuts the arrays out of anonymous memory and out of a file,
+//! of which the next process takes them over: see `takeover`.
+
+mod address_book;
+mod header;
+mod in_process;
+mod intent;
+mod realm_book;
+
+use std::fs::File;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use flowtable::{Carver, Cells, HashKey, LineIndex, Region, SHARDS_MAX, ShardIndex, Table};
+use packet::Protocol;
+use rules::Numbers;
+use rules::compiled::{AddressIndex, Realm};
+use rules::limits::REALMS_MAX;
+
+use crate::Counters;
+use crate::flow::Flow;
+use crate::mappings::{Host, Mapping, Permission};
+use crate::ports::Ports;
+use crate::random::fold;
+use crate::sessions::Line;
+use crate::shard::Shard;
+
+use address_book::AddressBook;
+pub use header::FreshReason;
+pub(crate) use header::{HEADER_BYTES, Header, Identity};
+pub(crate) use in_process::InProcess;
+pub(crate) use intent::Intent;
+use realm_book::RealmBook;
+
+/// The most workers a gateway has.
+pub const WORKERS_MAX: usize = 32;
+
+/// Where the counters of earlier processes are, behind those of the workers.
+const PAST: usize = WORKERS_MAX;
+
+/// A worker of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerIndex(pub u8);
+
+/// How much the state holds: all of its memory is taken at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// The most sessions: each shard has an equal part of them.
+    pub sessions: u32,
+    /// Shards, at most [`SHARDS_MAX`]; at least as many as there will ever be workers.
+    pub shards: u8,
+    /// The most external addresses that are translated to, those included that left the rules and have ports in use.
+    pub addresses: u32,
+}
+
+/// How full the tables are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Sessions.
+    pub sessions: u32,
+    /// The most sessions there can be.
+    pub sessions_max: u32,
+    /// Endpoint-independent mappings, those in hold-down included.
+    pub mappings: u32,
+    /// Internal hosts that are paired with an external address.
+    pub hosts: u32,
+    /// Remote addresses that may come in to a mapping, counted for each mapping.
+    pub permissions: u32,
+    /// Neighbours known, asked for or silent.
+    pub neighbours: u32,
+}
+
+/// The arrays in the region, in the order in which they lie there.
+pub(crate) struct Parts {
+    pub(crate) header: Cells<Header>,
+    counters: Cells<Counters>,
+    pub(crate) intents: Cells<Intent>,
+    pub(crate) realms: RealmBook,
+    pub(crate) addresses: AddressBook,
+    pub(crate) ports: Ports,
+    pub(crate) sessions: Arc<Table<Flow, Line, 2>>,
+    pub(crate) hosts: Arc<Table<Flow, Host, 1>>,
+    pub(crate) mappings: Arc<Table<Flow, Mapping, 2>>,
+    pub(crate) permissions: Arc<Table<Flow, Permission, 1>>,
+}
+
+impl Parts {
+    pub(crate) fn carve(carver: &mut Carver, sizes: &Sizes, hash_key: HashKey) -> Self {
+        let slots_per_shard = sizes.sessions.div_ceil(u32::from(sizes.shards));
+        Self {
+            header: carver.cells(1),
+            counters: carver.cells(WORKERS_MAX + 1),
+            intents: carver.cells(usize::from(sizes.shards)),
+            realms: RealmBook::carve(carver, REALMS_MAX),
+            addresses: AddressBook::carve(carver, sizes.addresses, hash_key),
+            ports: Ports::carve(carver, sizes.addresses),
+            sessions: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
+            hosts: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
+            mappings: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
+            permissions: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
+        }
+    }
+}
+
+/// See the file's page.
+pub struct State {
+    pub(crate) parts: Parts,
+    pub(crate) in_process: InProcess,
+    sizes: Sizes,
+    shard_key: [u64; 2],
+    /// The worker that owns each shard.
+    workers: [AtomicU8; SHARDS_MAX],
+    /// Held open because the lock on the region's file goes with it.
+    _file: Option<File>,
+}
+
+impl State {
+    /// State that ends with the process.
+    ///
+    /// # Errors
+    /// Where the memory cannot be had.
+    ///
+    /// # Panics
+    /// If the sizes make no sense: no shard or more than [`SHARDS_MAX`].
+    pub fn anonymous(sizes: &Sizes, seed: [u64; 4]) -> io::Result<(Arc<Self>, Vec<Shard>)> {
+        let identity = Identity::new(sizes, Self::measure(sizes).layout_hash(), [0; 2], seed);
+        let region = Region::anonymous(Self::measure(sizes).bytes())?;
+        let state = Arc::new(Self::over(&region, None, sizes, &identity));
+        state.header().begin(&identity, 0);
+        let shards = state.shards_of(seed);
+        Ok((state, shards))
+    }
+
+    /// How the region is cut, without one.
+    pub(crate) fn measure(sizes: &Sizes) -> Carver {
+        assert!((1..=SHARDS_MAX).contains(&usize::from(sizes.shards)), "1 to {SHARDS_MAX} shards");
+        let mut carver = Carver::measuring();
+        Parts::carve(&mut carver, sizes, HashKey([0; 2]));
+        carver
+    }
+
+    /// The state in a region whose header says `identity`, or will.
+    pub(crate) fn over(region: &Arc<Region>, file: Option<File>, sizes: &Sizes, identity: &Identity) -> Self {
+        let hash_key = HashKey(identity.hash_key);
+        let state = Self {
+            parts: Parts::carve(&mut Carver::over(region), sizes, hash_key),
+            in_process: InProcess::new(sizes, hash_key),
+            sizes: *sizes,
+            shard_key: identity.shard_key,
+            workers: std::array::from_fn(|_| AtomicU8::new(0)),
+            _file: file,
+        };
+        state.parts.addresses.index(&state.in_process.quiescence);
+        state
+    }
+
+    /// All shards' roles, with port choices that nobody can foretell who does not know the seed.
+    pub(crate) fn shards_of(self: &Arc<Self>, seed: [u64; 4]) -> Vec<Shard> {
+        (0..self.shards()).map(|shard| Shard::new(self, ShardIndex(shard), [seed[2], seed[3]])).collect()
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.parts.header.get(0)
+    }
+
+    /// Gives the shards to `workers` workers in turn: shard s to worker s modulo `workers`.
+    ///
+    /// The caller gives each worker's gateway its shards before any frame is processed.
+    pub fn assign(&self, workers: u8) {
+        for (shard, worker) in self.workers.iter().enumerate() {
+            worker.store((shard % usize::from(workers.max(1))) as u8, Relaxed);
+        }
+    }
+
+    /// Who owns a shard.
+    pub fn worker_of(&self, shard: ShardIndex) -> WorkerIndex {
+        WorkerIndex(self.workers.get(usize::from(shard.0)).map_or(0, |worker| worker.load(Relaxed)))
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> u8 {
+        self.sizes.shards
+    }
+
+    /// How much it holds.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// A worker's books.
+    ///
+    /// # Panics
+    /// If there can be no such worker: see [`WORKERS_MAX`].
+    pub fn counters(&self, worker: WorkerIndex) -> &Counters {
+        assert!(usize::from(worker.0) < WORKERS_MAX, "at most {WORKERS_MAX} workers");
+        self.parts.counters.get(usize::from(worker.0))
+    }
+
+    /// The books of all earlier processes, closed.
+    pub fn past(&self) -> &Counters {
+        self.parts.counters.get(PAST)
+    }
+
+    /// Adds up what the workers of the process before have counted; what they had in their hands ended with it, and so did
+    /// the sessions that were dropped.
+    pub(crate) fn close_books_of_the_past(&self, sessions_dropped: u32) {
+        let past = self.past();
+        (0..WORKERS_MAX).for_each(|worker| past.absorb(self.parts.counters.get(worker)));
+        past.close_books();
+        past.sessions_closed.add(sessions_dropped.into());
+    }
+
+    /// The numbers of realms and external addresses that the region knows, for the control thread to go on with.
+    pub fn numbers(&self) -> Numbers {
+        Numbers::restore(
+            REALMS_MAX,
+            self.sizes.addresses,
+            self.header().generation(),
+            self.parts.realms.records(),
+            self.parts.addresses.records(),
+        )
+    }
+
+    /// Keeps the numbers that the rules of `generation` were compiled with. The control thread does it before it publishes
+    /// them, so that no line ever names what the region does not know.
+    pub fn store(&self, numbers: &Numbers, generation: u64) {
+        self.parts.realms.store(numbers.realms());
+        self.parts.addresses.store(numbers.addresses());
+        self.header().raise_generation(generation);
+    }
+
+    /// Whether any flow state names the realm. Streams over all of it: for the control thread, rarely.
+    ///
+    /// Ask once no worker runs rules that have the realm; then it can only become false.
+    pub fn is_realm_in_use(&self, realm: Realm) -> bool {
+        names(&self.parts.sessions, realm)
+            || names(&self.parts.mappings, realm)
+            || names(&self.parts.hosts, realm)
+            || names(&self.parts.permissions, realm)
+    }
+
+    /// External ports in use or in hold-down on an address: TCP, UDP and ICMP together.
+    pub fn ports_used(&self, address: AddressIndex) -> u32 {
+        self.parts.ports.used(address)
+    }
+
+    /// How full the tables are.
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            sessions: self.parts.sessions.len(),
+            sessions_max: self.parts.sessions.slots_max(),
+            mappings: self.parts.mappings.len(),
+            hosts: self.parts.hosts.len(),
+            permissions: self.parts.permissions.len(),
+            neighbours: self.in_process.neighbours(),
+        }
+    }
+
+    /// The shard that an internal host and everything made for it belongs to. Two multiplications, no memory.
+    pub(crate) fn shard_of_host(&self, realm: Realm, address: Ipv4Addr) -> ShardIndex {
+        let host = u64::from(realm.0) << 32 | u64::from(u32::from(address));
+        let hash = fold(fold(host ^ self.shard_key[0], self.shard_key[1] | 1) ^ self.shard_key[1], MIX);
+        ShardIndex(((hash >> 32) * u64::from(self.sizes.shards) >> 32) as u8)
+    }
+
+    /// The shard whose host has an external port, if one has it. One cache line.
+    pub(crate) fn shard_of_port(
+        &self,
+        address: AddressIndex,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<ShardIndex> {
+        self.parts.ports.shard_of(address, protocol, port)
+    }
+
+    /// Asks for the memory that [`Self::shard_of_port`] is going to read.
+    pub(crate) fn prefetch_port(&self, address: AddressIndex, protocol: Protocol, port: u16) {
+        self.parts.ports.prefetch(address, protocol, port);
+    }
+
+    /// Looks up a burst of flows at once.
+    pub(crate) fn find_burst(&self, keys: &[Option<(ShardIndex, Flow)>], found: &mut [Option<LineIndex>]) {
+        self.parts.sessions.find_burst(keys, found);
+    }
+
+    /// The line that is `flow`'s now. `found` is what the burst's look-up said, which an earlier packet of the same
+    /// burst, or another worker, may have overtaken.
+    pub(crate) fn line(&self, shard: ShardIndex, flow: &Flow, found: Option<LineIndex>) -> Option<LineIndex> {
+        let sessions = &self.parts.sessions;
+        found.filter(|line| sessions.holds(*line, flow)).or_else(|| sessions.find(shard, flow))
+    }
+
+    /// The shard a session's line belongs to.
+    pub(crate) fn shard_of_line(&self, line: LineIndex) -> ShardIndex {
+        self.parts.sessions.shard_of(self.parts.sessions.slot_of(line))
+    }
+}
+
+/// A region that is closed while nothing is half-done says so.
+impl Drop for State {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.header().close();
+        }
+    }
+}
+
+/// An odd number without a pattern: the fraction of the golden ratio.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Whether a live line of the table has a key in the realm.
+fn names<V: flowtable::Shared, const N: usize>(table: &Table<Flow, V, N>, realm: Realm) -> bool {
+    (0..table.slots_max() * N as u32).map(LineIndex).any(|line| {
+        let key = table.key(line);
+        key.realm() == realm && table.holds(line, &key)
+    })
+}

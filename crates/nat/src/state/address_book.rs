@@ -1,0 +1,118 @@
+//! Which external address has which number, by which its ports are found: kept beside the ports.
+//!
+//! ```text
+//!  0        4          8        12       16
+//!  | realm  | address  | state  |        |    one for each number, in the region
+//!  (realm, address) -> number                 a table made of them in each process: whoever gives a port back has only
+//!                                             the address, which may have left the rules
+//! ```
+//!
+//! Written by the control thread before rules with the addresses are published, read by every worker.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flowtable::{Carver, Cells, HashKey, Owner, Quiescence, ShardIndex, Table};
+use rules::compiled::{AddressIndex, Realm};
+use zerocopy::FromBytes;
+
+const FREE: u32 = 0;
+const TAKEN: u32 = 1;
+
+/// The table has one owner, the control thread.
+const SHARD: ShardIndex = ShardIndex(0);
+
+#[derive(Default, FromBytes)]
+#[repr(C)]
+struct Record {
+    realm: AtomicU32,
+    /// Its octets in memory are in wire order.
+    address: AtomicU32,
+    state: AtomicU32,
+}
+
+/// See the file's page.
+pub(crate) struct AddressBook {
+    records: Cells<Record>,
+    numbers: Arc<Table<u64, AtomicU32, 1>>,
+    writer: Mutex<Option<Owner<u64, AtomicU32, 1>>>,
+}
+
+impl AddressBook {
+    pub(crate) fn carve(carver: &mut Carver, addresses: u32, hash_key: HashKey) -> Self {
+        let records = carver.cells(addresses as usize);
+        // Twice as many: an address that was taken out holds its slot until every worker has let go of it.
+        let numbers = Arc::new(Table::anonymous(1, (records.len() as u32 * 2).max(1), hash_key));
+        Self { records, numbers, writer: Mutex::new(None) }
+    }
+
+    /// Makes the table of what the records say. Once, before anything else is asked of it.
+    pub(crate) fn index(&self, quiescence: &Arc<Quiescence>) {
+        let mut owner = self.numbers.owner(SHARD, quiescence);
+        for (AddressIndex(number), (realm, address)) in self.records() {
+            // Of two records for one address, which damage alone can make, the first one has it.
+            _ = owner.insert([key(realm, address)], 0, |[value]| value.store(number, Relaxed));
+        }
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner);
+    }
+
+    /// The number of an address, as long as it has one.
+    pub(crate) fn find(&self, realm: Realm, address: Ipv4Addr) -> Option<AddressIndex> {
+        let line = self.numbers.find(SHARD, &key(realm, address))?;
+        Some(AddressIndex(self.numbers.value(line).load(Relaxed)))
+    }
+
+    /// Every number that is not free.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (AddressIndex, (Realm, Ipv4Addr))> {
+        (0..).map(AddressIndex).zip(self.records.iter()).filter_map(|(number, record)| {
+            (record.state.load(Relaxed) == TAKEN).then(|| (number, record.key()))
+        })
+    }
+
+    /// Makes the book say what `entries` say, which rise.
+    pub(crate) fn store(&self, entries: impl Iterator<Item = (AddressIndex, (Realm, Ipv4Addr))>) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(owner) = writer.as_mut() else { return };
+        owner.reclaim();
+        let mut entries = entries.peekable();
+        let mut new = Vec::new();
+        for (number, record) in (0..).map(AddressIndex).zip(self.records.iter()) {
+            let entry = entries.next_if(|(entry, _)| *entry == number).map(|(_, entry)| entry);
+            let is_taken = record.state.load(Relaxed) == TAKEN;
+            if is_taken && entry != Some(record.key()) {
+                record.state.store(FREE, Release);
+                let (realm, address) = record.key();
+                if let Some(line) = self.numbers.find(SHARD, &key(realm, address)) {
+                    owner.remove(self.numbers.slot_of(line));
+                }
+            }
+            if let Some((realm, address)) = entry {
+                record.set(realm, address);
+                new.push((key(realm, address), number));
+            }
+        }
+        // After everything that is gone: an address may have got another number.
+        for (key, AddressIndex(number)) in new {
+            _ = owner.insert([key], 0, |[value]| value.store(number, Relaxed));
+        }
+    }
+}
+
+impl Record {
+    fn key(&self) -> (Realm, Ipv4Addr) {
+        (Realm(self.realm.load(Relaxed)), self.address.load(Relaxed).to_ne_bytes().into())
+    }
+
+    fn set(&self, realm: Realm, address: Ipv4Addr) {
+        if self.key() != (realm, address) {
+            self.realm.store(realm.0, Relaxed);
+            self.address.store(u32::from_ne_bytes(address.octets()), Relaxed);
+        }
+        self.state.store(TAKEN, Release);
+    }
+}
+
+fn key(realm: Realm, address: Ipv4Addr) -> u64 {
+    u64::from(realm.0) << 32 | u64::from(u32::from(address))
+}
