@@ -189,7 +189,7 @@ impl<T: Send> Exchange<T> {
         let tallies = || self.seats.iter().map(|seat| &seat.tally);
         tallies().all(|tally| tally.has_left.load(Ordering::Acquire)) && {
             let taken: u64 = tallies().map(|tally| tally.taken.load(Ordering::Acquire)).sum();
-            taken == tallies().map(|tally| tally.put.load(Ordering::Relaxed)).sum()
+            taken == tallies().map(|tally| tally.put.load(Ordering::Relaxed)).sum::<u64>()
         }
     }
 }

@@ -24,8 +24,6 @@ mod ring;
 mod status;
 mod sync;
 mod team;
-#[cfg(test)]
-mod tests;
 mod worker;
 
 pub use exchange::RING_FRAMES_MAX;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_queue::ArrayQueue;
-use nat::{Counters, SessionView, ShardIndex, State, WorkerIndex};
+use nat::{Counters, SessionView, State, WorkerIndex};
 use rules::RuleSet;
 use rules::compiled::SegmentIndex;
 
@@ -76,18 +76,20 @@ pub struct Handle {
     pub status: Arc<Status>,
     state: Arc<State>,
     me: WorkerIndex,
+    shards: usize,
     rules: Arc<RuleSet>,
     outstanding: usize,
     listed: Vec<SessionPage>,
 }
 
 impl Handle {
-    pub(crate) fn new(state: Arc<State>, me: WorkerIndex, status: Arc<Status>) -> Self {
+    pub(crate) fn new(state: Arc<State>, me: WorkerIndex, shards: usize) -> Self {
         Self {
             mailbox: Arc::default(),
-            status,
+            status: Arc::default(),
             state,
             me,
+            shards,
             rules: Arc::default(),
             outstanding: 0,
             listed: Vec::new(),
@@ -106,8 +108,7 @@ impl Handle {
 
     /// How many shards it owns.
     pub fn shards(&self) -> usize {
-        let shards = (0..self.state.shards()).map(ShardIndex);
-        shards.filter(|&shard| self.state.worker_of(shard) == self.me).count()
+        self.shards
     }
 
     /// Sends rules to be adopted. They are in force once [`Status::generation`] shows theirs. The first worker announces

@@ -32,9 +32,10 @@ where
     let exchanges = Exchange::between(io.len());
     let workers = io.into_iter().zip(exchanges).enumerate().map(|(index, (io, exchange))| {
         let me = WorkerIndex(index as u8);
-        let own = shards.extract_if(.., |shard| state.worker_of(shard.index()) == me).collect();
+        let own: Vec<_> = shards.extract_if(.., |shard| state.worker_of(shard.index()) == me).collect();
+        let handle = Handle::new(Arc::clone(state), me, own.len());
         let gateway = Gateway::new(state, me, own, configuration.clone());
-        Worker::new(io, ports, gateway, exchange, Arc::clone(state), me)
+        (Worker::new(io, ports, gateway, exchange, Arc::clone(state), &handle), handle)
     });
     workers.collect()
 }

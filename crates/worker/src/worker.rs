@@ -39,12 +39,10 @@ where
         gateway: Gateway<I::Frame>,
         exchange: Exchange<Handed<I::Frame>>,
         state: Arc<State>,
-        me: WorkerIndex,
-    ) -> (Self, Handle) {
-        let status = Arc::<Status>::default();
-        let handle = Handle::new(Arc::clone(&state), me, Arc::clone(&status));
-        let mailbox = Arc::clone(&handle.mailbox);
-        (Self { io, ports, gateway, exchange, state, me, mailbox, status }, handle)
+        handle: &Handle,
+    ) -> Self {
+        let (mailbox, status) = (Arc::clone(&handle.mailbox), Arc::clone(&handle.status));
+        Self { io, ports, gateway, exchange, state, me: handle.index(), mailbox, status }
     }
 
     /// Turns until [`Handle::stop`], and gives back what another team can be made of.

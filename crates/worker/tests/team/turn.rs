@@ -1,17 +1,19 @@
-//! The loop and its mailbox, turned by hand over ports of plain memory, and once on a thread of its own.
+//! One worker: its loop and its mailbox, turned by hand, and once on a thread of its own.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use nat::{Configuration, DropReason, PORTS_MAX};
+use nat::DropReason;
 use packet::arp::{Arp, Operation};
 use packet::ethernet::{self, LinkHeader};
-use packet::{BURST_FRAMES_MAX, Burst, MacAddress, Moment, PacketIo, Parsed, PortIndex, Sent, testing};
-use rules::{Realms, RuleSet};
+use packet::{BURST_FRAMES_MAX, MacAddress, Moment, Parsed, testing};
+use rules::RuleSet;
+use worker::{Busy, Handle, Idle, SESSION_PAGE_MAX, SessionPage, Worker, clock};
 
-use crate::{Busy, Handle, Idle, SESSION_PAGE_MAX, SessionPage, Worker};
+use crate::fleet::{Gateway, wait};
+use crate::wires::{Driver, Io, Wires};
 
 const RULES: &str = r#"
 segments: [{id: lan, port: in0}, {id: internet, port: out0}]
@@ -30,82 +32,27 @@ const ISP: (MacAddress, Ipv4Addr) = (MacAddress([2, 0, 0, 0, 9, 1]), Ipv4Addr::n
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const WEB: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 
-/// What the two ports hold: frames that have arrived, frames that were sent, and room to send.
-#[derive(Default)]
-struct Lines {
-    arrived: [VecDeque<Vec<u8>>; 2],
-    queued: [Vec<Vec<u8>>; 2],
-    sent: [Vec<Vec<u8>>; 2],
-    /// Frames a port takes per flush; `None` for all.
-    room: Option<usize>,
-}
+/// The port that leads outside.
+const OUT: usize = 2;
 
-#[derive(Clone, Default)]
-struct Ports(Arc<Mutex<Lines>>);
-
-impl Ports {
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.0.lock().unwrap()
-    }
-
-    fn arrive(&self, port: usize, frame: Vec<u8>) {
-        self.lines().arrived[port].push_back(frame);
-    }
-
-    fn take_sent(&self, port: usize) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.lines().sent[port])
-    }
-}
-
-impl PacketIo for Ports {
-    type Frame = Vec<u8>;
-
-    fn receive(&mut self, PortIndex(port): PortIndex, frames: &mut Burst<Vec<u8>>) {
-        let mut lines = self.lines();
-        while !frames.is_full()
-            && let Some(frame) = lines.arrived[usize::from(port)].pop_front()
-        {
-            frames.push(frame);
-        }
-    }
-
-    fn send(&mut self, PortIndex(port): PortIndex, frame: Vec<u8>) {
-        self.lines().queued[usize::from(port)].push(frame);
-    }
-
-    fn flush(&mut self, PortIndex(port): PortIndex) -> Sent {
-        let mut lines = self.lines();
-        let mut frames = std::mem::take(&mut lines.queued[usize::from(port)]);
-        let refused = frames.split_off(lines.room.unwrap_or(frames.len()).min(frames.len()));
-        let bytes = frames.iter().map(|frame| frame.len() as u64).sum();
-        let sent = Sent { frames: frames.len() as u64, bytes, refused: refused.len() as u64 };
-        lines.sent[usize::from(port)].extend(frames);
-        sent
-    }
-
-    fn allocate(&mut self) -> Option<Vec<u8>> {
-        Some(Vec::new())
-    }
-}
-
-/// A worker that is turned by hand, the control thread's end of it, and its lines.
+/// A worker that is turned by hand, the control thread's end of it, and its wires.
 struct Bench {
-    worker: Worker<Ports>,
+    gateway: Gateway,
+    worker: Worker<Io>,
     handle: Handle,
-    ports: Ports,
+    wires: Wires,
+    driver: Driver,
     now: Moment,
-    realms: Realms,
-    rules: Arc<RuleSet>,
 }
 
 impl Bench {
     fn new() -> Self {
-        let ports = Ports::default();
-        let configuration =
-            Configuration { sessions_max: 4_096, seed: [1, 2, 3, 4], checks_checksums: [false; PORTS_MAX] };
-        let (worker, handle) = Worker::new(ports.clone(), 2, configuration);
-        let rules = Arc::default();
-        Self { worker, handle, ports, now: Moment::from_ms(1), realms: Realms::default(), rules }
+        let wires = Wires::new(3);
+        let io = wires.io(0);
+        let driver = io.driver.clone();
+        let mut gateway = Gateway::new(4_096);
+        let (worker, handle) = gateway.team(vec![io]).remove(0);
+        Self { gateway, worker, handle, wires, driver, now: Moment::from_ms(1) }
     }
 
     /// With rules adopted, and neighbours known.
@@ -114,26 +61,31 @@ impl Bench {
         let rules = bench.compile(RULES);
         bench.handle.publish(&rules).unwrap();
         for number in [11, 50, 51] {
-            bench.ports.arrive(0, hello(host(number), LAN, Ipv4Addr::new(10, 0, 0, 1)));
+            bench.arrive(0, hello(host(number), LAN, Ipv4Addr::new(10, 0, 0, 1)));
         }
-        bench.ports.arrive(1, hello(ISP, EXT, Ipv4Addr::new(203, 0, 113, 2)));
+        bench.arrive(OUT, hello(ISP, EXT, Ipv4Addr::new(203, 0, 113, 2)));
         bench.turn();
-        bench.ports.take_sent(0);
-        bench.ports.take_sent(1);
+        bench.take_sent(0);
+        bench.take_sent(OUT);
         bench
     }
 
     fn compile(&mut self, text: &str) -> Arc<RuleSet> {
-        let fed = rules::read_rules(text).unwrap();
-        let valid = rules::validate(&fed, &["in0".into(), "out0".into()]).unwrap();
-        self.rules = Arc::new(rules::compile(&valid, Some(&self.rules), &mut self.realms).unwrap());
-        Arc::clone(&self.rules)
+        self.gateway.compile(text)
+    }
+
+    fn arrive(&self, port: usize, frame: Vec<u8>) {
+        self.wires.arrive(port, 0, frame);
+    }
+
+    fn take_sent(&self, port: usize) -> Vec<Vec<u8>> {
+        self.wires.take_sent(port)
     }
 
     fn turn(&mut self) -> bool {
         self.now = self.now + 1;
         let was_empty = self.worker.turn(self.now);
-        assert_eq!(self.handle.counters.books().balance(), 0, "the books close after every turn");
+        assert_eq!(self.handle.counters().books().balance(), 0, "the books close after every turn");
         was_empty
     }
 }
@@ -162,33 +114,33 @@ fn to_web(port: u16) -> Vec<u8> {
 fn rules_are_adopted_between_bursts_and_show_their_generation() {
     let mut bench = Bench::running();
     assert_eq!(bench.handle.status.generation(), 1);
-    bench.ports.arrive(1, to_web(1));
+    bench.arrive(OUT, to_web(1));
     bench.turn();
-    assert_eq!(ethernet::destination(&bench.ports.take_sent(0)[0]), host(50).0);
+    assert_eq!(ethernet::destination(&bench.take_sent(0)[0]), host(50).0);
 
     // What had arrived before the change is judged by the rules in force when it is taken.
     let moved = bench.compile(&RULES.replace("internal: 10.0.0.50", "internal: 10.0.0.51"));
-    bench.ports.arrive(1, to_web(2));
+    bench.arrive(OUT, to_web(2));
     bench.handle.publish(&moved).unwrap();
     assert_eq!(bench.handle.status.generation(), 1, "the worker has not turned yet");
     bench.turn();
     assert_eq!(bench.handle.status.generation(), 2);
-    assert_eq!(ethernet::destination(&bench.ports.take_sent(0)[0]), host(51).0);
+    assert_eq!(ethernet::destination(&bench.take_sent(0)[0]), host(51).0);
 }
 
 #[test]
 fn a_worker_without_rules_drops_and_counts() {
     let mut bench = Bench::new();
-    bench.ports.arrive(0, out(1));
+    bench.arrive(0, out(1));
     assert!(!bench.turn());
     assert_eq!(bench.handle.status.generation(), 0);
-    assert_eq!(bench.handle.counters.dropped(DropReason::NoRules), 1);
+    assert_eq!(bench.handle.counters().dropped(DropReason::NoRules), 1);
 }
 
 #[test]
 fn retired_rules_are_freed_by_the_control_thread() {
     let mut bench = Bench::running();
-    let first = Arc::downgrade(&bench.rules);
+    let first = Arc::downgrade(&bench.gateway.rules);
     let second = bench.compile(RULES);
     bench.handle.publish(&second).unwrap();
     bench.turn();
@@ -204,21 +156,21 @@ fn addresses_that_are_new_are_announced_once_adopted() {
     let rules = bench.compile(RULES);
     bench.handle.publish(&rules).unwrap();
     bench.turn();
-    let announced: Vec<usize> = [0, 1].map(|port| bench.ports.take_sent(port).len()).into();
+    let announced: Vec<usize> = [0, OUT].map(|port| bench.take_sent(port).len()).into();
     assert_eq!(announced, [1, 2], "a gateway inside; an interface and a floating IP outside");
     let again = bench.compile(&RULES.replace("203.0.113.50", "203.0.113.51"));
     bench.handle.publish(&again).unwrap();
     bench.turn();
-    assert_eq!([0, 1].map(|port| bench.ports.take_sent(port).len()), [0, 1]);
+    assert_eq!([0, OUT].map(|port| bench.take_sent(port).len()), [0, 1]);
 }
 
 #[test]
 fn pages_show_every_session_once() {
     let mut bench = Bench::running();
     let ports: HashSet<u16> = (2_000..3_300).collect();
-    ports.iter().for_each(|port| bench.ports.arrive(0, out(*port)));
+    ports.iter().for_each(|port| bench.arrive(0, out(*port)));
     while !bench.turn() {}
-    assert_eq!(bench.handle.status.occupancy().sessions as usize, ports.len());
+    assert_eq!(bench.gateway.state.occupancy().sessions as usize, ports.len());
 
     let mut seen = Vec::new();
     let mut from = Some(0);
@@ -258,9 +210,9 @@ fn a_command_too_many_is_refused_and_none_is_lost() {
     // Each turn obeys one; forwarding goes on meanwhile. What is done frees its place once it was taken back.
     let mut came_back = Vec::new();
     for turn in 0..accepted {
-        bench.ports.arrive(0, out(turn as u16));
+        bench.arrive(0, out(turn as u16));
         bench.turn();
-        assert_eq!(bench.ports.take_sent(1).len(), 1);
+        assert_eq!(bench.take_sent(OUT).len(), 1);
         came_back.extend(std::iter::from_fn(|| bench.handle.take_page()).map(|page| page.from));
     }
     assert_eq!(came_back, (0..accepted).collect::<Vec<_>>());
@@ -270,39 +222,39 @@ fn a_command_too_many_is_refused_and_none_is_lost() {
     bench.handle.publish(&rules).unwrap();
     bench.turn();
     assert_eq!(bench.handle.status.generation(), 2);
-    assert_eq!(bench.ports.take_sent(1).len(), 1, "the new floating IP");
+    assert_eq!(bench.take_sent(OUT).len(), 1, "the new floating IP");
 }
 
 #[test]
 fn frames_a_port_refuses_are_counted_and_the_books_close() {
     let mut bench = Bench::running();
-    bench.ports.lines().room = Some(4);
-    (0..10).for_each(|port| bench.ports.arrive(0, out(port)));
+    bench.driver.set_room(4);
+    (0..10).for_each(|port| bench.arrive(0, out(port)));
     bench.turn();
-    assert_eq!(bench.handle.counters.dropped(DropReason::TransmitRingFull), 6);
-    let sent = bench.ports.take_sent(1);
+    assert_eq!(bench.handle.counters().dropped(DropReason::TransmitRingFull), 6);
+    let sent = bench.take_sent(OUT);
     assert_eq!(sent.len(), 4, "the first ones, in order");
     assert!(sent.iter().all(|frame| Parsed::read(frame).unwrap().destination == SERVER));
-    let books = bench.handle.counters.books();
+    let books = bench.handle.counters().books();
     assert_eq!((books.dropped, books.received), (6, 10 + 4));
 }
 
 #[test]
 fn what_a_port_carried_is_counted_by_port() {
     let mut bench = Bench::running();
-    let [inside, outside] = [0, 1].map(|port| {
-        let port = &bench.handle.counters.ports[port];
+    let [inside, outside] = [0, OUT].map(|port| {
+        let port = &bench.handle.counters().ports[port];
         (port.received_frames.get(), port.received_bytes.get(), port.sent_frames.get(), port.sent_bytes.get())
     });
     let length = out(1).len() as u64;
-    (0..3).for_each(|_| bench.ports.arrive(0, out(1)));
+    (0..3).for_each(|_| bench.arrive(0, out(1)));
     bench.turn();
-    let port = &bench.handle.counters.ports[0];
+    let port = &bench.handle.counters().ports[0];
     assert_eq!(
         (port.received_frames.get(), port.received_bytes.get()),
         (inside.0 + 3, inside.1 + 3 * length)
     );
-    let port = &bench.handle.counters.ports[1];
+    let port = &bench.handle.counters().ports[OUT];
     assert_eq!((port.sent_frames.get(), port.sent_bytes.get()), (outside.2 + 3, outside.3 + 3 * length));
 }
 
@@ -310,11 +262,11 @@ fn what_a_port_carried_is_counted_by_port() {
 fn a_turn_takes_a_burst_of_every_port_and_says_whether_there_was_one() {
     let mut bench = Bench::running();
     let (turns, busy) = bench.handle.status.turns();
-    (0..2 * BURST_FRAMES_MAX as u16).for_each(|port| bench.ports.arrive(0, out(port)));
-    bench.ports.arrive(1, to_web(1));
+    (0..2 * BURST_FRAMES_MAX as u16).for_each(|port| bench.arrive(0, out(port)));
+    bench.arrive(OUT, to_web(1));
     assert!(!bench.turn());
-    assert_eq!(bench.ports.take_sent(1).len(), BURST_FRAMES_MAX);
-    assert_eq!(bench.ports.take_sent(0).len(), 1, "a full port keeps no other waiting");
+    assert_eq!(bench.take_sent(OUT).len(), BURST_FRAMES_MAX);
+    assert_eq!(bench.take_sent(0).len(), 1, "a full port keeps no other waiting");
     assert!(!bench.turn());
     assert!(bench.turn());
     assert_eq!(bench.handle.status.turns(), (turns + 3, busy + 2));
@@ -323,32 +275,25 @@ fn a_turn_takes_a_burst_of_every_port_and_says_whether_there_was_one() {
 
 #[test]
 fn a_worker_runs_on_its_own_thread_until_it_is_stopped() {
-    let Bench { worker, mut handle, ports, rules, mut realms, .. } = Bench::running();
-    let origin = Instant::now();
-    let wait = |what: &str, is_done: &mut dyn FnMut() -> bool| {
-        while !is_done() {
-            assert!(origin.elapsed() < Duration::from_secs(30), "{what}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    };
-    let thread = std::thread::spawn(move || worker.run(origin, Idle::Sleep));
-    ports.arrive(0, out(1));
-    wait("a frame is carried", &mut || !ports.lines().sent[1].is_empty());
-    wait("it says that it works", &mut || handle.status.busy() > Duration::ZERO);
-
-    let fed = rules::read_rules(RULES).unwrap();
-    let valid = rules::validate(&fed, &["in0".into(), "out0".into()]).unwrap();
-    let next = Arc::new(rules::compile(&valid, Some(&rules), &mut realms).unwrap());
+    let Bench { mut gateway, worker, mut handle, wires, .. } = Bench::running();
+    assert!(!handle.status.is_stuck(clock::moment() + 3_600_000), "it has not begun by the machine's clock");
+    let thread = std::thread::spawn(move || worker.run(Idle::Sleep));
+    wires.arrive(0, 0, out(1));
+    wait("a frame is carried", || !wires.take_sent(OUT).is_empty());
+    wait("it says that it works", || handle.status.busy() > Duration::ZERO);
+    let next = gateway.compile(RULES);
     handle.publish(&next).unwrap();
-    wait("rules are adopted", &mut || handle.status.generation() == next.generation);
+    wait("rules are adopted", || handle.status.generation() == next.generation);
 
     // An idle worker still turns, and its heart beats.
     let (before, _) = handle.status.turns();
-    wait("it turns", &mut || handle.status.turns().0 > before + 100);
+    wait("it turns", || handle.status.turns().0 > before + 100);
+    assert!(clock::moment().since(handle.status.heartbeat()) < 60_000, "it beats by the machine's clock");
     handle.stop();
-    thread.join().unwrap();
+    let (_, shards) = thread.join().unwrap();
+    assert_eq!(shards.len(), 16, "it gives back what it owned");
     let (after, _) = handle.status.turns();
     std::thread::sleep(Duration::from_millis(5));
     assert_eq!(handle.status.turns().0, after);
-    assert_eq!(handle.counters.books().balance(), 0);
+    assert_eq!(handle.counters().books().balance(), 0);
 }
