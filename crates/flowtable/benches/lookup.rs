@@ -7,56 +7,85 @@
 //! - *single*: one by one, but the keys do not depend on each other, so that the processor runs ahead by itself;
 //! - *burst*: 32 at once.
 //!
-//! The three take turns within each round, so that a noisy neighbour disturbs them alike; printed are the medians of
+//! Then what it costs to take a table over from a process that was killed, by one thread and by two.
+//!
+//! The three ways take turns within each round, so that a noisy neighbour disturbs them alike; printed are the medians of
 //! the rounds, and of the rounds' ratios to the burst. The first line is the machine's memory: figures taken while it
-//! is slow are worth little. With `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` the table lies in huge pages where the
-//! kernel has them.
+//! is slow are worth little. The table lies in huge pages where the kernel has them.
+//! `FLOWTABLE_BENCH=takeover` does only the second part, and up to ten million sessions, which takes 2 GB.
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
-use flowtable::{HashKey, LineIndex, Table};
+use flowtable::{HashKey, LineIndex, Owner, Quiescence, ShardIndex, Table};
 
-type FlowTable = Table<[u64; 2], [u64; 6], 2>;
+type Value = [AtomicU64; 6];
+type FlowTable = Table<[u64; 2], Value, 2>;
+
+/// As many as the gateway has.
+const SHARDS: u8 = 16;
 
 const BURST: usize = 32;
 const ROUNDS: usize = 15;
 const LOOKUPS: usize = 1 << 20;
 
 fn main() {
+    let takeover_only = std::env::var("FLOWTABLE_BENCH").is_ok_and(|part| part == "takeover");
     println!("dependent reads over 64 MB: {:.0} ns each", memory_probe());
-    println!("           |          ns per key of             | ratio to burst  |  ns per slot");
-    println!("  sessions | chained  single   burst  not there | chained  single | insert   sweep");
-    for sessions in [1_000, 64_000, 1_000_000, 4_000_000] {
-        measure(sessions);
+    if !takeover_only {
+        println!("           |          ns per key of             | ratio to burst  |  ns per slot");
+        println!("  sessions | chained  single   burst  not there | chained  single | insert   sweep");
+        for sessions in [1_000, 64_000, 1_000_000, 4_000_000] {
+            measure(sessions);
+        }
+    }
+    println!("  sessions | take-over, ms: 1 thread   2 threads");
+    for sessions in [1_000_000, 10_000_000].into_iter().take(if takeover_only { 2 } else { 1 }) {
+        measure_takeover(sessions);
     }
 }
 
-fn measure(sessions: u32) {
-    let mut table = FlowTable::new(sessions, HashKey([3, 4]));
-    let insert = nanoseconds(sessions as usize, || {
-        for session in 0..sessions {
-            let [outbound, inbound] = [key(2 * session), key(2 * session + 1)];
-            _ = black_box(table.insert([outbound, inbound], [[1; 6]; 2], 1_000_000));
-        }
-    });
+/// A table that is full but for what luck leaves free in each shard.
+fn filled(table: &Arc<FlowTable>, sessions: u32) -> Vec<Owner<[u64; 2], Value, 2>> {
+    let quiescence = Quiescence::new();
+    let mut owners: Vec<_> = (0..SHARDS).map(|shard| table.owner(ShardIndex(shard), &quiescence)).collect();
+    for session in 0..sessions {
+        let keys = [key(2 * session), key(2 * session + 1)];
+        let owner = &mut owners[session as usize % usize::from(SHARDS)];
+        let filled = owner.insert(keys, 1_000_000, |lines| {
+            lines.iter().for_each(|line| line[0].store(1, Ordering::Relaxed));
+        });
+        _ = black_box(filled);
+    }
     assert_eq!(table.len(), sessions);
+    owners
+}
+
+fn measure(sessions: u32) {
+    let table = Arc::new(FlowTable::anonymous(SHARDS, sessions.div_ceil(SHARDS.into()), HashKey([3, 4])));
+    let mut owners = Vec::new();
+    let insert = nanoseconds(sessions as usize, || owners = filled(&table, sessions));
 
     let mut random = Random(sessions);
     let rounds: [_; ROUNDS] = std::array::from_fn(|_| {
         // Keys are made outside the clock, as a parser would have made them; read in order, they cost little.
-        let keys: Vec<_> = (0..LOOKUPS).map(|_| Some(key(random.below(2 * sessions)))).collect();
-        let absent: Vec<_> = (0..LOOKUPS).map(|_| Some(key(2 * sessions + random.below(1 << 30)))).collect();
-        let chained = nanoseconds(LOOKUPS, || chained(&table, &keys));
-        let single = nanoseconds(LOOKUPS, || single(&table, &keys));
-        let burst = nanoseconds(LOOKUPS, || burst(&table, &keys));
+        let there: Vec<_> = (0..LOOKUPS).map(|_| Some(placed(random.below(2 * sessions)))).collect();
+        let absent: Vec<_> =
+            (0..LOOKUPS).map(|_| Some(placed(2 * sessions + random.below(1 << 30)))).collect();
+        let chained = nanoseconds(LOOKUPS, || chained(&table, &there));
+        let single = nanoseconds(LOOKUPS, || single(&table, &there));
+        let burst = nanoseconds(LOOKUPS, || burst(&table, &there));
         let miss = nanoseconds(LOOKUPS, || burst_of_absent(&table, &absent));
         [chained, single, burst, miss, chained / burst, single / burst]
     });
     let sweep = nanoseconds(sessions as usize, || {
         let mut due = ArrayVec::new();
-        (0..sessions.div_ceil(64)).for_each(|_| table.sweep(0, 64, &mut due));
+        for owner in &mut owners {
+            (0..owner.len().div_ceil(64)).for_each(|_| owner.sweep(0, 64, &mut due));
+        }
         assert!(due.is_empty());
     });
     let [chained, single, burst, miss, chained_ratio, single_ratio] =
@@ -67,37 +96,73 @@ fn measure(sessions: u32) {
     );
 }
 
-fn chained(table: &FlowTable, keys: &[Option<[u64; 2]>]) {
+/// A session's lines are both read, as the gateway does to see whether they belong together.
+fn measure_takeover(sessions: u32) {
+    let table = Arc::new(FlowTable::anonymous(SHARDS, sessions.div_ceil(SHARDS.into()), HashKey([3, 4])));
+    drop(filled(&table, sessions));
+    let is_sound = |_, values: [&Value; 2]| values.iter().all(|value| value[0].load(Ordering::Relaxed) == 1);
+    let take_over = |shards: std::ops::Range<u8>| {
+        shards.map(|shard| table.take_over(ShardIndex(shard), is_sound).kept).sum::<u32>()
+    };
+    let [one, two] = [1, 2].map(|threads| {
+        median(std::array::from_fn(|_| {
+            nanoseconds(1_000_000, || {
+                let part = SHARDS / threads;
+                let kept: u32 = std::thread::scope(|scope| {
+                    let parts: Vec<_> = (0..threads)
+                        .map(|thread| scope.spawn(move || take_over(thread * part..(thread + 1) * part)))
+                        .collect();
+                    parts.into_iter().filter_map(|part| part.join().ok()).sum()
+                });
+                assert_eq!(kept, sessions);
+            })
+        }))
+    });
+    println!("{sessions:>10} | {one:>24.0} {two:>11.0}");
+}
+
+fn chained(table: &FlowTable, keys: &[Option<Placed>]) {
     let mut value = 1;
     for i in 0..keys.len() {
         // Every value is 1: the sum is `i`, but the processor cannot know before it has the value.
         let key = keys[(i as u64 + value - 1) as usize];
-        value = key.and_then(|key| table.find(&key)).map_or(0, |line| table.value(line)[0]);
+        value = key.and_then(|(shard, key)| table.find(shard, &key)).map_or(0, |line| read(table, line));
     }
     assert_eq!(black_box(value), 1, "every key is found");
 }
 
-fn single(table: &FlowTable, keys: &[Option<[u64; 2]>]) {
-    let found = keys.iter().flatten().filter_map(|key| table.find(key));
-    black_box(found.map(|line| table.value(line)[0]).sum::<u64>());
+fn single(table: &FlowTable, keys: &[Option<Placed>]) {
+    let found = keys.iter().flatten().filter_map(|(shard, key)| table.find(*shard, key));
+    black_box(found.map(|line| read(table, line)).sum::<u64>());
 }
 
-fn burst(table: &FlowTable, keys: &[Option<[u64; 2]>]) {
+fn burst(table: &FlowTable, keys: &[Option<Placed>]) {
     let mut found = [None; BURST];
     let mut sum = 0;
     for keys in keys.chunks(BURST) {
         table.find_burst(keys, &mut found);
-        sum += found.iter().flatten().map(|&line: &LineIndex| table.value(line)[0]).sum::<u64>();
+        sum += found.iter().flatten().map(|&line: &LineIndex| read(table, line)).sum::<u64>();
     }
     assert_eq!(black_box(sum), keys.len() as u64, "every key is found");
 }
 
-fn burst_of_absent(table: &FlowTable, keys: &[Option<[u64; 2]>]) {
+fn burst_of_absent(table: &FlowTable, keys: &[Option<Placed>]) {
     let mut found = [None; BURST];
     for keys in keys.chunks(BURST) {
         table.find_burst(keys, &mut found);
         assert!(black_box(&found).iter().all(Option::is_none));
     }
+}
+
+fn read(table: &FlowTable, line: LineIndex) -> u64 {
+    table.value(line)[0].load(Ordering::Relaxed)
+}
+
+/// A key and the shard it is in.
+type Placed = (ShardIndex, [u64; 2]);
+
+fn placed(number: u32) -> Placed {
+    (ShardIndex((number / 2 % u32::from(SHARDS)) as u8), key(number))
 }
 
 /// Structured like an IPv4 flow: an address of a small subnet, a port, one remote endpoint, a protocol.

@@ -68,7 +68,8 @@ pub(crate) fn in_own_region<T>(carve: impl Fn(&mut Carver) -> T) -> io::Result<T
     Ok(carve(&mut Carver::over(&Region::anonymous(measuring.bytes())?)))
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests {
     use super::*;
     use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};

@@ -53,7 +53,8 @@
 //! quiescent point, though it be taken out of the index at the same moment.
 
 mod displacement;
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests;
 
 use crate::bucket::{Bucket, Entry, PLACES};

@@ -37,7 +37,7 @@ macro_rules! owned {
 
             #[inline]
             fn publish(&self, value: $value) {
-                #[cfg(test)]
+                #[cfg(all(test, not(any(loom, shuttle))))]
                 kill::point();
                 self.store(value, Ordering::Release);
             }
@@ -54,7 +54,7 @@ owned!(AtomicU32, u32);
 owned!(AtomicU64, u64);
 
 /// Where a process may be killed, for tests: between any two words that it publishes.
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) mod kill {
     use std::cell::RefCell;
 

@@ -224,6 +224,24 @@ impl<T: Shared> Cells<T> {
     }
 }
 
+/// What a process leaves behind, for tests that play the next one.
+#[cfg(test)]
+impl Region {
+    /// All of it, whatever it is cut into. For one thread alone.
+    pub(crate) fn bytes(&self) -> &[AtomicU8] {
+        // SAFETY: the mapping is that long and lives as long as `self`; an `AtomicU8` is one byte, and any is one.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.memory.len()) }
+    }
+
+    /// A region of the same bytes, of which nothing is cut yet.
+    pub(crate) fn copy(&self) -> Arc<Self> {
+        let copy = Self::anonymous(self.memory.len() as u64).unwrap();
+        let bytes = self.bytes().iter().map(|byte| byte.load(Ordering::Relaxed));
+        copy.bytes().iter().zip(bytes).for_each(|(to, from)| to.store(from, Ordering::Relaxed));
+        copy
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

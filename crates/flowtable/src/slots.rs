@@ -145,5 +145,6 @@ fn bit(local: u32) -> u64 {
     1 << (local as usize % WORD_SLOTS)
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests;

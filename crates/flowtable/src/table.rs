@@ -280,5 +280,6 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests;

@@ -128,8 +128,8 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
                 let Some(entry) = bucket.entry(place) else { continue };
                 let local = entry.line.0.wrapping_sub(self.first_line) as usize;
                 let slot = local / N;
-                let is_live = local < self.noted.len()
-                    && live[slot / WORD_SLOTS].own() >> (slot % WORD_SLOTS) & 1 == 1;
+                let is_live =
+                    local < self.noted.len() && live[slot / WORD_SLOTS].own() >> (slot % WORD_SLOTS) & 1 == 1;
                 let this = Noted::new(number, entry.tag, entry.away);
                 if is_live && self.noted[local].bucket().is_none() {
                     self.noted[local] = this;
@@ -159,7 +159,9 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
                 let lines: [_; N] =
                     std::array::from_fn(|side| table.line_of(SlotIndex(first_slot + local), side));
                 let is_whole = lines.iter().all(|&line| self.agrees(line));
-                if is_whole && is_sound(lines.map(|line| table.key(line)), lines.map(|line| table.value(line))) {
+                if is_whole
+                    && is_sound(lines.map(|line| table.key(line)), lines.map(|line| table.value(line)))
+                {
                     self.found.kept += 1;
                 } else {
                     lines.iter().for_each(|&line| self.clear(line));
@@ -239,5 +241,6 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
+#[cfg(not(any(loom, shuttle)))]
 mod tests;

@@ -2,14 +2,22 @@
 //!
 //! The model is a hash map and a list. Every answer of the table is compared, and now and then everything it holds.
 //! Phases of growth and decline fill the table to the last slot and empty it again, while the clock runs over the
-//! wrap of its 32 bits.
+//! wrap of its 32 bits. One thread plays the owners of all shards; `concurrent` has many.
 //!
 //! `FLOWTABLE_MODEL_OPERATIONS=100000000 cargo test -p flowtable --release --test model` does it for longer.
 #![allow(clippy::unwrap_used)] // A test from end to end, helpers included.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use arrayvec::ArrayVec;
-use flowtable::{HashKey, InsertError, Key, LineIndex, SWEEP_DUE_MAX, SlotIndex, Table};
+use flowtable::{
+    HashKey, InsertError, Key, LineIndex, Owner, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table,
+};
 use hashbrown::HashMap;
+
+/// What the table keeps for each line: the words of a [`Value`].
+type Words = [AtomicU64; 6];
 
 type Value = [u64; 6];
 
@@ -44,7 +52,9 @@ struct ModelSlot<K, const N: usize> {
     deadline_ms: u32,
 }
 
+/// A shard.
 struct Model<K, const N: usize> {
+    first_slot: u32,
     slots: Vec<Option<ModelSlot<K, N>>>,
     lines: HashMap<K, LineIndex>,
     live: u32,
@@ -53,6 +63,17 @@ struct Model<K, const N: usize> {
 }
 
 impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
+    fn new(shard: u8, slots_max: u32) -> Self {
+        Self {
+            first_slot: u32::from(shard) * slots_max,
+            slots: Vec::new(),
+            lines: HashMap::new(),
+            live: 0,
+            slots_max,
+            sweep_next: 0,
+        }
+    }
+
     fn refusal(&self, keys: &[K; N]) -> Option<InsertError> {
         for (side, key) in keys.iter().enumerate() {
             if keys[..side].contains(key) {
@@ -65,9 +86,13 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
         (self.live == self.slots_max).then_some(InsertError::Full)
     }
 
+    fn slot(&mut self, slot: SlotIndex) -> &mut Option<ModelSlot<K, N>> {
+        &mut self.slots[(slot.0 - self.first_slot) as usize]
+    }
+
     fn insert(&mut self, slot: SlotIndex, new: ModelSlot<K, N>) {
-        let number = slot.0 as usize;
-        assert!(slot.0 < self.slots_max);
+        let number = (slot.0 - self.first_slot) as usize;
+        assert!(number < self.slots_max as usize);
         if number == self.slots.len() {
             assert!(self.slots.iter().all(Option::is_some), "a slot that was in use before is used first");
             self.slots.push(None);
@@ -81,7 +106,7 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
     }
 
     fn remove(&mut self, slot: SlotIndex) -> ModelSlot<K, N> {
-        let old = self.slots[slot.0 as usize].take().unwrap();
+        let old = self.slot(slot).take().unwrap();
         old.keys.iter().for_each(|key| _ = self.lines.remove(key));
         self.live -= 1;
         old
@@ -92,7 +117,7 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
         let count = self.slots.len();
         let start = random.below(count.max(1) as u64) as usize;
         let slot = (0..count).map(|i| (start + i) % count).find(|slot| self.slots[*slot].is_some())?;
-        Some(SlotIndex(slot as u32))
+        Some(SlotIndex(self.first_slot + slot as u32))
     }
 
     fn sweep(&mut self, now_ms: u32, slots: usize) -> Vec<SlotIndex> {
@@ -103,7 +128,7 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
                 if due.len() == SWEEP_DUE_MAX {
                     break;
                 }
-                due.push(SlotIndex(self.sweep_next as u32));
+                due.push(SlotIndex(self.first_slot + self.sweep_next as u32));
             }
             self.sweep_next = (self.sweep_next + 1) % self.slots.len();
         }
@@ -111,55 +136,80 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
     }
 }
 
-/// Everything the table holds, against the model, and everything it does not hold.
-fn compare_all<K: Key + std::hash::Hash, const N: usize>(
-    table: &Table<K, Value, N>,
+fn read(words: &Words) -> Value {
+    words.each_ref().map(|word| word.load(Ordering::Relaxed))
+}
+
+/// Everything a shard holds, against the model, and everything it does not hold.
+fn compare<K: Key + std::hash::Hash, const N: usize>(
+    owner: &Owner<K, Words, N>,
     model: &Model<K, N>,
     all_keys: &[K],
 ) {
-    assert_eq!((table.len(), table.is_empty()), (model.live, model.live == 0));
+    let table = owner.table();
+    assert_eq!((owner.len(), owner.is_empty()), (model.live, model.live == 0));
     for key in all_keys {
-        assert_eq!(table.find(key), model.lines.get(key).copied());
+        assert_eq!(table.find(owner.shard(), key), model.lines.get(key).copied());
     }
+    assert_eq!(owner.first_slot().0, model.first_slot);
     let mut listed = Vec::new();
+    // All slots of the table, of which the shard has some.
     for from in (0..table.slots_max()).step_by(37) {
-        listed.extend(table.live(SlotIndex(from), 37));
+        listed.extend(owner.live(SlotIndex(from), 37));
     }
-    let live =
-        (0..).zip(&model.slots).filter(|(_, slot)| slot.is_some()).map(|(number, _)| SlotIndex(number));
-    assert_eq!(listed, live.collect::<Vec<_>>());
+    let live = (model.first_slot..).zip(&model.slots).filter(|(_, slot)| slot.is_some());
+    assert_eq!(listed, live.map(|(number, _)| SlotIndex(number)).collect::<Vec<_>>());
     for slot in listed {
-        let expected = model.slots[slot.0 as usize].as_ref().unwrap();
+        assert_eq!(table.shard_of(slot), owner.shard());
+        let expected = model.slots[(slot.0 - model.first_slot) as usize].as_ref().unwrap();
         for side in 0..N {
             let line = table.line_of(slot, side);
             assert_eq!((table.slot_of(line), table.side_of(line)), (slot, side));
-            assert!(*table.key(line) == expected.keys[side]);
-            assert_eq!(*table.value(line), expected.values[side]);
+            assert!(table.key(line) == expected.keys[side]);
+            assert!(table.holds(line, &expected.keys[side]));
+            assert_eq!(read(table.value(line)), expected.values[side]);
         }
     }
 }
 
-fn run<K: Key + std::hash::Hash, const N: usize>(seed: u64, slots_max: u32, make_key: impl Fn(u64) -> K) {
-    let operations = operations();
+fn run<K: Key + std::hash::Hash, const N: usize>(
+    seed: u64,
+    shards: u8,
+    slots_per_shard: u32,
+    make_key: impl Fn(u64) -> K,
+) {
     let random = &mut Random(seed);
-    let mut table = Table::<K, Value, N>::new(slots_max, HashKey([random.next(), random.next()]));
-    let mut model =
-        Model::<K, N> { slots: Vec::new(), lines: HashMap::new(), live: 0, slots_max, sweep_next: 0 };
-    // Twice as many keys as lines: an insertion often meets one that is there, and a lookup one that is not.
-    let all_keys: Vec<K> = (0..2 * u64::from(slots_max) * N as u64).map(make_key).collect();
+    let hash_key = HashKey([random.next(), random.next()]);
+    let table = Arc::new(Table::<K, Words, N>::anonymous(shards, slots_per_shard, hash_key));
+    let quiescence = Quiescence::new();
+    let mut owners: Vec<_> = (0..shards).map(|shard| table.owner(ShardIndex(shard), &quiescence)).collect();
+    let mut models: Vec<_> = (0..shards).map(|shard| Model::<K, N>::new(shard, slots_per_shard)).collect();
+    // Twice as many keys as lines: an insertion often meets one that is there, and a lookup one that is not. They may
+    // be in any shard, and in several.
+    let all_keys: Vec<K> = (0..2 * u64::from(slots_per_shard) * N as u64).map(make_key).collect();
     let any_key = |random: &mut Random| all_keys[random.below(all_keys.len() as u64) as usize];
     let mut now_ms = 0u32.wrapping_sub(50_000);
     let mut was_full = false;
 
-    for operation in 0..operations {
+    for operation in 0..operations() {
         now_ms = now_ms.wrapping_add(random.below(3) as u32);
-        let growing = operation / (u64::from(slots_max) * 25) % 2 == 0;
+        let growing = operation / (u64::from(table.slots_max()) * 25) % 2 == 0;
+        let shard = random.below(u64::from(shards)) as usize;
+        let (owner, model) = (&mut owners[shard], &mut models[shard]);
         match random.below(100) {
             0..30 => {
                 let keys = std::array::from_fn(|_| any_key(random));
-                let values = std::array::from_fn(|_| std::array::from_fn(|_| random.next()));
+                let values: [Value; N] = std::array::from_fn(|_| std::array::from_fn(|_| random.next()));
                 let deadline_ms = now_ms.wrapping_add(random.below(20_000) as u32);
-                match (table.insert(keys, values, deadline_ms), model.refusal(&keys)) {
+                let fill = |lines: [&Words; N]| {
+                    for (words, values) in lines.iter().zip(values) {
+                        words
+                            .iter()
+                            .zip(values)
+                            .for_each(|(word, value)| word.store(value, Ordering::Relaxed));
+                    }
+                };
+                match (owner.insert(keys, deadline_ms, fill), model.refusal(&keys)) {
                     (Ok(slot), None) => model.insert(slot, ModelSlot { keys, values, deadline_ms }),
                     (answer, refusal) => {
                         assert_eq!(answer.err(), refusal);
@@ -171,65 +221,72 @@ fn run<K: Key + std::hash::Hash, const N: usize>(seed: u64, slots_max: u32, make
                 if (!growing || random.below(10) == 0)
                     && let Some(slot) = model.any(random)
                 {
-                    let (keys, values) = table.remove(slot);
-                    let expected = model.remove(slot);
-                    assert!(keys == expected.keys && values == expected.values);
-                    assert!(!table.is_live(slot));
-                    assert!(keys.iter().all(|key| table.find(key).is_none()));
+                    let keys = owner.remove(slot);
+                    assert!(keys == model.remove(slot).keys);
+                    assert!(!owner.is_live(slot));
+                    assert!(keys.iter().all(|key| table.find(ShardIndex(shard as u8), key).is_none()));
+                    assert!(!table.holds(table.line_of(slot, 0), &keys[0]));
                 }
             }
             50..70 => {
                 let key = any_key(random);
-                assert_eq!(table.find(&key), model.lines.get(&key).copied());
+                assert_eq!(table.find(ShardIndex(shard as u8), &key), model.lines.get(&key).copied());
             }
             70..75 => {
                 let count = random.below(80);
-                let keys: Vec<_> =
-                    (0..count).map(|_| (random.below(8) != 0).then(|| any_key(random))).collect();
+                let any_shard = |random: &mut Random| ShardIndex(random.below(u64::from(shards)) as u8);
+                let keys: Vec<_> = (0..count)
+                    .map(|_| (random.below(8) != 0).then(|| (any_shard(random), any_key(random))))
+                    .collect();
                 // Answers of an earlier burst must not shine through.
                 let mut found = vec![Some(LineIndex(u32::MAX)); keys.len()];
                 table.find_burst(&keys, &mut found);
-                for (key, found) in keys.iter().zip(found) {
-                    assert_eq!(found, key.and_then(|key| model.lines.get(&key).copied()));
-                }
+                let expected = keys.iter().map(|key| {
+                    key.and_then(|(shard, key)| models[usize::from(shard.0)].lines.get(&key).copied())
+                });
+                assert!(expected.eq(found));
             }
             75..85 => {
                 if let Some(slot) = model.any(random) {
                     let (side, word) = (random.below(N as u64) as usize, random.next());
-                    table.value_mut(table.line_of(slot, side))[word as usize % 6] ^= word;
-                    model.slots[slot.0 as usize].as_mut().unwrap().values[side][word as usize % 6] ^= word;
+                    let place = word as usize % 6;
+                    table.value(table.line_of(slot, side))[place].fetch_xor(word, Ordering::Relaxed);
+                    model.slot(slot).as_mut().unwrap().values[side][place] ^= word;
                 }
             }
             85..97 => {
                 if let Some(slot) = model.any(random) {
                     let deadline_ms = now_ms.wrapping_add(random.below(40_000) as u32).wrapping_sub(10_000);
-                    table.set_deadline(slot, deadline_ms);
-                    model.slots[slot.0 as usize].as_mut().unwrap().deadline_ms = deadline_ms;
+                    owner.set_deadline(slot, deadline_ms);
+                    model.slot(slot).as_mut().unwrap().deadline_ms = deadline_ms;
                 }
             }
             _ => {
                 let slots = random.below(300) as usize;
                 let mut due = ArrayVec::new();
-                table.sweep(now_ms, slots, &mut due);
+                owner.sweep(now_ms, slots, &mut due);
                 assert_eq!(due[..], model.sweep(now_ms, slots)[..]);
                 for slot in due {
                     if growing || random.below(4) != 0 {
                         let deadline_ms = now_ms.wrapping_add(30_000);
-                        table.set_deadline(slot, deadline_ms);
-                        model.slots[slot.0 as usize].as_mut().unwrap().deadline_ms = deadline_ms;
+                        owner.set_deadline(slot, deadline_ms);
+                        model.slot(slot).as_mut().unwrap().deadline_ms = deadline_ms;
                     } else {
-                        table.remove(slot);
+                        owner.remove(slot);
                         model.remove(slot);
                     }
                 }
             }
         }
+        // Nobody reads: what was removed is free at once.
+        owners[shard].reclaim();
         if operation % 50_000 == 0 {
-            compare_all(&table, &model, &all_keys);
+            owners.iter().zip(&models).for_each(|(owner, model)| compare(owner, model, &all_keys));
+            assert_eq!(table.len(), models.iter().map(|model| model.live).sum::<u32>());
         }
     }
-    compare_all(&table, &model, &all_keys);
-    assert!(was_full && now_ms < 1 << 31, "the test is to fill the table and to pass the wrap of the clock");
+    owners.iter().zip(&models).for_each(|(owner, model)| compare(owner, model, &all_keys));
+    assert!(was_full && now_ms < 1 << 31, "the test is to fill a shard and to pass the wrap of the clock");
 }
 
 /// As keys of IPv4 flows are: addresses and ports of a few hosts in one subnet.
@@ -249,25 +306,25 @@ fn key_48_bytes(number: u64) -> [u64; 6] {
 
 #[test]
 fn one_line_per_slot_with_16_byte_keys() {
-    run::<_, 1>(1, 3_000, key_16_bytes);
+    run::<_, 1>(1, 1, 3_000, key_16_bytes);
 }
 
 #[test]
 fn two_lines_per_slot_with_16_byte_keys() {
-    run::<_, 2>(2, 1_000, key_16_bytes);
+    run::<_, 2>(2, 3, 300, key_16_bytes);
 }
 
 #[test]
 fn four_lines_per_slot_with_16_byte_keys() {
-    run::<_, 4>(3, 300, key_16_bytes);
+    run::<_, 4>(3, 1, 300, key_16_bytes);
 }
 
 #[test]
 fn one_line_per_slot_with_48_byte_keys() {
-    run::<_, 1>(4, 777, key_48_bytes);
+    run::<_, 1>(4, 2, 777, key_48_bytes);
 }
 
 #[test]
 fn two_lines_per_slot_with_48_byte_keys() {
-    run::<_, 2>(5, 1_500, key_48_bytes);
+    run::<_, 2>(5, 1, 1_500, key_48_bytes);
 }

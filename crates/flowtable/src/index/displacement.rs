@@ -95,7 +95,7 @@ impl Writer<'_> {
     }
 
     /// Moves an entry to a free place in its other bucket. The order of the steps is what readers rely on.
-    fn move_entry(&mut self, (from, from_place): (u32, usize), (to, to_place): (u32, usize)) {
+    pub(crate) fn move_entry(&mut self, (from, from_place): (u32, usize), (to, to_place): (u32, usize)) {
         let (from_bucket, to_bucket) = (self.bucket(from), self.bucket(to));
         let Some(entry) = from_bucket.entry(from_place) else {
             debug_assert!(false, "only a full bucket's entries move");

@@ -93,7 +93,11 @@ fn an_index_made_for_any_number_of_lines_takes_them_all() {
             let index = with_buckets(Index::buckets_for(lines));
             for line in 0..lines {
                 let spot = index.spot(SHARD, hasher.hash_one(&line));
-                assert_eq!(index.writer(SHARD).link(spot, LineIndex(line)), Ok(()), "line {line} of {lines}, seed {seed}");
+                assert_eq!(
+                    index.writer(SHARD).link(spot, LineIndex(line)),
+                    Ok(()),
+                    "line {line} of {lines}, seed {seed}"
+                );
             }
         }
     }

@@ -211,7 +211,9 @@ fn every_shard_has_slots_bits_and_counts_of_its_own() {
 #[test]
 fn a_recount_believes_the_bits_of_slots_that_are_there() {
     let shared = three_shards(70);
-    for (bits, live, used) in [([u64::MAX; 2], 70, 70), ([0, 0], 0, 0), ([1 << 63, 0], 1, 64), ([0, 2], 1, 66)] {
+    for (bits, live, used) in
+        [([u64::MAX; 2], 70, 70), ([0, 0], 0, 0), ([1 << 63, 0], 1, 64), ([0, 2], 1, 66)]
+    {
         shared.live_words(SHARD).iter().zip(bits).for_each(|(word, bits)| word.publish(bits));
         shared.recount(SHARD);
         let slots = OwnedSlots::new(&shared, SHARD);

@@ -35,7 +35,11 @@ fn a_small_table_takes_finds_and_returns() {
     assert_eq!(table.value(table.line_of(a, 1)).load(Ordering::Relaxed), 20);
     assert_eq!(owner.remove(a), [1, 2]);
     assert_eq!((table.find(SHARD, &1), table.find(SHARD, &2)), (None, None));
-    assert_eq!(owner.insert([5, 6], 7, values([50, 60])), Ok(a), "nobody reads: free without being asked for");
+    assert_eq!(
+        owner.insert([5, 6], 7, values([50, 60])),
+        Ok(a),
+        "nobody reads: free without being asked for"
+    );
 }
 
 #[test]
