@@ -19,8 +19,8 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::machine::Aes;
 use crate::HashKey;
+use crate::machine::Aes;
 
 /// The hash of one key. Its high half chooses the bucket, its low bits the tag: see [`crate::index`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +91,11 @@ impl Hasher {
     /// Hashes many keys: one after another in the processor's pipeline, which one by one would wait for each other.
     /// What comes with a key does not count. What stands for a `None` key is undefined.
     #[inline]
-    pub(crate) fn hash_burst<T, K: IntoBytes + Immutable>(&self, keys: &[Option<(T, K)>], hashes: &mut [Hash]) {
+    pub(crate) fn hash_burst<T, K: IntoBytes + Immutable>(
+        &self,
+        keys: &[Option<(T, K)>],
+        hashes: &mut [Hash],
+    ) {
         #[cfg(target_arch = "x86_64")]
         if let Some((aes, round_keys)) = &self.aes {
             return aes.hash_burst(round_keys, keys, hashes);
@@ -111,7 +115,7 @@ impl Hasher {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -68,6 +68,12 @@ mod table;
 mod tags;
 mod take_over;
 
+#[cfg(all(test, any(loom, shuttle)))]
+mod interleavings;
+#[cfg(all(test, any(loom, shuttle)))]
+#[path = "../../../tests/interleavings/src/scheduler.rs"]
+mod scheduler;
+
 pub use carver::Carver;
 pub use hash::HashKind;
 pub use line::{Key, Words};

@@ -16,7 +16,13 @@ pub(crate) fn explore(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS_MAX));
     builder.max_branches = 100_000;
-    builder.check(model);
+    let schedules = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&schedules);
+    builder.check(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        model();
+    });
+    println!("{} schedules", schedules.load(std::sync::atomic::Ordering::Relaxed));
 }
 
 /// Random schedules: half with a switch possible at every step, half with a few switches at chosen moments.
