@@ -6,6 +6,9 @@
 //! - what is found is whole: key, value, and the slot's other line, all of one insertion;
 //! - and stays what it was until the reader passes.
 
+#[cfg(shuttle)]
+mod crowd;
+
 use std::sync::{Arc, LazyLock};
 
 use crate::hash::{Hash, Hasher};
@@ -155,6 +158,7 @@ fn an_entry_that_moves_home_is_found() {
 fn an_entry_that_moves_to_and_fro_is_found() {
     stays_found(&[Step::Move, Step::Move], false, false);
     stays_found(&[Step::Move, Step::Move], true, true);
+    stays_found(&[Step::Move, Step::Move, Step::Move], false, true);
 }
 
 #[test]

@@ -7,25 +7,30 @@ use std::sync::Arc;
 
 use flowtable::{Quiescence, Reader};
 
-use crate::scheduler::{explore, thread};
+use crate::scheduler::{explore, explore_bounded, thread};
 use crate::slot::Slot;
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, Ordering};
 #[cfg(shuttle)]
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 
-struct Table {
+pub(crate) struct Table {
     linked: AtomicBool,
-    slot: Slot,
+    pub(crate) slot: Slot,
 }
 
 impl Table {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { linked: AtomicBool::new(true), slot: Slot::new() })
     }
 
-    fn find(&self) -> Option<&Slot> {
+    pub(crate) fn find(&self) -> Option<&Slot> {
         self.linked.load(Ordering::Acquire).then_some(&self.slot)
+    }
+
+    /// The weakest store there is: what orders it is to be the grace.
+    pub(crate) fn unlink(&self) {
+        self.linked.store(false, Ordering::Relaxed);
     }
 }
 
@@ -46,8 +51,7 @@ fn turns(table: &Table, reader: &mut Reader, count: usize) {
 
 /// An owner's life: takes the slot out, and uses it again once the grace is over. Returns whether it was.
 fn reuse(table: &Table, quiescence: &Quiescence, looks: usize) -> bool {
-    // The weakest store there is: what orders it is to be the grace.
-    table.linked.store(false, Ordering::Relaxed);
+    table.unlink();
     let grace = quiescence.begin_grace();
     let is_over = (0..looks).any(|_| quiescence.is_over(grace));
     if is_over {
@@ -72,7 +76,7 @@ fn a_slot_is_not_reused_before_its_reader_has_passed() {
 
 #[test]
 fn every_reader_counts() {
-    explore(|| {
+    explore_bounded(|| {
         let (table, quiescence) = (Table::new(), Quiescence::new());
         let reads: Vec<_> = (0..2)
             .map(|_| {
@@ -103,7 +107,7 @@ fn a_reader_that_joins_meanwhile_is_waited_for_or_finds_nothing() {
 /// Leaving is a pass like any other, and its place may be taken by another reader at once.
 #[test]
 fn a_reader_that_leaves_and_comes_again_is_waited_for() {
-    explore(|| {
+    explore_bounded(|| {
         let (table, quiescence) = (Table::new(), Quiescence::new());
         let reader = quiescence.reader();
         let (readers_table, readers_quiescence) = (Arc::clone(&table), Arc::clone(&quiescence));
@@ -121,7 +125,7 @@ fn a_reader_that_leaves_and_comes_again_is_waited_for() {
 /// Their graces share the era: the later one serves for the earlier.
 #[test]
 fn two_owners_ask_for_graces_at_once() {
-    explore(|| {
+    explore_bounded(|| {
         let (tables, quiescence) = ([Table::new(), Table::new()], Quiescence::new());
         let mut reader = quiescence.reader();
         let (second_table, second_quiescence) = (Arc::clone(&tables[1]), Arc::clone(&quiescence));

@@ -18,6 +18,7 @@ mod order;
 mod rings;
 mod scheduler;
 mod slot;
+mod workers;
 
 #[path = "../../../crates/worker/src/ring.rs"]
 mod ring;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::nat::WorkerIndex;
 use crate::nat::hand_off::{CellIndex, Finished, HOPS_MAX, HandedOn, Ticket};
 use crate::ring::{Consumer, Producer, ring};
-use crate::scheduler::{explore, thread};
+use crate::scheduler::{explore, explore_bounded, thread};
 use crate::slot::Slot;
 
 const HASH: u64 = 5 << 32;
@@ -136,12 +136,12 @@ fn play(count: usize, frames: &[&[u8]], turns: usize) {
 
 #[test]
 fn a_frame_waits_for_the_one_before_it_at_its_owner() {
-    explore(|| play(2, &[&[1], &[], &[]], 3));
+    explore_bounded(|| play(2, &[&[1], &[], &[]], 3));
 }
 
 #[test]
 fn a_frame_that_is_handed_on_twice_is_followed_twice() {
-    explore(|| play(3, &[&[1, 2], &[]], 2));
+    explore_bounded(|| play(3, &[&[1, 2], &[]], 2));
 }
 
 /// The owner of a next hop may be where the frame came from.
@@ -152,11 +152,11 @@ fn a_frame_that_comes_back_is_not_overtaken_where_it_set_out() {
 
 #[test]
 fn a_frame_with_another_owner_follows_first() {
-    explore(|| play(3, &[&[1], &[2]], 2));
+    explore_bounded(|| play(3, &[&[1], &[2]], 2));
 }
 
 #[cfg(shuttle)]
 #[test]
 fn many_frames_keep_their_order_over_three_gateways() {
-    explore(|| play(3, &[&[1, 2, 0], &[], &[2], &[], &[1, 0], &[], &[], &[2, 1]], 12));
+    explore_bounded(|| play(3, &[&[1, 2, 0], &[], &[2], &[], &[1, 0], &[], &[], &[2, 1]], 12));
 }
