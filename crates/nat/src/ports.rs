@@ -303,6 +303,12 @@ fn uses(cell: u16) -> u16 {
 
 /// What a process that takes the ports over does to them, before anybody else uses them.
 impl PortSpace<'_> {
+    /// Forgets every use by anybody: its address is lost.
+    pub(crate) fn clear(self) {
+        (0..=u16::MAX).for_each(|port| self.cell(port).store(0, Relaxed));
+        self.rebuild(0);
+    }
+
     /// Forgets every use by the shard.
     pub(crate) fn forget(self, shard: ShardIndex) {
         for port in 0..=u16::MAX {

@@ -108,6 +108,10 @@ impl Line {
         Realm(self.realm.load(Relaxed))
     }
 
+    pub(crate) fn last_seen_ms(&self) -> u32 {
+        self.last_seen_ms.load(Relaxed)
+    }
+
     fn seen(&self) -> Seen {
         Seen::from_bits_truncate(self.seen.load(Relaxed))
     }
@@ -169,17 +173,31 @@ impl State {
         matches!(phase, Phase::TcpTimeWait | Phase::TcpReset)
     }
 
-    /// Whether the packet is its direction's first FIN or RST: then its owner has to note it, and set the deadline.
-    pub(crate) fn brings_the_end_nearer(&self, line: LineIndex, packet: &Parsed) -> bool {
+    /// Whether noting the packet would make the session's time shorter: a first FIN or reset, or, by unusual timers, the
+    /// end of a handshake. Then its owner has to note it, and set the deadline.
+    pub(crate) fn brings_the_end_nearer(
+        &self,
+        line: LineIndex,
+        packet: &Parsed,
+        timeouts: &TimeoutsMs,
+    ) -> bool {
         if packet.protocol != Protocol::TCP {
             return false;
         }
-        let ends = Seen::in_segment(packet.tcp_flags) & (Seen::FIN | Seen::RESET);
-        !self.parts.sessions.value(line).seen().contains(ends)
+        let news = Seen::in_segment(packet.tcp_flags);
+        let sessions = &self.parts.sessions;
+        if sessions.value(line).seen().contains(news) {
+            return false;
+        }
+        let before = self.lines(sessions.slot_of(line)).map(Line::seen);
+        let mut after = before;
+        after[sessions.side_of(line)] |= news;
+        let [before, after] = [before, after].map(|[outbound, inbound]| Phase::of_tcp(outbound, inbound));
+        timeout_ms(after, timeouts) < timeout_ms(before, timeouts)
     }
 
-    /// Notes a packet that is sent on. What a segment shows for the first time is added in place; only a FIN or a reset can
-    /// bring the end nearer, a later end is found when the earlier one has come.
+    /// Notes a packet that is sent on. What a segment shows for the first time is added in place: a later end is found when
+    /// the earlier one has come.
     pub(crate) fn touch(&self, line: LineIndex, packet: &Parsed, now_ms: u32) {
         let value = self.parts.sessions.value(line);
         value.last_seen_ms.store(now_ms, Relaxed);
@@ -222,7 +240,7 @@ impl State {
     }
 
     pub(crate) fn last_seen_ms(&self, slot: SlotIndex) -> u32 {
-        let [outbound, inbound] = self.lines(slot).map(|line| line.last_seen_ms.load(Relaxed));
+        let [outbound, inbound] = self.lines(slot).map(Line::last_seen_ms);
         if time::has_come(outbound, inbound) { inbound } else { outbound }
     }
 

@@ -33,6 +33,7 @@ use crate::mappings::{Host, Mapping, Permission};
 use crate::sessions::Line;
 use crate::shard::Shard;
 use crate::state::{FreshReason, HEADER_BYTES, Header, Identity, Sizes, State};
+use crate::time;
 use recount::{Scope, recount};
 
 /// Why there is no state to begin with. That a region cannot be used is none: it is emptied.
@@ -160,8 +161,13 @@ impl State {
         let crashed = self.header().is_open();
         // From now on a crash is this process's.
         self.header().open(now.ms());
+        let lost = self.parts.addresses.free_damaged();
+        for space in lost.iter().flat_map(|address| self.parts.ports.spaces_of(*address)) {
+            space.clear();
+        }
         let taken_over = on_all_processors(usize::from(self.shards()), |shard| {
-            self.take_over_shard(ShardIndex(shard as u8), [seed[2], seed[3]], now.ms() as u32)
+            let shard = ShardIndex(shard as u8);
+            self.take_over_shard(shard, [seed[2], seed[3]], !lost.is_empty(), now.ms() as u32)
         });
         let addresses: Vec<_> = self.parts.addresses.records().map(|(address, _)| address).collect();
         on_all_processors(addresses.len(), |index| {
@@ -183,10 +189,12 @@ impl State {
         self: &Arc<Self>,
         shard: ShardIndex,
         seed: [u64; 2],
+        lost_addresses: bool,
         now_ms: u32,
     ) -> (Shard, Takeover) {
         let parts = &self.parts;
-        let sessions = parts.sessions.take_over(shard, |keys, lines| self.is_session(shard, keys, lines));
+        let sessions =
+            parts.sessions.take_over(shard, |keys, lines| self.is_session(shard, keys, lines, now_ms));
         let hosts = parts.hosts.take_over(shard, |[key], _: [&Host; 1]| self.is_host(shard, &key));
         let mappings = parts.mappings.take_over(shard, |keys, _: [&Mapping; 2]| self.is_mapping(shard, keys));
         let permissions =
@@ -194,7 +202,8 @@ impl State {
         let tables: [TakenOver; 4] = [sessions, hosts, mappings, permissions];
         let mut owner = Shard::new(self, shard, seed);
         let mut sessions_dropped = sessions.dropped;
-        let scope = Scope::of(owner.mappings.intent(), tables.iter().any(|table| table.dropped > 0));
+        let is_broken = lost_addresses || tables.iter().any(|table| table.dropped > 0);
+        let scope = Scope::of(owner.mappings.intent(), is_broken);
         if let Some(scope) = &scope {
             sessions_dropped += recount(&mut owner, scope, now_ms);
         }
@@ -210,14 +219,24 @@ impl State {
         (owner, found)
     }
 
-    /// Whether two lines are a session of the shard: each the other's translation, and of realms that belong to somebody.
-    fn is_session(&self, shard: ShardIndex, [internal, external]: [Flow; 2], lines: [&Line; 2]) -> bool {
+    /// Whether two lines are a session of the shard: each the other's translation, of realms that belong to somebody, and
+    /// last seen in the past, for else it would stay until that time comes.
+    fn is_session(
+        &self,
+        shard: ShardIndex,
+        [internal, external]: [Flow; 2],
+        lines: [&Line; 2],
+        now_ms: u32,
+    ) -> bool {
         let [outbound, inbound] = lines.map(|line| (line.endpoint(), line.realm()));
+        // The realm once more: a key has 24 bits of it.
         internal.with_source(outbound.0, outbound.1).reversed() == external
+            && external.realm() == outbound.1
             && (internal.source(), internal.realm()) == inbound
             && matches!(internal.protocol(), Protocol::TCP | Protocol::UDP | Protocol::ICMP)
             && self.is_of(shard, &internal)
             && self.parts.realms.is_taken(external.realm())
+            && lines.iter().all(|line| time::has_come(line.last_seen_ms(), now_ms))
     }
 
     fn is_host(&self, shard: ShardIndex, key: &Flow) -> bool {

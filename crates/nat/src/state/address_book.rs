@@ -1,8 +1,8 @@
 //! Which external address has which number, by which its ports are found: kept beside the ports.
 //!
 //! ```text
-//!  0        4          8        12       16
-//!  | realm  | address  | state  |        |    one for each number, in the region
+//!  0        4          8        16
+//!  | realm  | address  | state  |             one for each number, in the region; state: 0 free | check << 1 | 1
 //!  (realm, address) -> number                 a table made of them in each process: whoever gives a port back has only
 //!                                             the address, which may have left the rules
 //! ```
@@ -10,15 +10,16 @@
 //! Written by the control thread before rules with the addresses are published, read by every worker.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flowtable::{Carver, Cells, HashKey, Owner, Quiescence, ShardIndex, Table};
 use rules::compiled::{AddressIndex, Realm};
 use zerocopy::FromBytes;
 
-const FREE: u32 = 0;
-const TAKEN: u32 = 1;
+use crate::random::checksum;
+
+const FREE: u64 = 0;
 
 /// The table has one owner, the control thread.
 const SHARD: ShardIndex = ShardIndex(0);
@@ -29,8 +30,10 @@ struct Record {
     realm: AtomicU32,
     /// Its octets in memory are in wire order.
     address: AtomicU32,
-    state: AtomicU32,
+    state: AtomicU64,
 }
+
+const _: () = assert!(size_of::<Record>() == 16);
 
 /// See the file's page.
 pub(crate) struct AddressBook {
@@ -66,8 +69,21 @@ impl AddressBook {
     /// Every number that is not free.
     pub(crate) fn records(&self) -> impl Iterator<Item = (AddressIndex, (Realm, Ipv4Addr))> {
         (0..).map(AddressIndex).zip(self.records.iter()).filter_map(|(number, record)| {
-            (record.state.load(Relaxed) == TAKEN).then(|| (number, record.key()))
+            (record.state.load(Relaxed) == record.word(number)).then(|| (number, record.key()))
         })
+    }
+
+    /// Frees records that are damaged: the numbers that were.
+    pub(crate) fn free_damaged(&self) -> Vec<AddressIndex> {
+        let all = (0..).map(AddressIndex).zip(self.records.iter());
+        let is_damaged = |(number, record): &(AddressIndex, &Record)| {
+            let state = record.state.load(Relaxed);
+            state != FREE && state != record.word(*number)
+        };
+        all.filter(is_damaged)
+            .inspect(|(_, record)| record.state.store(FREE, Relaxed))
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// Makes the book say what `entries` say, which rise.
@@ -79,7 +95,7 @@ impl AddressBook {
         let mut new = Vec::new();
         for (number, record) in (0..).map(AddressIndex).zip(self.records.iter()) {
             let entry = entries.next_if(|(entry, _)| *entry == number).map(|(_, entry)| entry);
-            let is_taken = record.state.load(Relaxed) == TAKEN;
+            let is_taken = record.state.load(Relaxed) != FREE;
             if is_taken && entry != Some(record.key()) {
                 record.state.store(FREE, Release);
                 let (realm, address) = record.key();
@@ -88,7 +104,7 @@ impl AddressBook {
                 }
             }
             if let Some((realm, address)) = entry {
-                record.set(realm, address);
+                record.set(number, realm, address);
                 new.push((key(realm, address), number));
             }
         }
@@ -104,15 +120,81 @@ impl Record {
         (Realm(self.realm.load(Relaxed)), self.address.load(Relaxed).to_ne_bytes().into())
     }
 
-    fn set(&self, realm: Realm, address: Ipv4Addr) {
+    fn set(&self, number: AddressIndex, realm: Realm, address: Ipv4Addr) {
         if self.key() != (realm, address) {
             self.realm.store(realm.0, Relaxed);
             self.address.store(u32::from_ne_bytes(address.octets()), Relaxed);
         }
-        self.state.store(TAKEN, Release);
+        self.state.store(self.word(number), Release);
+    }
+
+    /// Its state where it is this number's and whole.
+    fn word(&self, AddressIndex(number): AddressIndex) -> u64 {
+        let (Realm(realm), address) = self.key();
+        checksum(&[number.into(), realm.into(), u32::from(address).into()]) << 1 | 1
     }
 }
 
 fn key(realm: Realm, address: Ipv4Addr) -> u64 {
     u64::from(realm.0) << 32 | u64::from(u32::from(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use flowtable::Region;
+
+    use super::*;
+
+    fn book() -> AddressBook {
+        let mut measuring = Carver::measuring();
+        AddressBook::carve(&mut measuring, 4, HashKey([1, 2]));
+        let region = Region::anonymous(measuring.bytes()).unwrap();
+        let book = AddressBook::carve(&mut Carver::over(&region), 4, HashKey([1, 2]));
+        book.index(&Quiescence::new());
+        book
+    }
+
+    fn entry(number: u32, realm: u32, last: u8) -> (AddressIndex, (Realm, Ipv4Addr)) {
+        (AddressIndex(number), (Realm(realm), Ipv4Addr::new(192, 0, 2, last)))
+    }
+
+    #[test]
+    fn what_was_stored_last_is_found_and_nothing_else() {
+        let book = book();
+        for entries in [
+            vec![entry(0, 1, 1), entry(1, 1, 2), entry(3, 2, 1)],
+            // Numbers and addresses change places.
+            vec![entry(0, 1, 2), entry(1, 1, 1), entry(2, 2, 9)],
+            vec![entry(2, 2, 9)],
+            vec![],
+            vec![entry(0, 1, 1), entry(1, 1, 2), entry(2, 2, 1), entry(3, 2, 2)],
+        ] {
+            book.store(entries.iter().copied());
+            assert_eq!(book.records().collect::<Vec<_>>(), entries);
+            for (realm, last) in (0..3).flat_map(|realm| (0..10).map(move |last| (realm, last))) {
+                let (_, (realm, address)) = entry(0, realm, last);
+                let expected =
+                    entries.iter().find(|(_, one)| *one == (realm, address)).map(|(number, _)| *number);
+                assert_eq!(book.find(realm, address), expected);
+            }
+        }
+        assert!(book.free_damaged().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_record_is_found_and_freed() {
+        for bit in 0..128 {
+            let book = book();
+            book.store([entry(1, 1, 1), entry(2, 1, 2)].into_iter());
+            let record = book.records.get(2);
+            match bit {
+                0..32 => _ = record.realm.fetch_xor(1 << bit, Relaxed),
+                32..64 => _ = record.address.fetch_xor(1 << (bit - 32), Relaxed),
+                _ => _ = record.state.fetch_xor(1 << (bit - 64), Relaxed),
+            }
+            assert_eq!(book.records().collect::<Vec<_>>(), [entry(1, 1, 1)], "{bit}");
+            assert_eq!(book.free_damaged(), [AddressIndex(2)], "{bit}");
+            assert!(book.free_damaged().is_empty());
+        }
+    }
 }

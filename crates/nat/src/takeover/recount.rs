@@ -29,8 +29,11 @@ pub(super) enum Scope {
 impl Scope {
     /// What the shard needs, if anything.
     pub(super) fn of(intent: &Intent, is_broken: bool) -> Option<Self> {
-        let named = intent.found().map(|[internal, external]| Self::Named { internal, external });
-        if is_broken { Some(Self::Whole) } else { named }
+        // What is found again is dropped, with all that it has: more than the intent may name.
+        if is_broken || intent.is_found_again() {
+            return Some(Self::Whole);
+        }
+        intent.found().map(|[internal, external]| Self::Named { internal, external })
     }
 
     fn covers_host(&self, key: &Flow) -> bool {

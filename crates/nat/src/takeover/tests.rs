@@ -1,1 +1,4 @@
-
+mod damage;
+mod endings;
+mod process;
+mod speed;
