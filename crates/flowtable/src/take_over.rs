@@ -24,6 +24,7 @@
 //! No row needs to know what was in work, so nothing is written to say so.
 
 use crate::bucket::{Bucket, PLACES};
+use crate::hash::Hash;
 use crate::index::{Spot, Writer};
 use crate::owned::Owned;
 use crate::slots::{WORD_SLOTS, ones};
@@ -133,7 +134,7 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
                 let this = Noted::new(number, entry.tag, entry.away);
                 if is_live && self.noted[local].bucket().is_none() {
                     self.noted[local] = this;
-                } else if is_live && self.agreement(entry.line, this) == Agreement::Full {
+                } else if is_live && self.agreement(self.hash(entry.line), this) == Agreement::Full {
                     // The second one for this line, and right: the first one is as right, or it is not.
                     self.clear(entry.line);
                     self.noted[local] = this;
@@ -149,33 +150,40 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
     fn judge_slots(&mut self, mut is_sound: impl FnMut([K; N], [&V; N]) -> bool) {
         let table = self.table;
         let first_slot = table.slots.first(self.shard).0;
+        let line = |slot: usize, side| table.line_of(SlotIndex(first_slot + slot as u32), side);
+        let slots_per_shard = table.slots_per_shard() as usize;
         for (number, word) in table.slots.live_words(self.shard).iter().enumerate() {
-            for bit in ones(word.own()) {
-                let local = (number * WORD_SLOTS + bit) as u32;
-                if local >= table.slots_per_shard() {
-                    // No such slot: `recount` clears the bit.
-                    break;
-                }
-                let lines: [_; N] =
-                    std::array::from_fn(|side| table.line_of(SlotIndex(first_slot + local), side));
-                let is_whole = lines.iter().all(|&line| self.agrees(line));
+            let first = number * WORD_SLOTS;
+            // Beyond the last slot is nothing: `recount` clears the bits.
+            let live = || ones(word.own()).take_while(|bit| first + bit < slots_per_shard);
+            // The keys of 64 slots are hashed at once, which one by one would wait for each other.
+            let mut keys = [[None; WORD_SLOTS]; N];
+            let mut hashes = [[Hash::default(); WORD_SLOTS]; N];
+            for side in 0..N {
+                live().for_each(|bit| keys[side][bit] = Some(((), table.key(line(first + bit, side)))));
+                table.hasher.hash_burst(&keys[side], &mut hashes[side]);
+            }
+            for bit in live() {
+                let lines: [_; N] = std::array::from_fn(|side| line(first + bit, side));
+                let is_whole = (0..N).all(|side| self.agrees(lines[side], hashes[side][bit]));
                 if is_whole
                     && is_sound(lines.map(|line| table.key(line)), lines.map(|line| table.value(line)))
                 {
                     self.found.kept += 1;
                 } else {
                     lines.iter().for_each(|&line| self.clear(line));
-                    table.slots.drop_slot(self.shard, local);
+                    table.slots.drop_slot(self.shard, (first + bit) as u32);
                     self.found.dropped += 1;
                 }
             }
         }
     }
 
-    /// True where a line's entry is where its key belongs; what the entry says of that is put right.
-    fn agrees(&mut self, line: LineIndex) -> bool {
+    /// True where a line's entry is where its key's hash says; what the entry says of that is put right.
+    #[inline]
+    fn agrees(&mut self, line: LineIndex, hash: Hash) -> bool {
         let noted = self.noted[self.local(line)];
-        match self.agreement(line, noted) {
+        match self.agreement(hash, noted) {
             Agreement::Full => true,
             Agreement::ButAway => {
                 if let Some((bucket, place)) = self.place_of(line) {
@@ -189,8 +197,8 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
     }
 
     #[inline]
-    fn agreement(&self, line: LineIndex, noted: Noted) -> Agreement {
-        let Spot { home, tag, .. } = self.table.spot(self.shard, &self.table.key(line));
+    fn agreement(&self, hash: Hash, noted: Noted) -> Agreement {
+        let Spot { home, tag, .. } = self.table.index.spot(self.shard, hash);
         let at_home = Noted::new(home, tag, false);
         if noted.0 == at_home.0 {
             return Agreement::Full;
@@ -201,6 +209,10 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
             noted if noted == at_home.0 | Noted::AWAY || noted == away.0 & !Noted::AWAY => Agreement::ButAway,
             _ => Agreement::None,
         }
+    }
+
+    fn hash(&self, line: LineIndex) -> Hash {
+        self.table.hasher.hash_one(&self.table.key(line))
     }
 
     /// Clears the entry that was noted for a line.
