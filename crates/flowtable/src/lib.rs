@@ -1,27 +1,56 @@
-//! A preallocated, index-addressed table that many keys find fast.
+//! A preallocated, index-addressed table that many threads search at once, that finds many keys fast, and that outlives
+//! its process.
 //!
 //! A *slot* holds `N` *lines*, each with a key of its own and a value: a session's two directions, a mapping's two
-//! endpoints, a lone permission. Any of a slot's keys finds its line, and the line's index gives the slot.
+//! endpoints, a lone permission. Any of a slot's keys finds its line, and the line's index gives the slot. Slots
+//! belong to *shards*: one owner changes a shard, everybody searches all of them, and nobody ever waits for anybody.
 //! The table knows nothing of packets, NAT or the clock: time is a `u32` of milliseconds that may wrap.
 //!
 //! ```text
-//!  key ── hash ──┬─ home bucket ──┐ tag, line number      lines                      slots
+//!                      a shard's buckets                  its lines                  its slots
+//!  key ── hash ──┬─ home bucket ──┐ tag, line number
 //!                └─ other bucket ─┘ ────────────────> | key | value | line 2s     -> s: live bit, deadline
 //!                   64 bytes each                     | key | value | line 2s + 1 -> s
+//!
+//!  Owner    one per shard: inserts, removes, sweeps, frees what no reader can hold any more
+//!  Table    everyone: finds, reads, writes the values' atomics
 //! ```
 //!
-//! Read on in this order: [`Table`] puts the parts together; `index` says which two buckets a key may be in and
-//! `index/displacement` what happens when both are full; `bucket` and `tags` draw the cache line that a lookup reads;
-//! `slots` keeps deadlines and free slots; `hash` is the keyed hash; `machine` holds all `unsafe` of the crate.
+//! Read on in this order: [`Table`] is what everyone does, [`Owner`] what one does for a shard; `index` says which two
+//! buckets a key may be in, how readers find it while it moves, and `index/displacement` what happens when both are
+//! full; `bucket` and `tags` draw the cache line that a lookup reads; `line` what it finds; `slots` keeps deadlines and
+//! free slots; `quiescence` says when a slot may be used again; `region` and `carver` are the memory and how it is
+//! cut; `take_over` puts it right after a crash. `owned` has the three ways to touch a word, `hash` is the keyed hash,
+//! `machine` and `region` hold all `unsafe` of the crate.
 //!
 //! # What it promises
 //!
-//! - No memory is allocated, and no page touched first, after [`Table::new`].
-//! - A lookup reads two cache lines for most keys and three for the others, however full the table is. The work of an
-//!   insertion is bounded.
-//! - All slots can be used: the index has room for the keys of them all, at 87.5 % of its places.
+//! - No memory is allocated, and no page touched first, after the table is made.
+//! - A lookup reads two cache lines for most keys and three for the others, however full the table is, and writes
+//!   none. The work of an insertion is bounded.
+//! - A key that is in the table all the while a reader looks is found, whatever the owner does beside.
+//! - What a reader finds stays as it is until he passes a quiescent point, though it be removed meanwhile.
+//! - All slots of a shard can be used: its index has room for the keys of them all, at 87.5 % of its places.
 //! - A key is found only if all its bytes are equal. Nobody makes keys collide who does not know the [`HashKey`].
-//! - An insertion that is refused changes nothing.
+//! - A process may be killed between any two instructions: every slot that was not in work then is there for the next
+//!   one, after a takeover. And whatever bytes it finds, nothing panics and nothing is read out of bounds.
+//!
+//! # Who writes what, and how it is seen
+//!
+//! | words | written by | read by | how | why that is enough |
+//! |---|---|---|---|---|
+//! | a bucket's tags, line numbers, `strays`, `returns` | the shard's owner | all | published with release, seen with acquire (`owned`) | the order of the steps: the table in `index` |
+//! | a bucket's `away` | the owner | the owner | the same | killed or not, the stores stay in order |
+//! | a line's key | the owner, while no entry leads to it | all | relaxed | the entry is published after the key, and seen before it |
+//! | a line's value | the owner in `fill`; then whom the caller lets | all | as the caller says | as the key, up to `fill`'s end |
+//! | live bits | the owner | all | published, seen | set before the entries and cleared after them: who finds a line sees its slot live, until it is removed |
+//! | counts of live and used slots | the owner | all | published, seen | each is a figure of a moment |
+//! | deadlines, and the lists threaded through them | the owner | the owner | published | stores stay in order |
+//! | which roles are given out | whoever takes or drops one | the same | read-modify-write, acquire to take, release to drop | a shard's next owner sees what the last one wrote |
+//! | how much of a region is cut | whoever cuts | the same | read-modify-write, relaxed | it guards no other memory: the parts are disjoint |
+//! | eras and who has seen them | owners, readers | all | the table in `quiescence` | a slot is written again only after every reader's last look |
+//!
+//! No word of a table has two writers at a time, so none but the roles' is changed by a read-modify-write.
 //!
 //! # Why not a hash map
 //!
@@ -45,8 +74,11 @@
 //!
 //! # What is not here
 //!
-//! Growth, iteration in the order of use, eviction: a full table says so, and who may stay is not its business.
-//! Timers: there is a sweep. Concurrency: so far a table belongs to one thread.
+//! Growth, iteration in the order of use, eviction: a full shard says so, and who may stay is not its business.
+//! Timers: there is a sweep. Which shard a key belongs to: the caller knows. Sequence numbers of lines: they are written
+//! before they are published and after grace only.
+
+#![cfg_attr(any(loom, shuttle), allow(dead_code, unused_imports, reason = "models need no real machine"))]
 
 mod bucket;
 mod carver;
