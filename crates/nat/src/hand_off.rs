@@ -6,9 +6,9 @@
 //!
 //! ```text
 //! private to a gateway          by hash of the flow as received, and by how often the frame was handed on
-//!   Cell { sent, to } x 1024    sent: frames handed on;  to: the gateway they went to, all of them, while any is under way
+//!   Cell { sent, to } x 4 x 4096    sent: frames handed on;  to: the gateway they went to, all, while any is under way
 //! shared
-//!   Finished { x 1024 } x 32    of the frames that a gateway handed on by a cell, how many are finished
+//!   Finished { x 4 x 4096 } x 32    of the frames that a gateway handed on by a cell, how many are finished
 //! with a frame
 //!   [Ticket; 0..=4]             the cells it was handed on by: (gateway, cell), credited by whoever finishes the frame
 //! ```
@@ -24,7 +24,9 @@
 //! taken what it is for. Where H has to hold A for a neighbour, it keeps B behind it (see [`crate::neighbours`]).
 //!
 //! That cells are told apart by how often a frame was handed on makes a way that comes back to a gateway a way like any
-//! other: such a frame would else find its own ticket open, and follow itself.
+//! other: such a frame would else find its own ticket open, and follow itself. And it keeps a frame that has come to its
+//! owner from being sent on with strangers: while many flows begin, many cells are open of frames as they were received, and
+//! next to none of frames that were handed on.
 //!
 //! **Why it ends.** A frame has room for [`HOPS_MAX`] tickets, and is dropped where it needs one more. The longest way there
 //! is a need for has three: to the owner of the sender's session, of the receiver's where both are ours, of the next
@@ -43,10 +45,14 @@ use super::sync::{AtomicU32, Ordering};
 /// How often a frame may be handed on.
 pub(crate) const HOPS_MAX: usize = 4;
 
-/// Cells of a gateway.
-const CELLS: usize = 1_024;
+/// Cells of a gateway for frames that were handed on equally often: several times what a ring holds, so that few share one
+/// with a stranger even while a ring is full. Fewer where a scheduler tries interleavings.
+const FLOW_CELLS: usize = if cfg!(any(loom, shuttle)) { 16 } else { 4_096 };
 
-const _: () = assert!(CELLS.is_power_of_two() && CELLS <= 1 << 16);
+/// Cells of a gateway.
+const CELLS: usize = HOPS_MAX * FLOW_CELLS;
+
+const _: () = assert!(FLOW_CELLS.is_power_of_two() && CELLS <= 1 << 16);
 
 /// A frame was handed on by this cell of this gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +68,8 @@ pub(crate) struct CellIndex(u16);
 impl CellIndex {
     /// The cell of a flow with this hash, for a frame that was handed on `hops` times.
     pub(crate) fn of(hash: u64, hops: usize) -> Self {
-        // A quarter of the cells apart, so that a flow's own are never the same.
-        let cell = (hash >> 32) as usize + hops * (CELLS / HOPS_MAX);
-        Self((cell % CELLS) as u16)
+        let cell = (hash >> 32) as usize % FLOW_CELLS;
+        Self((hops % HOPS_MAX * FLOW_CELLS + cell) as u16)
     }
 }
 
