@@ -155,17 +155,16 @@ impl Index {
             return Peek::Line(home.line(place));
         }
         if home.strays() > 0 {
-            let other = self.other(spot);
-            self.buckets.prefetch(other as usize);
-            return Peek::Away { other, returns };
+            self.buckets.prefetch(self.other(spot) as usize);
+            return Peek::Away { returns };
         }
         if home.returns() == returns { Peek::Absent } else { Peek::Unsure }
     }
 
     /// A look at the other bucket, after one at home that found nothing.
     #[inline]
-    pub(crate) fn peek_other(&self, spot: Spot, other: u32, returns: u32) -> Peek {
-        let other = self.bucket(other);
+    pub(crate) fn peek_other(&self, spot: Spot, returns: u32) -> Peek {
+        let other = self.bucket(self.other(spot));
         if let Some(place) = other.matching(spot.tag).next() {
             return Peek::Line(other.line(place));
         }
@@ -195,8 +194,8 @@ impl Index {
 pub(crate) enum Peek {
     /// The first line whose tag matches; but for one in some ten thousand it is the key's.
     Line(LineIndex),
-    /// Not at home, where so many entries had come back, but perhaps in this other bucket.
-    Away { other: u32, returns: u32 },
+    /// Not at home, where so many entries had come back, but perhaps in the other bucket.
+    Away { returns: u32 },
     /// In neither.
     Absent,
     /// Entries moved meanwhile: look again from the beginning.

@@ -144,8 +144,8 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
             }
         }
         for i in 0..count {
-            if let Peek::Away { other, returns } = peeks[i] {
-                peeks[i] = self.index.peek_other(spots[i], other, returns);
+            if let Peek::Away { returns } = peeks[i] {
+                peeks[i] = self.index.peek_other(spots[i], returns);
                 self.prefetch(peeks[i]);
             }
         }
