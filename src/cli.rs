@@ -113,6 +113,8 @@ pub(crate) enum Query {
         /// The router's id
         id: Option<String>,
     },
+    /// Show the addresses that are translated to, and how many of their ports are used
+    Pools,
     /// Look at sessions
     #[command(subcommand)]
     Sessions(SessionsQuery),
@@ -191,6 +193,7 @@ mod tests {
         };
         assert_eq!((filter, limit), (vec!["router=r1".into(), "idle>60".into()], Some(5)));
         assert!(matches!(parse("natgate status").unwrap().command, Command::Ask(Query::Status)));
+        assert!(matches!(parse("natgate pools").unwrap().command, Command::Ask(Query::Pools)));
         assert!(matches!(
             parse("natgate routers r1").unwrap().command,
             Command::Ask(Query::Routers { id: Some(id) }) if id == "r1"

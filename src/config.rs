@@ -1,10 +1,19 @@
 //! The node's configuration: what this machine is, not what it forwards.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use dpdk::DeviceSpec;
+use nat::{Sizes, WORKERS_MAX};
+use rules::limits::ALL_POOL_ADDRESSES_MAX;
 use serde::{Deserialize, Serialize};
+
+/// As many as there are ways to share flow state out.
+const SHARDS_MAX: u32 = WORKERS_MAX as u32;
+
+/// As many as rules may have.
+const EXTERNAL_ADDRESSES_MAX: u32 = ALL_POOL_ADDRESSES_MAX as u32;
 
 /// The node's configuration file, in YAML or JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,6 +25,9 @@ pub(crate) struct NodeConfig {
     pub(crate) ports: Vec<PortConfig>,
     /// The cores of the workers, one each.
     pub(crate) workers: Vec<u16>,
+    /// A core may have several workers.
+    #[serde(default)]
+    pub(crate) cores_shared: bool,
     /// The unix socket that `natgate status` and its like speak to.
     #[serde(default = "default_admin")]
     pub(crate) admin: PathBuf,
@@ -28,9 +40,18 @@ pub(crate) struct NodeConfig {
     /// Where the rules come from: `unix:/path` or `host:port`. `--feed` and `--rules` go before it.
     #[serde(default)]
     pub(crate) feed: Option<String>,
+    /// The file that flow state lies in, and is found in by the next process. Absent: see [`NodeConfig::region`].
+    #[serde(default)]
+    pub(crate) region: Option<PathBuf>,
     /// The most sessions; memory for all of them, and for their mappings, is taken at the start.
     #[serde(default = "default_sessions_max")]
     pub(crate) sessions_max: u32,
+    /// The most external addresses that are translated to.
+    #[serde(default = "default_external_addresses_max")]
+    pub(crate) external_addresses_max: u32,
+    /// The parts that flow state is shared out to the workers by.
+    #[serde(default = "default_shards")]
+    pub(crate) shards: u8,
     /// What an idle worker does.
     #[serde(default)]
     pub(crate) idle: IdleConfig,
@@ -43,6 +64,9 @@ pub(crate) struct NodeConfig {
     /// Frames in the packet pool.
     #[serde(default = "default_frames")]
     pub(crate) frames: u32,
+    /// Makes every choice of a port foreseeable. For tests only.
+    #[serde(default)]
+    pub(crate) seed: Option<[u64; 4]>,
 }
 
 /// One port.
@@ -94,6 +118,14 @@ fn default_sessions_max() -> u32 {
     1 << 20
 }
 
+fn default_external_addresses_max() -> u32 {
+    512
+}
+
+fn default_shards() -> u8 {
+    16
+}
+
 fn default_memory_mib() -> u32 {
     256
 }
@@ -130,10 +162,23 @@ impl NodeConfig {
         self.ports.iter().map(|port| port.name.clone()).collect()
     }
 
+    /// The region's file: memory that outlives the process, and not the machine's uptime, as the clock of the flow state.
+    pub(crate) fn region(&self) -> PathBuf {
+        self.region.clone().unwrap_or_else(|| format!("/dev/shm/natgate-{}", self.node).into())
+    }
+
+    /// How much flow state there is room for.
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes { sessions: self.sessions_max, shards: self.shards, addresses: self.external_addresses_max }
+    }
+
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.node.is_empty() {
             faults.push("node: a name is needed".to_owned());
+        }
+        if self.region.is_none() && self.node.contains('/') {
+            faults.push("node: a name with a slash in it names no file: set `region`".to_owned());
         }
         if self.ports.is_empty() || self.ports.len() > nat::PORTS_MAX {
             faults.push(format!("ports: 1 to {} are possible", nat::PORTS_MAX));
@@ -149,13 +194,22 @@ impl NodeConfig {
                 faults.push(format!("ports[{index}].mtu: {} is not within 68 to 9216", port.mtu));
             }
         }
-        match self.workers.len() {
-            1 => {}
-            0 => faults.push("workers: name the core of one worker".to_owned()),
-            _ => faults.push("workers: this release runs one worker; name one core".to_owned()),
+        if !(1..=WORKERS_MAX).contains(&self.workers.len()) {
+            faults.push(format!("workers: name the cores of 1 to {WORKERS_MAX} workers"));
         }
-        if !(1..=1 << 26).contains(&self.sessions_max) {
-            faults.push(format!("sessions_max: {} is not within 1 to {}", self.sessions_max, 1 << 26));
+        let within = |key: &str, value: u32, range: RangeInclusive<u32>| {
+            let (least, most) = range.clone().into_inner();
+            (!range.contains(&value)).then(|| format!("{key}: {value} is not within {least} to {most}"))
+        };
+        faults.extend(within("sessions_max", self.sessions_max, 1..=1 << 26));
+        faults.extend(within("shards", self.shards.into(), 1..=SHARDS_MAX));
+        faults.extend(within(
+            "external_addresses_max",
+            self.external_addresses_max,
+            1..=EXTERNAL_ADDRESSES_MAX,
+        ));
+        if self.workers.len() > self.shards.into() {
+            faults.push(format!("workers: {} shards leave some without work: raise `shards`", self.shards));
         }
         faults
     }
@@ -177,8 +231,31 @@ mod tests {
 
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
-        let text = "node: ''\nports: [{name: a, device: net_null0}, {name: a, device: '?', mtu: 9}]\nworkers: []\nsessions_max: 0\n";
-        assert_eq!(faults(text).len(), 6, "{:?}", faults(text));
+        let text = "node: ''\nports: [{name: a, device: net_null0}, {name: a, device: '?', mtu: 9}]\nworkers: []\n\
+                    sessions_max: 0\nshards: 33\nexternal_addresses_max: 32769\n";
+        assert_eq!(faults(text).len(), 8, "{:?}", faults(text));
+    }
+
+    #[test]
+    fn the_region_is_where_it_outlives_the_process_unless_it_is_named() {
+        let node = |text: &str| rules::read_document::<NodeConfig>(text).unwrap();
+        let text = "node: a\nports: [{name: inside, device: net_null0}]\nworkers: [1]\n";
+        assert_eq!(node(text).region(), PathBuf::from("/dev/shm/natgate-a"));
+        assert_eq!(node(&format!("{text}region: /mnt/huge/a\n")).region(), PathBuf::from("/mnt/huge/a"));
+        let slash = text.replace("node: a", "node: a/b");
+        assert_eq!(faults(&slash).len(), 1);
+        assert_eq!(faults(&format!("{slash}region: /mnt/huge/a\n")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn more_workers_than_shards_are_refused() {
+        let node = |shards| {
+            format!(
+                "node: a\nports: [{{name: a, device: net_null0}}]\nworkers: [1, 2, 3]\nshards: {shards}\n"
+            )
+        };
+        assert_eq!(faults(&node(3)), Vec::<String>::new());
+        assert_eq!(faults(&node(2)).len(), 1);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! From the configuration to running ports: the start of DPDK, in its order.
 
 use anyhow::Context as _;
-use dpdk::{DeviceSpec, Eal, EalConfig, MemoryPolicy, MemoryUse, Mempool, MempoolConfig, Port, WorkerPorts};
+use dpdk::cores::Sharing;
+use dpdk::{
+    DeviceSpec, Eal, EalConfig, MemoryPolicy, MemoryUse, Mempool, MempoolConfig, Port, QueueMap, WorkerPorts,
+};
 
 use crate::config::{HugepagesConfig, NodeConfig};
 
@@ -13,17 +16,23 @@ pub(crate) struct Edge {
     pub(crate) eal: Eal,
     pub(crate) ports: Vec<Port>,
     pub(crate) pool: Mempool,
+    /// Which worker receives from which queue.
+    pub(crate) queues: QueueMap,
     /// Worth telling the operator, at the start and in `status`.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Starts DPDK and every port, with one pair of queues for each worker.
+/// Starts DPDK and every port, with a queue to send by for each worker, and one to receive from where the device has as
+/// many.
 pub(crate) fn start(config: &NodeConfig) -> anyhow::Result<(Edge, Vec<WorkerPorts>)> {
-    dpdk::cores::check(&config.workers)?;
+    dpdk::cores::check(
+        &config.workers,
+        if config.cores_shared { Sharing::Allowed } else { Sharing::Refused },
+    )?;
     let devices = config.devices()?;
-    let queues = config.workers.len() as u16;
+    let workers = config.workers.len() as u16;
     let eal = Eal::init(&EalConfig {
-        queues,
+        queues: workers,
         memory: match config.hugepages {
             HugepagesConfig::Auto => MemoryPolicy::Auto,
             HugepagesConfig::Required => MemoryPolicy::Hugepages,
@@ -50,21 +59,19 @@ pub(crate) fn start(config: &NodeConfig) -> anyhow::Result<(Edge, Vec<WorkerPort
         )
     })?;
     let mut ports = Vec::new();
-    let mut queues_of_workers: Vec<Vec<_>> = (0..queues).map(|_| Vec::new()).collect();
+    let mut queues = Vec::new();
     for (port, device) in config.ports.iter().zip(&devices) {
-        let started = start_port(&eal, &pool, device, queues, port.mtu)
+        let started = start_port(&eal, &pool, device, workers, port.mtu)
             .with_context(|| format!("port {} cannot be started", port.name))?;
-        for (pairs, pair) in queues_of_workers.iter_mut().zip(started.rx.into_iter().zip(started.tx)) {
-            pairs.push(pair);
-        }
+        queues.push((started.rx, started.tx));
         if started.port.mtu() < port.mtu {
             let (name, mtu) = (&port.name, started.port.mtu());
             warnings.push(format!("port {name} takes frames of {mtu} bytes at most, not {}", port.mtu));
         }
         ports.push(started.port);
     }
-    let io = queues_of_workers.into_iter().map(|pairs| WorkerPorts::new(pairs, pool.clone())).collect();
-    Ok((Edge { eal, ports, pool, warnings }, io))
+    let (io, queues) = WorkerPorts::share_out(queues, workers, &pool);
+    Ok((Edge { eal, ports, pool, queues, warnings }, io))
 }
 
 fn start_port(

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rules::compiled::RuleSet;
-use rules::{Realms, Valid};
+use rules::{NumbersExhausted, Valid};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use worker::{Busy, Handle, SessionPage};
+
+use crate::ledger::Ledger;
 
 /// How long a worker may take to adopt rules or fill a page; it normally takes one turn.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,6 +52,11 @@ impl Fleet {
     pub(crate) fn programmed(&self) -> Arc<Programmed> {
         let programmed = self.programmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(&programmed)
+    }
+
+    /// The generation that every worker runs, or a later one.
+    pub(crate) async fn generation(&self) -> u64 {
+        self.each(|handle| handle.status.generation()).await.into_iter().min().unwrap_or_default()
     }
 
     /// Reads something of every worker.
@@ -115,22 +122,31 @@ async fn wait(deadline: Instant, worker: u16) -> Result<(), Silent> {
 /// Brings what the feed accepted to the workers.
 pub(crate) struct Programmer {
     fleet: Arc<Fleet>,
-    realms: Realms,
+    ledger: Arc<Ledger>,
 }
 
 impl Programmer {
-    pub(crate) fn new(fleet: Arc<Fleet>) -> Self {
-        Self { fleet, realms: Realms::default() }
+    pub(crate) fn new(fleet: Arc<Fleet>, ledger: Arc<Ledger>) -> Self {
+        Self { fleet, ledger }
+    }
+
+    async fn compile(&self, valid: &Valid) -> Result<RuleSet, NumbersExhausted> {
+        let before = self.fleet.programmed();
+        match self.ledger.compile(valid, &before.rules).await {
+            // Some numbers may only wait to be taken back.
+            Err(_) => {
+                self.ledger.release(self.fleet.generation().await).await;
+                self.ledger.compile(valid, &before.rules).await
+            }
+            compiled => compiled,
+        }
     }
 }
 
 impl feed::Program for Programmer {
     async fn program(&mut self, valid: &Valid) -> Result<u64, feed::ProgramError> {
         let failed = |error: &dyn std::error::Error| feed::ProgramError(error.to_string());
-        let before = self.fleet.programmed();
-        let rules =
-            rules::compile(valid, Some(&before.rules), &mut self.realms).map_err(|error| failed(&error))?;
-        let rules = Arc::new(rules);
+        let rules = Arc::new(self.compile(valid).await.map_err(|error| failed(&error))?);
         let programmed = Arc::new(Programmed { valid: valid.clone(), rules: Arc::clone(&rules) });
         *self.fleet.programmed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = programmed;
         self.fleet.publish(&rules).await.map_err(|error| failed(&error))?;

@@ -13,6 +13,7 @@ mod config;
 mod edge;
 mod embedded;
 mod fleet;
+mod ledger;
 mod node;
 mod run;
 mod serve;

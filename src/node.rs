@@ -4,24 +4,27 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control::rows::{
-    BooksRow, DropRow, FeedRow, FloatingIpRow, GatewayRow, HugepagesRow, InterfaceRow, PortRow, RejectRow,
-    RouterRow, RouterState, SessionCount, SessionProtocol, SessionRow, SessionState, Status, TableRow,
-    WorkerRow, WorkerState,
+    BooksRow, DropRow, FeedRow, HugepagesRow, PoolRow, PortRow, RegionRow, RejectRow, RouterRow,
+    SessionCount, SessionProtocol, SessionState, Status, TableRow, WorkerRow, WorkerState,
 };
-use control::{HEARTBEAT_AGE_MAX_MS, NodeError, SessionCursor, SessionPage};
+use control::{NodeError, SessionCursor, SessionPage};
 use feed::{FeedState, Reject, ServerState};
-use nat::{DropReason, Phase, SessionView};
-use packet::Protocol;
-use rules::compiled::{Realm, RuleSet};
-use rules::model::{Router, Segment};
+use nat::{Counters, DropReason, SessionView, State, Takeover};
+use packet::PortIndex;
+use rules::compiled::Realm;
+use rules::model::Router;
 use tokio::sync::watch;
+use worker::clock;
 
+use self::rows::{pool_rows, protocol, router_row, session_row, state};
 use crate::config::NodeConfig;
 use crate::edge::Edge;
-use crate::fleet::{Fleet, Programmed};
+use crate::fleet::Fleet;
+
+mod rows;
 
 /// How often [`GatewayNode::sample`] is to be called.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -30,10 +33,12 @@ pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct GatewayNode {
     config: NodeConfig,
     fleet: Arc<Fleet>,
+    state: Arc<State>,
+    region: RegionRow,
     edge: Mutex<Edge>,
     feed: FeedView,
-    /// The zero of the workers' clocks.
-    origin: Instant,
+    /// When the daemon started, by the workers' clock.
+    started: Duration,
     busy: Mutex<Vec<Busy>>,
 }
 
@@ -57,17 +62,27 @@ impl GatewayNode {
     pub(crate) fn new(
         config: NodeConfig,
         fleet: Arc<Fleet>,
+        state: Arc<State>,
+        takeover: &Takeover,
         edge: Edge,
         feed: FeedView,
-        origin: Instant,
     ) -> Self {
-        let busy = vec![Busy::default(); config.workers.len()];
-        Self { config, fleet, edge: Mutex::new(edge), feed, origin, busy: Mutex::new(busy) }
+        let started = clock::now();
+        let busy = vec![Busy { at: started, ..Busy::default() }; config.workers.len()];
+        let region = RegionRow {
+            path: config.region().display().to_string(),
+            taken_over: takeover.fresh.is_none(),
+            sessions_kept: takeover.sessions_kept.into(),
+            sessions_dropped: takeover.sessions_dropped.into(),
+            message: takeover.to_string(),
+        };
+        let (edge, busy) = (Mutex::new(edge), Mutex::new(busy));
+        Self { config, fleet, state, region, edge, feed, started, busy }
     }
 
     /// Looks how busy the workers were since the last look.
     pub(crate) async fn sample(&self) {
-        let at = self.origin.elapsed();
+        let at = clock::now();
         let workers = self.fleet.each(|handle| handle.status.busy()).await;
         for (sample, busy) in locked(&self.busy).iter_mut().zip(workers) {
             let ratio = (busy - sample.busy).as_secs_f64() / (at - sample.at).as_secs_f64();
@@ -75,9 +90,53 @@ impl GatewayNode {
         }
     }
 
-    /// How often `reason` struck, on all workers.
+    /// How often `reason` struck, on all workers and in earlier processes.
     pub(crate) async fn dropped(&self, reason: DropReason) -> u64 {
-        self.fleet.each(|handle| handle.counters.dropped(reason)).await.iter().sum()
+        self.sum(|counters| counters.dropped(reason)).await
+    }
+
+    /// The sum of a count over all workers and earlier processes.
+    async fn sum(&self, count: impl Fn(&Counters) -> u64) -> u64 {
+        let now: u64 = self.fleet.each(|handle| count(handle.counters())).await.iter().sum();
+        now + count(self.state.past())
+    }
+
+    async fn books(&self) -> BooksRow {
+        let workers = self.fleet.each(|handle| handle.counters().books()).await;
+        let books: nat::Books = workers.into_iter().chain([self.state.past().books()]).sum();
+        BooksRow {
+            rx: books.received,
+            originated: books.originated,
+            tx: books.sent,
+            consumed: books.consumed,
+            dropped: books.dropped,
+            held: books.held,
+            in_rings: books.in_rings(),
+            balance: 0,
+        }
+        .drawn()
+    }
+
+    fn tables(&self) -> Vec<TableRow> {
+        let occupancy = self.state.occupancy();
+        let (frames, available) = {
+            let pool = &locked(&self.edge).pool;
+            (pool.frames(), pool.available())
+        };
+        let row = |(table, entries, capacity): (&str, u32, u32)| TableRow {
+            table: table.to_owned(),
+            entries: entries.into(),
+            capacity: capacity.into(),
+        };
+        let rows = [
+            ("sessions", occupancy.sessions, occupancy.sessions_max),
+            ("hosts", occupancy.hosts, occupancy.sessions_max),
+            ("mappings", occupancy.mappings, occupancy.sessions_max),
+            ("permissions", occupancy.permissions, occupancy.sessions_max),
+            ("neighbours", occupancy.neighbours, nat::NEIGHBOURS_MAX as u32),
+            ("frames", frames - available.min(frames), frames),
+        ];
+        rows.map(row).into()
     }
 
     fn feed_row(&self) -> FeedRow {
@@ -102,30 +161,34 @@ impl GatewayNode {
     }
 
     async fn worker_rows(&self) -> Vec<WorkerRow> {
-        let now_ms = self.origin.elapsed().as_millis() as u64;
+        let now = clock::moment();
         let busy: Vec<f64> = locked(&self.busy).iter().map(|busy| busy.ratio).collect();
         let rows = self.fleet.each(|handle| {
-            let books = handle.counters.books();
-            let heartbeat_age_ms = now_ms.saturating_sub(handle.status.heartbeat().ms());
+            let (status, counters) = (&handle.status, handle.counters());
+            let books = counters.books();
             WorkerRow {
-                generation: handle.status.generation(),
-                heartbeat_age_ms,
+                worker: handle.index().0.into(),
+                shards: handle.shards() as u16,
+                generation: status.generation(),
+                heartbeat_age_ms: now.ms().saturating_sub(status.heartbeat().ms()),
                 rx_frames: books.received,
                 tx_frames: books.sent,
-                sessions_created: handle.counters.sessions_created.get(),
-                sessions_closed: handle.counters.sessions_closed.get(),
-                state: match handle.status.turns() {
+                handed_out: books.handed_out,
+                handed_in: books.handed_in,
+                translated_for_others: counters.translated_for_others.get(),
+                sessions_created: counters.sessions_created.get(),
+                sessions_closed: counters.sessions_closed.get(),
+                state: match status.turns() {
+                    _ if status.is_stuck(now) => WorkerState::Stuck,
                     (0, _) => WorkerState::Starting,
-                    _ if heartbeat_age_ms > HEARTBEAT_AGE_MAX_MS => WorkerState::Stopped,
                     _ => WorkerState::Running,
                 },
                 ..WorkerRow::default()
             }
         });
         let mut rows = rows.await;
-        for (worker, (row, core)) in rows.iter_mut().zip(&self.config.workers).enumerate() {
-            (row.worker, row.core) = (worker as u16, *core);
-            row.busy_ratio = busy.get(worker).copied().unwrap_or_default();
+        for ((row, core), busy) in rows.iter_mut().zip(&self.config.workers).zip(busy) {
+            (row.core, row.busy_ratio) = (*core, busy);
             if row.state == WorkerState::Running && row.busy_ratio == 0.0 {
                 row.state = WorkerState::Idle;
             }
@@ -135,9 +198,10 @@ impl GatewayNode {
 
     fn port_rows(&self) -> Vec<PortRow> {
         let edge = locked(&self.edge);
-        let rows = edge.ports.iter().zip(&self.config.ports).map(|(port, config)| {
+        let rows = (0..).zip(edge.ports.iter().zip(&self.config.ports)).map(|(index, (port, config))| {
             let stats = port.stats().unwrap_or_default();
             PortRow {
+                receivers: edge.queues.workers_of(PortIndex(index)).to_vec(),
                 name: config.name.clone(),
                 device: port.name().to_owned(),
                 driver: port.driver().to_owned(),
@@ -193,52 +257,24 @@ impl GatewayNode {
 
 impl control::Node for GatewayNode {
     async fn status(&self) -> Result<Status, NodeError> {
-        let books = self.fleet.each(|handle| handle.counters.books()).await;
-        let sum = |part: fn(&nat::Books) -> u64| books.iter().map(part).sum();
-        let occupancy = self.fleet.each(|handle| handle.status.occupancy()).await;
-        let table = |table: &str, entries: fn(&nat::Occupancy) -> u32, capacity: u64| TableRow {
-            table: table.to_owned(),
-            entries: occupancy.iter().map(|one| u64::from(entries(one))).sum(),
-            capacity,
-        };
-        let capacity: u64 = occupancy.iter().map(|one| u64::from(one.sessions_max)).sum();
-        let (frames, available, hugepages) = {
-            let edge = locked(&self.edge);
-            (edge.pool.frames(), edge.pool.available(), hugepages(edge.eal.memory()))
-        };
-        let mut tables = vec![
-            table("sessions", |one| one.sessions, capacity),
-            table("mappings", |one| one.mappings, capacity),
-            table(
-                "neighbours",
-                |one| one.neighbours,
-                u64::from(nat::NEIGHBOURS_MAX) * occupancy.len() as u64,
-            ),
-        ];
-        tables.push(TableRow {
-            table: "frames".to_owned(),
-            entries: u64::from(frames - available.min(frames)),
-            capacity: u64::from(frames),
-        });
         let workers = self.worker_rows().await;
+        // A guard in the row itself would live until the row is made, and others need the lock for it.
+        let hugepages = hugepages(locked(&self.edge).eal.memory());
         Ok(Status {
             node: self.config.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: env!("NATGATE_REVISION").to_owned(),
-            uptime_s: self.origin.elapsed().as_secs(),
+            uptime_s: (clock::now() - self.started).as_secs(),
             generation: workers.iter().map(|worker| worker.generation).min().unwrap_or_default(),
             feed: self.feed_row(),
+            region: self.region.clone(),
+            sessions: self.state.occupancy().sessions.into(),
+            sessions_created: self.sum(|counters| counters.sessions_created.get()).await,
+            sessions_closed: self.sum(|counters| counters.sessions_closed.get()).await,
             workers,
             ports: self.port_rows(),
-            books: BooksRow::draw(
-                sum(|books| books.received),
-                sum(|books| books.originated),
-                sum(|books| books.sent),
-                sum(|books| books.consumed),
-                sum(|books| books.dropped),
-                sum(|books| books.held),
-            ),
-            tables,
+            books: self.books().await,
+            tables: self.tables(),
             hugepages,
             warnings: self.warnings(),
         })
@@ -274,6 +310,10 @@ impl control::Node for GatewayNode {
         Ok(programmed.valid.routers().iter().map(row).collect())
     }
 
+    async fn pools(&self) -> Result<Vec<PoolRow>, NodeError> {
+        Ok(pool_rows(&self.fleet.programmed().rules, |ports| self.state.ports_used(ports)))
+    }
+
     async fn sessions(&self, from: Option<SessionCursor>) -> Result<SessionPage, NodeError> {
         let (views, worker, next) = self.page(from.map_or(0, |cursor| cursor.0)).await?;
         let programmed = self.fleet.programmed();
@@ -291,87 +331,6 @@ impl control::Node for GatewayNode {
             });
         }
         Ok(rows)
-    }
-}
-
-fn router_row(router: &Router, programmed: &Programmed) -> RouterRow {
-    let segment = |id: &str| -> Option<Arc<Segment>> {
-        programmed.valid.segments().iter().find(|segment| segment.id == id).cloned()
-    };
-    let interface = |interface: &rules::model::Interface| {
-        let segment = segment(&interface.segment);
-        InterfaceRow {
-            id: interface.id.clone(),
-            segment: interface.segment.clone(),
-            port: segment.as_ref().map(|segment| segment.port.clone()).unwrap_or_default(),
-            vlan: segment.and_then(|segment| segment.vlan),
-            mac: interface.mac.to_string(),
-            addresses: interface.addresses.iter().map(ToString::to_string).collect(),
-            external: interface.external,
-        }
-    };
-    RouterRow {
-        id: router.id.clone(),
-        project: router.project.clone(),
-        name: router.name.clone(),
-        revision: router.revision,
-        generation: 0,
-        state: if router.admin_up { RouterState::Up } else { RouterState::Down },
-        interfaces: router.interfaces.iter().map(interface).collect(),
-        gateway: router.gateway.as_ref().map(|gateway| GatewayRow {
-            interface: gateway.interface.clone(),
-            next_hop: gateway.next_hop,
-            snat: gateway.snat,
-            pool: gateway.pool.clone(),
-        }),
-        floating_ips: router
-            .floating_ips
-            .iter()
-            .map(|one| FloatingIpRow { id: one.id.clone(), external: one.external, internal: one.internal })
-            .collect(),
-        sessions: 0,
-        sessions_by: Vec::new(),
-    }
-}
-
-fn session_row(view: &SessionView, worker: u16, rules: &RuleSet) -> SessionRow {
-    let router = rules.routers.iter().find(|router| router.realm == view.realm);
-    let [packets_out, packets_in] = view.packets;
-    let [bytes_out, bytes_in] = view.bytes;
-    SessionRow {
-        router: router.map(|router| router.id.clone()).unwrap_or_default(),
-        protocol: protocol(view.protocol),
-        state: state(view.phase),
-        source: view.internal.address,
-        source_port: view.internal.port,
-        external: view.external.address,
-        external_port: view.external.port,
-        destination: view.remote.address,
-        destination_port: view.remote.port,
-        packets_out,
-        packets_in,
-        bytes_out,
-        bytes_in,
-        age_s: u64::from(view.age_ms / 1_000),
-        idle_s: u64::from(view.idle_ms / 1_000),
-        expires_in_s: u64::from(view.expires_in_ms / 1_000),
-        worker,
-    }
-}
-
-fn protocol(protocol: Protocol) -> SessionProtocol {
-    match protocol {
-        Protocol::TCP => SessionProtocol::Tcp,
-        Protocol::UDP => SessionProtocol::Udp,
-        _ => SessionProtocol::Icmp,
-    }
-}
-
-fn state(phase: Phase) -> SessionState {
-    match phase {
-        Phase::TcpOpening | Phase::UdpInitial => SessionState::HalfOpen,
-        Phase::TcpEstablished | Phase::UdpStream | Phase::IcmpQuery => SessionState::Established,
-        Phase::TcpClosing | Phase::TcpTimeWait | Phase::TcpReset => SessionState::Closing,
     }
 }
 

@@ -9,20 +9,24 @@ use anyhow::Context as _;
 use control::{AdminServer, Limits, MetricsServer};
 use dpdk::{Eal, WorkerPorts};
 use feed::{FeedAddress, Subscriber, SubscriberConfig};
-use nat::{Configuration, DropReason, PORTS_MAX};
+use nat::{Configuration, DropReason, PORTS_MAX, Shard, State, Takeover};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use worker::{Idle, Worker};
+use worker::Idle;
 
 use crate::cli::Run;
 use crate::config::{IdleConfig, NodeConfig};
 use crate::edge;
 use crate::embedded::Embedded;
 use crate::fleet::{Fleet, Programmer};
+use crate::ledger::Ledger;
 use crate::node::{FeedView, GatewayNode, SAMPLE_EVERY};
 
 /// How often the log repeats that frames are dropped for a reason that has a cure.
 const CURE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the numbers of what was deleted are taken back, where nothing names them any more.
+const RELEASE_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs the gateway until SIGTERM or SIGINT.
 pub(crate) fn run(arguments: &Run) -> anyhow::Result<()> {
@@ -32,9 +36,8 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
-    let origin = Instant::now();
     dpdk::log::send_to(|line| tracing::debug!(target: "dpdk", "{line}"));
-    // What a living daemon holds is asked for first: a second one must not touch its devices.
+    // What a living daemon holds is asked for first: a second one must not touch its devices, nor its flow state.
     make_directory(config.admin.parent())?;
     make_directory(Some(&config.state_dir))?;
     let admin = AdminServer::bind(&config.admin, Limits::default())?;
@@ -44,21 +47,27 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
     };
     let saved = config.state_dir.join("rules.json");
     let (embedded, feeds) = rules_from(arguments, &config, &saved)?;
-    let (edge, io) = edge::start(&config)?;
+    let (state, shards, takeover) = open_region(&config)?;
+    let (mut edge, io) = edge::start(&config)?;
+    if config.seed.is_some() {
+        edge.warnings
+            .push("the configuration has a `seed`: anyone can foresee the ports that are chosen".into());
+    }
     for warning in &edge.warnings {
         tracing::warn!("{warning}");
     }
-    let (fleet, threads) = start_workers(&config, &edge.eal, io, origin)?;
+    let (fleet, threads) = start_workers(&config, &edge.eal, io, &state, shards)?;
+    let ledger = Arc::new(Ledger::new(Arc::clone(&state)));
 
     let subscriber = Subscriber::new(
         SubscriberConfig {
             last_good: Some(saved),
             ..SubscriberConfig::new(config.node.clone(), feeds, config.port_names())
         },
-        Programmer::new(Arc::clone(&fleet)),
+        Programmer::new(Arc::clone(&fleet), Arc::clone(&ledger)),
     );
     let feed = FeedView { follower: subscriber.state(), server: embedded.as_ref().map(Embedded::state) };
-    let node = Arc::new(GatewayNode::new(config.clone(), Arc::clone(&fleet), edge, feed, origin));
+    let node = Arc::new(GatewayNode::new(config.clone(), Arc::clone(&fleet), state, &takeover, edge, feed));
     let (stopping, stopped) = watch::channel(false);
     let until_stop = || {
         let mut stopped = stopped.clone();
@@ -84,6 +93,7 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
         _ = &mut serving => anyhow::bail!("all servers ended"),
         never = subscriber.run() => match never {},
         () = watch_over(&node) => {}
+        () = release(&ledger, &fleet) => {}
         signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
     }
     // Nobody follows the feed any more; clients at work get their answers, but not for ever.
@@ -108,37 +118,51 @@ fn rules_from(
     }
 }
 
-type Threads = Vec<JoinHandle<WorkerPorts>>;
+/// The flow state, as an earlier process left it or anew.
+fn open_region(config: &NodeConfig) -> anyhow::Result<(Arc<State>, Vec<Shard>, Takeover)> {
+    let mut seed = config.seed.unwrap_or_default();
+    if config.seed.is_none() {
+        for word in &mut seed {
+            *word = getrandom::u64().context("the system gives no random numbers")?;
+        }
+    }
+    let path = config.region();
+    make_directory(path.parent())?;
+    let opened = State::open(&path, &config.sizes(), seed, worker::clock::moment());
+    let (state, shards, takeover) = opened.context("the region cannot be opened")?;
+    tracing::info!(region = %path.display(), "{takeover}");
+    Ok((state, shards, takeover))
+}
+
+type Threads = Vec<JoinHandle<(WorkerPorts, Vec<Shard>)>>;
 
 fn start_workers(
     config: &NodeConfig,
     eal: &Eal,
     io: Vec<WorkerPorts>,
-    origin: Instant,
+    state: &Arc<State>,
+    shards: Vec<Shard>,
 ) -> anyhow::Result<(Arc<Fleet>, Threads)> {
     let mut checks_checksums = [false; PORTS_MAX];
     for (checks, port) in checks_checksums.iter_mut().zip(&config.ports) {
         // The kernel hands a neighbour's unfinished checksums through packet sockets, and the driver does not tell.
         *checks = port.device.starts_with("net_af_packet");
     }
-    let mut seed = [0; 4];
-    for word in &mut seed {
-        *word = getrandom::u64().context("the system gives no random numbers")?;
-    }
     let idle = match config.idle {
         IdleConfig::Sleep => Idle::Sleep,
         IdleConfig::Spin => Idle::Spin,
     };
+    let configuration = Configuration { checks_checksums };
+    let team = worker::team(state, shards, io, config.ports.len() as u8, &configuration);
     let (mut handles, mut threads) = (Vec::new(), Vec::new());
-    for (index, (io, core)) in io.into_iter().zip(config.workers.iter().copied()).enumerate() {
-        let configuration = Configuration { sessions_max: config.sessions_max, seed, checks_checksums };
-        let (worker, handle) = Worker::new(io, config.ports.len() as u8, configuration);
+    for (index, ((worker, handle), core)) in team.into_iter().zip(config.workers.iter().copied()).enumerate()
+    {
         handles.push(handle);
         let (eal, (registered, outcome)) = (eal.clone(), std::sync::mpsc::channel());
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let lcore = eal.register_this_thread(core);
             let _ = registered.send(lcore.as_ref().err().map(ToString::to_string));
-            worker.run(origin, idle)
+            worker.run(idle)
         })?;
         threads.push(thread);
         if let Ok(Some(error)) = outcome.recv() {
@@ -188,6 +212,14 @@ async fn watch_over(node: &GatewayNode) {
             said = Some(Instant::now());
         }
         partial = now;
+    }
+}
+
+/// Takes back the numbers of what was deleted, for ever.
+async fn release(ledger: &Ledger, fleet: &Fleet) {
+    loop {
+        tokio::time::sleep(RELEASE_EVERY).await;
+        ledger.release(fleet.generation().await).await;
     }
 }
 

@@ -58,6 +58,11 @@ pub(super) fn lasting(seconds: u64) -> String {
     }
 }
 
+/// How much of the whole a part is.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".to_owned() } else { format!("{:.1}", part as f64 * 100.0 / whole as f64) }
+}
+
 /// `1 router`, `2 routers`.
 pub(super) fn count(number: usize, one: &str) -> String {
     match number {

@@ -5,6 +5,7 @@
 
 mod drops;
 mod grid;
+mod pools;
 mod routers;
 mod sessions;
 mod status;
@@ -88,6 +89,7 @@ fn table(query: &Query, admin: &Path, out: &mut impl Write) -> Result<(), Unansw
         Query::Status => status::show(&Client::connect(admin)?.status()?),
         Query::Routers { id: None } => routers::show_all(&Client::connect(admin)?.routers()?),
         Query::Routers { id: Some(id) } => routers::show_one(&Client::connect(admin)?.router(id)?),
+        Query::Pools => pools::show(&Client::connect(admin)?.pools()?),
         Query::Sessions(SessionsQuery::List { filter, limit }) => {
             let filter = SessionFilter::parse(filter)?;
             let limit = limit.unwrap_or(SESSIONS_SHOWN);
@@ -105,6 +107,7 @@ fn json(query: &Query, admin: &Path, out: &mut impl Write) -> Result<(), Unanswe
         Query::Status => (Request::Status {}, true),
         Query::Routers { id: Some(id) } => (Request::Router { id: id.clone() }, true),
         Query::Routers { id: None } => (Request::Routers {}, false),
+        Query::Pools => (Request::Pools {}, false),
         Query::Sessions(SessionsQuery::List { filter, limit }) => {
             let filter = SessionFilter::parse(filter)?.words();
             (Request::Sessions { filter, limit: *limit }, false)

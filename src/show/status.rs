@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use control::rows::{FeedRow, PortRow, Status, TableRow, WorkerRow};
 
-use super::grid::{Column, count, grid, lasting};
+use super::grid::{Column, count, grid, lasting, percent};
 
 /// The whole node; what needs a hand comes last, where the eye is.
 pub(super) fn show(status: &Status) -> String {
@@ -13,6 +13,7 @@ pub(super) fn show(status: &Status) -> String {
     let _ = write_heading(&mut text, status);
     for part in [
         workers(&status.workers),
+        hand_offs(&status.workers),
         port_devices(&status.ports),
         port_counters(&status.ports),
         tables(&status.tables),
@@ -33,6 +34,9 @@ fn write_heading(text: &mut String, status: &Status) -> std::fmt::Result {
         0 => writeln!(text, "Rules      none in force yet")?,
         generation => writeln!(text, "Rules      generation {generation}, version {}", status.feed.version)?,
     }
+    if !status.region.path.is_empty() {
+        writeln!(text, "Region     {}\n           {}", status.region.path, status.region.message)?;
+    }
     writeln!(text, "Feed       {}", feed(&status.feed))?;
     for reject in &status.feed.rejects {
         let place = if reject.path.is_empty() { String::new() } else { format!(", {}", reject.path) };
@@ -45,13 +49,17 @@ fn write_heading(text: &mut String, status: &Status) -> std::fmt::Result {
     let books = &status.books;
     writeln!(
         text,
-        "Books      {} received + {} originated\n         = {} transmitted + {} consumed + {} dropped + {} held{}",
+        "Books      {} received + {} originated\n         = {} transmitted + {} consumed + {} dropped + {} held{}{}",
         books.rx,
         books.originated,
         books.tx,
         books.consumed,
         books.dropped,
         books.held,
+        match books.in_rings {
+            0 => String::new(),
+            frames => format!(" + {frames} between workers"),
+        },
         match books.balance {
             0 => String::new(),
             balance => format!(
@@ -110,6 +118,33 @@ fn workers(rows: &[WorkerRow]) -> String {
     )
 }
 
+/// How well frames come to the worker that owns their shard; of one worker alone there is nothing to say.
+fn hand_offs(rows: &[WorkerRow]) -> String {
+    if rows.len() < 2 {
+        return String::new();
+    }
+    grid(
+        [
+            Column::Right("WORKER"),
+            Column::Right("SHARDS"),
+            Column::Right("FOR OTHERS\npackets"),
+            Column::Right("HANDED ON\nframes"),
+            Column::Right("TAKEN OVER\nframes"),
+            Column::Right("WRONG WORKER\n% of rx"),
+        ],
+        rows.iter().map(|row| {
+            [
+                row.worker.to_string(),
+                row.shards.to_string(),
+                row.translated_for_others.to_string(),
+                row.handed_out.to_string(),
+                row.handed_in.to_string(),
+                percent(row.translated_for_others + row.handed_out, row.rx_frames),
+            ]
+        }),
+    )
+}
+
 fn port_devices(rows: &[PortRow]) -> String {
     if rows.is_empty() {
         return "There is no port.\n".to_owned();
@@ -118,13 +153,22 @@ fn port_devices(rows: &[PortRow]) -> String {
         [
             Column::Left("PORT"),
             Column::Left("LINK"),
+            Column::Right("QUEUES"),
             Column::Left("MAC"),
             Column::Left("DRIVER"),
             Column::Left("DEVICE"),
         ],
         rows.iter().map(|row| {
             let link = if row.link_up { "up" } else { "down" };
-            [row.name.clone(), link.to_owned(), row.mac.clone(), row.driver.clone(), row.device.clone()]
+            let queues = row.receivers.len().to_string();
+            [
+                row.name.clone(),
+                link.to_owned(),
+                queues,
+                row.mac.clone(),
+                row.driver.clone(),
+                row.device.clone(),
+            ]
         }),
     )
 }
@@ -174,10 +218,7 @@ fn tables(rows: &[TableRow]) -> String {
             Column::Right("FULL\n%"),
         ],
         rows.iter().map(|row| {
-            let full = match row.capacity {
-                0 => "-".to_owned(),
-                capacity => format!("{:.1}", row.entries as f64 * 100.0 / capacity as f64),
-            };
+            let full = percent(row.entries, row.capacity);
             [row.table.clone(), row.entries.to_string(), row.capacity.to_string(), full]
         }),
     )

@@ -3,7 +3,7 @@
 use control::SessionList;
 use control::rows::*;
 
-use super::super::{drops, routers, sessions, status};
+use super::super::{drops, pools, routers, sessions, status};
 
 /// Compares with what an operator should see; `|` marks where a line begins.
 fn assert_shows(text: &str, expected: &str) {
@@ -14,6 +14,11 @@ fn assert_shows(text: &str, expected: &str) {
     assert_eq!(text, expected, "\n{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "wider than 100 columns:\n{text}");
     assert!(text.lines().all(|line| !line.ends_with(' ')), "a line ends in a space:\n{text}");
+}
+
+fn books(in_rings: u64) -> BooksRow {
+    let way_in = BooksRow { rx: 1000, originated: 10, ..BooksRow::default() };
+    BooksRow { tx: 990, consumed: 5, dropped: 7, held: 5, in_rings, ..way_in }.drawn()
 }
 
 fn node() -> Status {
@@ -30,26 +35,49 @@ fn node() -> Status {
             staleness_ms: 0,
             rejects: vec![],
         },
+        region: RegionRow {
+            path: "/dev/shm/natgate-gateway-1".into(),
+            taken_over: true,
+            message: "123400 sessions were taken over".into(),
+            ..RegionRow::default()
+        },
+        sessions: 123_456,
+        sessions_created: 0,
+        sessions_closed: 0,
         workers: vec![
             WorkerRow {
                 worker: 0,
                 core: 2,
                 state: WorkerState::Running,
                 generation: 7,
+                shards: 8,
                 heartbeat_age_ms: 0,
                 busy_ratio: 0.83,
                 rx_frames: 81_234_567_890,
                 tx_frames: 81_234_567_001,
+                handed_out: 12_345,
+                handed_in: 0,
+                translated_for_others: 40_617_271_600,
                 sessions_created: 0,
                 sessions_closed: 0,
             },
-            WorkerRow { worker: 1, core: 3, state: WorkerState::Idle, generation: 7, ..WorkerRow::default() },
+            WorkerRow {
+                worker: 1,
+                core: 3,
+                state: WorkerState::Stuck,
+                generation: 7,
+                shards: 8,
+                heartbeat_age_ms: 12_001,
+                handed_in: 12_345,
+                ..WorkerRow::default()
+            },
         ],
         ports: vec![PortRow {
             name: "inside".into(),
             device: "0000:3b:00.0".into(),
             driver: "net_ice".into(),
             mac: "b4:96:91:00:00:01".into(),
+            receivers: vec![0, 1],
             link_up: true,
             rx_frames: 81_234_567_890,
             rx_bytes: 61_234_567_890_123,
@@ -60,7 +88,7 @@ fn node() -> Status {
             tx_errors: 0,
             rx_no_buffer: 0,
         }],
-        books: BooksRow::draw(1000, 10, 990, 5, 7, 8),
+        books: books(3),
         tables: vec![TableRow { table: "sessions".into(), entries: 123_456, capacity: 4_194_304 }],
         hugepages: Some(HugepagesRow { page_kib: 2048, total: 1024, free: 412 }),
         warnings: vec![],
@@ -74,18 +102,25 @@ fn status_shows_a_node_in_order() {
         r#"
         |natgate 0.1.0 (9e50522) on gateway-1, up 1 d 2 h
         |Rules      generation 7, version 12
+        |Region     /dev/shm/natgate-gateway-1
+        |           123400 sessions were taken over
         |Feed       connected to 192.0.2.10:7600
         |Books      1000 received + 10 originated
-        |         = 990 transmitted + 5 consumed + 7 dropped + 8 held
+        |         = 990 transmitted + 5 consumed + 7 dropped + 5 held + 3 between workers
         |Hugepages  412 of 1024 free, 2048 KiB each
         |
         |WORKER  CORE  STATE    GENERATION  HEARTBEAT  BUSY           RX           TX
         |                                      ms ago     %       frames       frames
         |     0     2  running           7          0    83  81234567890  81234567001
-        |     1     3  idle              7          0     0            0            0
+        |     1     3  stuck             7      12001     0            0            0
         |
-        |PORT    LINK  MAC                DRIVER   DEVICE
-        |inside  up    b4:96:91:00:00:01  net_ice  0000:3b:00.0
+        |WORKER  SHARDS   FOR OTHERS  HANDED ON  TAKEN OVER  WRONG WORKER
+        |                    packets     frames      frames       % of rx
+        |     0       8  40617271600      12345           0          50.0
+        |     1       8            0          0       12345             -
+        |
+        |PORT    LINK  QUEUES  MAC                DRIVER   DEVICE
+        |inside  up         2  b4:96:91:00:00:01  net_ice  0000:3b:00.0
         |
         |PORT             RX              RX      RX      RX   RX NO           TX              TX      TX
         |             frames           bytes  missed  errors  BUFFER       frames           bytes  errors
@@ -111,7 +146,8 @@ fn status_shows_what_is_wrong() {
         path: "gateway.next_hop".into(),
         message: "192.0.2.99 is on none of its subnets".into(),
     }];
-    ill.books = BooksRow::draw(1000, 10, 990, 5, 7, 7);
+    ill.region = RegionRow::default();
+    ill.books = books(2);
     ill.workers.clear();
     ill.ports.clear();
     ill.tables.clear();
@@ -126,7 +162,7 @@ fn status_shows_what_is_wrong() {
         |  refused  router router-a revision 4, gateway.next_hop
         |           BAD_ADDRESS: 192.0.2.99 is on none of its subnets
         |Books      1000 received + 10 originated
-        |         = 990 transmitted + 5 consumed + 7 dropped + 7 held
+        |         = 990 transmitted + 5 consumed + 7 dropped + 5 held + 2 between workers
         |           and 1 unaccounted for: a burst under way or, if it stays, a fault of natgate
         |Hugepages  none; packets lie in ordinary pages
         |
@@ -280,6 +316,27 @@ fn each_way_out_is_said_in_words() {
     }
 }
 
+#[test]
+fn an_address_that_is_translated_to_is_a_line_with_its_ports() {
+    let row = |pool: &str, last, ports_used| PoolRow {
+        pool: pool.into(),
+        segment: "internet".into(),
+        address: [203, 0, 113, last].into(),
+        ports_used,
+        ports: 193_536,
+    };
+    assert_shows(
+        &pools::show(&[row("shared", 10, 96_768), row("shared", 11, 7), row("router-b/outside", 3, 0)]),
+        r#"
+        |POOL              SEGMENT   ADDRESS       PORTS   PORTS  FULL
+        |                                           used      of     %
+        |shared            internet  203.0.113.10  96768  193536  50.0
+        |shared            internet  203.0.113.11      7  193536   0.0
+        |router-b/outside  internet  203.0.113.3       0  193536   0.0
+        "#,
+    );
+}
+
 fn session(router: &str, protocol: SessionProtocol, host: u8) -> SessionRow {
     SessionRow {
         router: router.into(),
@@ -364,6 +421,7 @@ fn drops_are_sorted_by_count_and_explained() {
 fn what_is_empty_says_so_in_a_sentence() {
     assert_eq!(drops::show(&[], true), "No frame was dropped.\n");
     assert_eq!(routers::show_all(&[]), "There is no router.\n");
+    assert_eq!(pools::show(&[]), "No address is translated to.\n");
     assert_eq!(sessions::show(&SessionList::default()), "No session matches.\n");
     assert_eq!(
         sessions::show(&SessionList { rows: vec![], more: true }),

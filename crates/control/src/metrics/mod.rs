@@ -10,4 +10,4 @@ mod http;
 
 pub use catalogue::{METRICS, Metric, MetricKind};
 pub use collector::Sample;
-pub use http::{MetricsServer};
+pub use http::MetricsServer;
