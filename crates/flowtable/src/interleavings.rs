@@ -24,12 +24,13 @@ const BUCKETS: u32 = 4;
 
 type Table = crate::Table<u64, Value, 2>;
 
-/// As much as can be torn.
+/// As much as can be torn: what the owner writes, and what everybody counts up who finds it.
 #[derive(Default)]
-struct Value([AtomicU64; 2]);
+struct Value([AtomicU64; 2], AtomicU64);
 
 impl Value {
     fn fill(&self, key: u64) {
+        self.1.store(0, Ordering::Relaxed);
         self.0
             .iter()
             .zip(Self::words(key))
@@ -50,8 +51,12 @@ impl Value {
 type Keys = [u64; 2];
 
 fn table(slots: u32) -> Arc<Table> {
+    table_with(slots, BUCKETS)
+}
+
+fn table_with(slots: u32, buckets: u32) -> Arc<Table> {
     let region = Region::anonymous(0).unwrap();
-    Arc::new(Table::carve_with(&mut Carver::over(&region), 1, slots, Hasher::new(KEY), BUCKETS))
+    Arc::new(Table::carve_with(&mut Carver::over(&region), 1, slots, Hasher::new(KEY), buckets))
 }
 
 const KEY: HashKey = HashKey([3, 5]);
@@ -218,6 +223,109 @@ fn a_slot_that_is_used_again_is_never_read_as_what_it_was() {
         reads.join().unwrap();
         owner.reclaim();
         assert!(matches!(insert(&mut owner, ALIKE[1]), Ok(_) | Err(InsertError::Duplicate(_))), "in the end");
+    });
+}
+
+/// What a reader writes into a line reaches the session that it found, never the next one in the slot.
+#[test]
+fn what_is_seen_is_not_noted_in_the_next_user_of_the_slot() {
+    explore(|| {
+        let (table, quiescence) = (table(1), Quiescence::new());
+        let mut owner = table.owner(SHARD, &quiescence);
+        let slot = insert(&mut owner, ALIKE[0]).unwrap();
+        let (readers_table, mut reader) = (Arc::clone(&table), quiescence.reader());
+        let reads = thread::spawn(move || {
+            for _ in 0..2 {
+                if let Some(line) = readers_table.find(SHARD, &ALIKE[0][0]) {
+                    // A load and a store, as the packet path does it.
+                    let seen = &readers_table.value(line).1;
+                    seen.store(seen.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                }
+                reader.pass();
+            }
+        });
+        owner.remove(slot);
+        owner.reclaim();
+        let again = insert(&mut owner, ALIKE[1]);
+        reads.join().unwrap();
+        if let Ok(slot) = again {
+            assert_eq!(
+                table.value(table.line_of(slot, 0)).1.load(Ordering::Relaxed),
+                0,
+                "seen by nobody yet"
+            );
+        }
+    });
+}
+
+/// A key that comes again in another slot, while its old line still holds it, is not found there.
+#[test]
+fn a_key_that_comes_again_is_found_where_it_is_now() {
+    explore(|| {
+        let (table, quiescence) = (table(2), Quiescence::new());
+        let mut owner = table.owner(SHARD, &quiescence);
+        let slot = insert(&mut owner, ALIKE[0]).unwrap();
+        let (readers_table, mut reader) = (Arc::clone(&table), quiescence.reader());
+        let reads = thread::spawn(move || {
+            reader.pass();
+            if let Some(line) = readers_table.find(SHARD, &ALIKE[0][0]) {
+                read(&readers_table, line, ALIKE[0]);
+            }
+        });
+        owner.remove(slot);
+        owner.reclaim();
+        if insert(&mut owner, ALIKE[0]) != Ok(slot) {
+            // The old slot waited for the reader; perhaps it does no longer.
+            _ = insert(&mut owner, ALIKE[1]);
+        }
+        reads.join().unwrap();
+    });
+}
+
+/// A grace that began before a removal is none for it.
+#[test]
+fn what_is_removed_during_a_grace_waits_for_the_next_one() {
+    explore(|| {
+        let (table, quiescence) = (table(2), Quiescence::new());
+        let mut owner = table.owner(SHARD, &quiescence);
+        let [first, second] = [0, 1].map(|i| insert(&mut owner, ALIKE[i]).unwrap());
+        let (readers_table, mut reader) = (Arc::clone(&table), quiescence.reader());
+        let reads = thread::spawn(move || {
+            reader.pass();
+            if let Some(line) = readers_table.find(SHARD, &ALIKE[1][0]) {
+                read(&readers_table, line, ALIKE[1]);
+            }
+        });
+        owner.remove(first);
+        owner.reclaim();
+        owner.remove(second);
+        owner.reclaim();
+        _ = insert(&mut owner, ALIKE[2]);
+        reads.join().unwrap();
+    });
+}
+
+/// Its first key could be found before there was no place for the second.
+#[test]
+fn a_slot_that_was_refused_half_way_is_left_as_it_is_for_a_grace() {
+    explore(|| {
+        let (table, quiescence) = (table_with(1, 2), Quiescence::new());
+        let mut owner = table.owner(SHARD, &quiescence);
+        // All places but one.
+        for number in 1..16 {
+            table.index.writer(SHARD).link(table.index.spot(SHARD, Hash(number)), LineIndex(99)).unwrap();
+        }
+        let (readers_table, mut reader) = (Arc::clone(&table), quiescence.reader());
+        let reads = thread::spawn(move || {
+            reader.pass();
+            if let Some(line) = readers_table.find(SHARD, &ALIKE[0][0]) {
+                read(&readers_table, line, ALIKE[0]);
+            }
+        });
+        assert_eq!(insert(&mut owner, ALIKE[0]), Err(InsertError::Crowded));
+        let again = insert(&mut owner, ALIKE[1]);
+        assert!(matches!(again, Err(InsertError::Crowded | InsertError::Full)), "{again:?}");
+        reads.join().unwrap();
     });
 }
 
