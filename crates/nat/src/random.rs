@@ -15,7 +15,7 @@ impl Random {
     /// Streams of different numbers have nothing in common under the same seed.
     pub(crate) fn new(seed: [u64; 2], stream: u8) -> Self {
         let hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
-        Self { hasher, counter: u64::from(stream) << u64::BITS - u8::BITS }
+        Self { hasher, counter: u64::from(stream) << (u64::BITS - u8::BITS) }
     }
 
     /// A number below `bound`, which is not 0. The bias is below one in 2^32.

@@ -272,7 +272,7 @@ impl State {
     pub(crate) fn shard_of_host(&self, realm: Realm, address: Ipv4Addr) -> ShardIndex {
         let host = u64::from(realm.0) << 32 | u64::from(u32::from(address));
         let hash = fold(fold(host ^ self.shard_key[0], self.shard_key[1] | 1) ^ self.shard_key[1], MIX);
-        ShardIndex(((hash >> 32) * u64::from(self.sizes.shards) >> 32) as u8)
+        ShardIndex((((hash >> 32) * u64::from(self.sizes.shards)) >> 32) as u8)
     }
 
     /// The shard whose host has an external port, if one has it. One cache line.

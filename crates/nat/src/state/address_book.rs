@@ -68,9 +68,9 @@ impl AddressBook {
 
     /// Every number that is not free.
     pub(crate) fn records(&self) -> impl Iterator<Item = (AddressIndex, (Realm, Ipv4Addr))> {
-        (0..).map(AddressIndex).zip(self.records.iter()).filter_map(|(number, record)| {
-            (record.state.load(Relaxed) == record.word(number)).then(|| (number, record.key()))
-        })
+        let all = (0..).map(AddressIndex).zip(self.records.iter());
+        all.filter(|(number, record)| record.state.load(Relaxed) == record.word(*number))
+            .map(|(number, record)| (number, record.key()))
     }
 
     /// Frees records that are damaged: the numbers that were.
