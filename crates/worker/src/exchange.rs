@@ -193,3 +193,6 @@ impl<T: Send> Exchange<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@ fn every_session_goes_on_with_two_workers_one_and_three() {
         // Packets are under way; those that are with the workers arrive, those before the ports wait there.
         gateway.take_back(fleet.stop());
         gateway.assert_books_close();
+        world.pause();
         fleet = gateway.start(&wires, workers);
         let in_force = gateway.rules.clone();
         fleet.publish(&in_force);
@@ -30,7 +31,7 @@ fn every_session_goes_on_with_two_workers_one_and_three() {
         assert_eq!(owned.iter().sum::<usize>(), 16, "each shard has its owner: {owned:?}");
         assert!(owned.iter().all(|shards| *shards >= 16 / workers), "fairly shared out: {owned:?}");
 
-        world.set_workers(workers);
+        world.resume(workers);
         world.talk(&mut gateway, &mut fleet, 8_000, false);
         assert_eq!(fleet.list().len(), sessions as usize, "all are listed, by whoever owns them");
     }

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use nat::DropReason;
 use packet::Protocol;
 use rules::compiled::AddressIndex;
 use worker::SessionPage;
@@ -21,8 +22,7 @@ const PLAN: Plan = Plan { hosts: 200, udp: 1_000, tcp: 0, hairpins: 300, steerin
 const TIMEOUTS: &str = "{udp_initial_s: 1, udp_stream_s: 5, tcp_syn_s: 1, tcp_rst_s: 1}";
 
 /// What a full table, or a session that ended before its last packet came, may cost what is opened.
-const MAY_BE_DROPPED: [&str; 6] =
-    ["filtered", "not_syn", "shard_full", "table_full", "port_exhausted", "neighbour_queue_full"];
+const MAY_BE_DROPPED: [&str; 5] = ["filtered", "not_syn", "shard_full", "table_full", "hand_off_astray"];
 
 #[test]
 fn a_table_that_is_nearly_full_serves_on_under_constant_change() {
@@ -35,7 +35,10 @@ fn a_table_that_is_nearly_full_serves_on_under_constant_change() {
     world.begin(&mut gateway, &mut fleet, &rules_with_timeouts(0, TIMEOUTS));
 
     let (mut turn, mut fullest, mut listed) = (0_usize, 0, 0);
-    while Instant::now() < end {
+    let (mut now, mut longest_turn) = (Instant::now(), Duration::ZERO);
+    while now < end {
+        longest_turn = longest_turn.max(now.elapsed());
+        now = Instant::now();
         world.step(&gateway);
         let sessions = gateway.state.occupancy().sessions;
         fullest = fullest.max(sessions);
@@ -61,7 +64,14 @@ fn a_table_that_is_nearly_full_serves_on_under_constant_change() {
     }
     world.settle(&gateway);
     let drops = gateway.drops();
-    assert!(drops.iter().all(|(reason, _)| MAY_BE_DROPPED.contains(reason)), "{drops:?}");
+    // On a machine that stands still for longer than a session lives, one may end that the world still talks on.
+    let has_stood_still = longest_turn > Duration::from_millis(500);
+    let is_allowed =
+        |reason: &str| MAY_BE_DROPPED.contains(&reason) || has_stood_still && reason == "no_mapping";
+    assert!(drops.iter().all(|(reason, _)| is_allowed(reason)), "{drops:?}, longest turn {longest_turn:?}");
+    let astray = gateway.sum(|counters| counters.dropped(DropReason::HandOffAstray));
+    let handed_on = gateway.sum(|counters| counters.handed_out.get());
+    assert!(astray * 1_000 <= handed_on, "{astray} of {handed_on} that were handed on went astray");
     assert!(fullest >= FULL - 64, "{fullest} sessions at most: it was never full");
     assert!(listed > 0);
     let created = gateway.sum(|counters| counters.sessions_created.get());
@@ -79,8 +89,7 @@ fn a_table_that_is_nearly_full_serves_on_under_constant_change() {
     gateway.take_back(fleet.stop());
     gateway.assert_books_close();
     println!(
-        "{seconds} s: {} packets, {created} sessions, {} handed on, drops {drops:?}",
+        "{seconds} s: {} packets, {created} sessions, {handed_on} handed on, drops {drops:?}",
         world.came_out,
-        gateway.sum(|counters| counters.handed_out.get()),
     );
 }

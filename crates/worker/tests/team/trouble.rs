@@ -1,6 +1,5 @@
 //! What is late, full or stuck, stays where it is: the others go on, and every frame is accounted for.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use packet::Protocol;
@@ -30,7 +29,7 @@ fn a_worker_that_hangs_in_its_driver_shows_and_the_others_go_on() {
 
     // Sessions that the hung one owns are translated by the other, in place.
     let for_others = gateway.sum(|counters| counters.translated_for_others.get());
-    world.set_workers(1);
+    world.resume(1);
     world.talk(&mut gateway, &mut fleet, 5_000, false);
     world.settle(&gateway);
     assert!(gateway.sum(|counters| counters.translated_for_others.get()) > for_others + 1_000);
@@ -45,7 +44,7 @@ fn a_worker_that_hangs_in_its_driver_shows_and_the_others_go_on() {
         dropped > 0 && world.put_in == world.came_out + dropped + RING_FRAMES_MAX as u64
     });
     let drops = gateway.drops();
-    let [("hand_off_ring_full", dropped)] = drops[..] else { panic!("{drops:?}") };
+    assert!(matches!(drops[..], [("hand_off_ring_full", _)]), "{drops:?}");
     let [sound, hung] = &fleet.handles[..] else { unreachable!() };
     assert!(!sound.status.is_stuck(clock::moment()));
     assert!(hung.status.is_stuck(clock::moment()));
@@ -53,7 +52,7 @@ fn a_worker_that_hangs_in_its_driver_shows_and_the_others_go_on() {
     fleet.drivers[1].hang(false);
     wait("it is well again", || !hung.status.is_stuck(clock::moment()));
     world.settle(&gateway);
-    assert_eq!(gateway.drops(), [("hand_off_ring_full", dropped)], "what waited was dealt with");
+    assert_only_hand_offs_were_dropped(&gateway);
     gateway.take_back(fleet.stop());
     gateway.assert_books_close();
 }
@@ -71,9 +70,7 @@ fn two_workers_that_flood_each_other_drop_with_a_reason_and_never_wait() {
     std::thread::sleep(Duration::from_millis(5));
     fleet.drivers.iter().for_each(|driver| driver.hang(false));
     world.settle(&gateway);
-    let reasons: HashSet<_> = gateway.drops().into_iter().map(|(reason, _)| reason).collect();
-    assert!(reasons.contains("hand_off_ring_full"), "{reasons:?}: it was no flood");
-    assert!(reasons.is_subset(&HashSet::from(["hand_off_ring_full", "port_exhausted", "shard_full"])), "{reasons:?}");
+    assert_only_hand_offs_were_dropped(&gateway);
     assert!(fleet.iter().all(|handle| handle.counters().handed_out.get() > 1_000), "both flooded");
 
     // They are as good as new.
@@ -81,6 +78,16 @@ fn two_workers_that_flood_each_other_drop_with_a_reason_and_never_wait() {
     world.settle(&gateway);
     gateway.take_back(fleet.stop());
     gateway.assert_books_close();
+}
+
+/// Some found no room in a ring; some of what did was sent on with strangers once too often.
+fn assert_only_hand_offs_were_dropped(gateway: &Gateway) {
+    let drops = gateway.drops();
+    let of = |reason: &str| drops.iter().find(|(name, _)| *name == reason).map_or(0, |(_, count)| *count);
+    let (no_room, astray) = (of("hand_off_ring_full"), of("hand_off_astray"));
+    assert!(no_room > 0, "it was no flood");
+    assert!(astray <= no_room / 10, "{drops:?}");
+    assert_eq!(no_room + astray, gateway.books().dropped, "{drops:?}");
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn a_frame_wakes_whoever_sleeps() {
     let mut world = World::new(&wires, 2, PLAN);
     world.begin(&mut gateway, &mut fleet, &rules(0));
     // All by the first: the second lives on what it is handed, asleep most of the time.
-    world.set_workers(1);
+    world.resume(1);
     for _ in 0..50 {
         std::thread::sleep(Duration::from_millis(3));
         world.open(4, Protocol::UDP);

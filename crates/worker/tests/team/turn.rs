@@ -50,7 +50,7 @@ impl Bench {
         let wires = Wires::new(3);
         let io = wires.io(0);
         let driver = io.driver.clone();
-        let mut gateway = Gateway::new(4_096);
+        let mut gateway = Gateway::new(32_768);
         let (worker, handle) = gateway.team(vec![io]).remove(0);
         Self { gateway, worker, handle, wires, driver, now: Moment::from_ms(1) }
     }
@@ -276,7 +276,6 @@ fn a_turn_takes_a_burst_of_every_port_and_says_whether_there_was_one() {
 #[test]
 fn a_worker_runs_on_its_own_thread_until_it_is_stopped() {
     let Bench { mut gateway, worker, mut handle, wires, .. } = Bench::running();
-    assert!(!handle.status.is_stuck(clock::moment() + 3_600_000), "it has not begun by the machine's clock");
     let thread = std::thread::spawn(move || worker.run(Idle::Sleep));
     wires.arrive(0, 0, out(1));
     wait("a frame is carried", || !wires.take_sent(OUT).is_empty());

@@ -39,7 +39,11 @@ impl Wires {
     pub(crate) fn take_arrived(&self) -> Vec<(usize, Frame)> {
         let ports = self.0.iter().enumerate();
         let queues = ports.flat_map(|(port, wire)| wire.arrived.iter().map(move |queue| (port, queue)));
-        queues.flat_map(|(port, queue)| std::mem::take(&mut *locked(queue)).into_iter().map(move |frame| (port, frame))).collect()
+        queues
+            .flat_map(|(port, queue)| {
+                std::mem::take(&mut *locked(queue)).into_iter().map(move |frame| (port, frame))
+            })
+            .collect()
     }
 
     /// What has left by a port since the last look.

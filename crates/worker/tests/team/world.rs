@@ -195,6 +195,9 @@ pub(crate) struct World {
     /// Packets that were sent into the gateway, and those that came out of it.
     pub(crate) put_in: u64,
     pub(crate) came_out: u64,
+    hellos: u64,
+    waiting: Vec<(usize, Frame)>,
+    /// The flow whose turn it is to send.
     next: usize,
     /// Sockets that were opened, and when the external endpoint of one was last seen.
     opened: usize,
@@ -232,6 +235,8 @@ impl World {
             owners: HashMap::new(),
             put_in: 0,
             came_out: 0,
+            hellos: 0,
+            waiting: Vec::new(),
             next: 0,
             opened: 0,
             seen: HashMap::new(),
@@ -256,12 +261,16 @@ impl World {
                 }
             }
         }
-        // Nobody is asked for in vain before the hellos were heard.
-        crate::fleet::wait("all are known", || gateway.books().consumed > 0 && self.pump() == 0);
+        // Before they were heard, more would have to wait than can.
+        let hellos = self.hellos;
+        crate::fleet::wait("all are known", || gateway.books().consumed == hellos);
         for (way, number) in [(Way::Show, 0), (Way::ShowPeer, 0), (Way::Knock, 0), (Way::Knock, 1)] {
             for index in 0..self.flows.len() {
                 if let Talk::Hairpin(_) = self.flows[index].talk {
                     self.send(Tag { flow: index, way, number });
+                }
+                if index.is_multiple_of(32) {
+                    self.settle(gateway);
                 }
             }
             self.settle(gateway);
@@ -324,7 +333,12 @@ impl World {
     }
 
     /// An opened socket's external endpoint was no other's a moment ago.
-    fn see_opened(&mut self, tag: Tag, protocol: Protocol, (port, from, to, mac): (usize, Endpoint, Endpoint, MacAddress)) {
+    fn see_opened(
+        &mut self,
+        tag: Tag,
+        protocol: Protocol,
+        (port, from, to, mac): (usize, Endpoint, Endpoint, MacAddress),
+    ) {
         assert_eq!((port, to, mac), (OUTSIDE, OPENED_REMOTE, NEXT_HOP.0), "{tag:?}");
         let is_pools = u32::from(from.0) & !7 == u32::from(POOL);
         // A host may have a floating IP for a while.
@@ -480,7 +494,9 @@ impl World {
             (Way::Out, 0) => self.send_next(flow, Way::Back),
             (Way::Back, 0) => (0..=DATA).for_each(|_| self.send_next(flow, Way::Out)),
             (Way::Out, number) if number == DATA + 1 && resets => self.end_connection(flow),
-            (Way::Out, number) if number == DATA + 1 => (0..=DATA).for_each(|_| self.send_next(flow, Way::Back)),
+            (Way::Out, number) if number == DATA + 1 => {
+                (0..=DATA).for_each(|_| self.send_next(flow, Way::Back))
+            }
             (Way::Back, number) if number == DATA + 1 => self.send_next(flow, Way::Out),
             (Way::Out, number) if number == DATA + 2 => self.end_connection(flow),
             _ => {}
@@ -546,10 +562,15 @@ impl World {
         self.arrive(port, frame);
     }
 
-    /// From now on there are so many queues; what waits in the old ones waits in them.
-    pub(crate) fn set_workers(&mut self, workers: usize) {
+    /// Takes back what nobody has received yet, for as long as nobody is there.
+    pub(crate) fn pause(&mut self) {
+        self.waiting = self.wires.take_arrived();
+    }
+
+    /// From now on there are so many queues; what was taken back comes first.
+    pub(crate) fn resume(&mut self, workers: usize) {
         self.workers = workers;
-        for (port, frame) in self.wires.take_arrived() {
+        for (port, frame) in std::mem::take(&mut self.waiting) {
             self.arrive(port, frame);
         }
     }
@@ -559,7 +580,8 @@ impl World {
         let queue = match self.steering {
             Steering::Spread => {
                 // As a card would: IPv4 addresses and ports, or of ARP something as good.
-                let hash = frame[26..38].iter().fold(port as u64, |hash, byte| mix(hash << 8 ^ u64::from(*byte)));
+                let hash =
+                    frame[26..38].iter().fold(port as u64, |hash, byte| mix(hash << 8 ^ u64::from(*byte)));
                 (hash >> 33) as usize % self.workers
             }
             Steering::OneQueue => 0,
@@ -569,10 +591,17 @@ impl World {
     }
 
     /// A neighbour says who it is.
-    fn hello(&mut self, port: usize, (mac, address): (MacAddress, Ipv4Addr), to: MacAddress, target: Ipv4Addr) {
+    fn hello(
+        &mut self,
+        port: usize,
+        (mac, address): (MacAddress, Ipv4Addr),
+        to: MacAddress,
+        target: Ipv4Addr,
+    ) {
         let link = LinkHeader { destination: to, source: mac, vlan: None };
         let operation = Operation::Reply;
         let arp = Arp { operation, sender_mac: mac, sender: address, target_mac: to, target };
+        self.hellos += 1;
         self.arrive(port, testing::arp(link, &arp));
     }
 
