@@ -44,11 +44,14 @@ struct Frame {
     tickets: Vec<Ticket>,
 }
 
-/// One gateway of a chain: what comes goes out, or on to another gateway.
+/// One gateway: what comes goes out, or on to another gateway. Its turn has the order of a worker's: judge, flush, hand
+/// on, credit.
 struct Gateway {
     handed_on: HandedOn,
     finished: Arc<Finished>,
     wire: Arc<Wire>,
+    to_send: Vec<Frame>,
+    outbox: Vec<(WorkerIndex, Frame)>,
     /// By gateway.
     outgoing: Vec<Option<Producer<Frame>>>,
     incoming: Vec<Consumer<Frame>>,
@@ -60,20 +63,26 @@ impl Gateway {
         let cell = CellIndex::of(HASH, frame.tickets.len());
         let owner = frame.owners.front().map(|&owner| WorkerIndex(owner));
         let Some(owner) = owner.or_else(|| self.handed_on.follows(cell, &self.finished)) else {
-            return self.finish(frame);
+            return self.to_send.push(frame);
         };
         let (to, ticket) = self.handed_on.hand_on(cell, owner, &self.finished);
         frame.tickets.push(ticket);
         frame.owners.pop_front_if(|&mut owner| owner == to.0);
-        let ring = self.outgoing[usize::from(to.0)].as_mut();
-        // As many cells as there are frames: none is refused.
-        assert!(ring.is_some_and(|ring| ring.push(frame).is_ok()), "a frame is handed to another gateway");
+        self.outbox.push((to, frame));
     }
 
-    /// It leaves, and only then is nobody kept behind it.
-    fn finish(&self, frame: Frame) {
-        self.wire.finish(frame.number);
-        frame.tickets.into_iter().for_each(|ticket| self.finished.credit(ticket));
+    fn end_turn(&mut self) {
+        self.to_send.iter().for_each(|frame| self.wire.finish(frame.number));
+        for (to, frame) in self.outbox.drain(..) {
+            let ring = self.outgoing[usize::from(to.0)].as_mut();
+            // As many cells as there are frames: none is refused.
+            assert!(
+                ring.is_some_and(|ring| ring.push(frame).is_ok()),
+                "a frame is handed to another gateway"
+            );
+        }
+        let tickets = self.to_send.drain(..).flat_map(|frame| frame.tickets);
+        tickets.for_each(|ticket| self.finished.credit(ticket));
     }
 
     fn take(&mut self, times: usize) {
@@ -83,6 +92,7 @@ impl Gateway {
                     self.judge(frame);
                 }
             }
+            self.end_turn();
         }
     }
 }
@@ -95,6 +105,8 @@ fn gateways(count: usize, frames: usize) -> (Vec<Gateway>, Arc<Wire>) {
             handed_on: HandedOn::new(WorkerIndex(me as u8), &finished),
             finished: Arc::clone(&finished),
             wire: Arc::clone(&wire),
+            to_send: Vec::new(),
+            outbox: Vec::new(),
             outgoing: (0..count).map(|_| None).collect(),
             incoming: Vec::new(),
         })
@@ -153,6 +165,12 @@ fn a_frame_that_comes_back_is_not_overtaken_where_it_set_out() {
 #[test]
 fn a_frame_with_another_owner_follows_first() {
     explore_bounded(|| play(3, &[&[1], &[2]], 2));
+}
+
+/// The other way round: the first is sent where it arrived, and only then the second goes on to its owner.
+#[test]
+fn a_frame_that_is_handed_on_does_not_overtake_one_that_is_not() {
+    explore(|| play(2, &[&[], &[1], &[]], 2));
 }
 
 #[cfg(shuttle)]
