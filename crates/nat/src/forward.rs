@@ -67,7 +67,7 @@ impl<F: Frame> Gateway<F> {
 
     /// Notes a packet in its sessions, now that nothing keeps it from being sent. Done last, and once for each session.
     ///
-    /// A first FIN or reset makes a session's time shorter, which is its owner's to note.
+    /// What makes a session's time shorter, as a first FIN or reset does, is its owner's to note.
     ///
     /// # Errors
     /// Another owner has to note it, and to send the packet: nothing is counted yet.
@@ -79,12 +79,12 @@ impl<F: Frame> Gateway<F> {
     ) -> Result<(), WorkerIndex> {
         let mut owner_elsewhere = None;
         for SessionLine { line, router } in sessions.into_iter().flatten() {
-            if self.state.brings_the_end_nearer(line, parsed) {
+            let timeouts = &self.rules.routers[router.0 as usize].timeouts;
+            if self.state.brings_the_end_nearer(line, parsed, timeouts) {
                 let shard = self.state.shard_of_line(line);
                 match self.shards.get_mut(shard) {
                     Some(owner) => {
                         self.state.note_flags(line, parsed);
-                        let timeouts = &self.rules.routers[router.0 as usize].timeouts;
                         owner.set_deadline(line, timeouts, now_ms);
                     }
                     None => owner_elsewhere = Some(self.state.worker_of(shard)),

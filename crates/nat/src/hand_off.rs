@@ -6,11 +6,11 @@
 //!
 //! ```text
 //! private to a gateway          by hash of the flow as received, and by how often the frame was handed on
-//!   Cell { sent, to } x 4 x 4096    sent: frames handed on;  to: the gateway they went to, all, while any is under way
+//!   Cell { sent, to } x 4 x 4096  sent: frames handed on;  to: the gateway they went to, all, while any is under way
 //! shared
-//!   Finished { x 4 x 4096 } x 32    of the frames that a gateway handed on by a cell, how many are finished
+//!   Finished { x 4 x 4096 } x 32  of the frames that a gateway handed on by a cell, how many are finished
 //! with a frame
-//!   [Ticket; 0..=4]             the cells it was handed on by: (gateway, cell), credited by whoever finishes the frame
+//!   [Ticket; 0..=4]               the cells it was handed on by: (gateway, cell), credited by whoever finishes the frame
 //! ```
 //!
 //! **The rule.** A cell is open while `sent != finished`. A frame whose cell is open goes where the cell's frames went,
@@ -21,7 +21,7 @@
 //! ticket of the cell in which B looks; until A is finished that cell is open and its `to` is H, for `to` changes only
 //! while a cell is closed. So B goes to H, behind A in the same ring, handed on once more as A was, and the same holds at
 //! H. Hence B follows A's way, wherever that leads, until A is finished; and a credit comes after the transmit queue has
-//! taken what it is for. Where H has to hold A for a neighbour, it keeps B behind it (see [`crate::neighbours`]).
+//! taken what it is for. Where H has to hold A for a neighbour, it keeps B behind it (see `waiting.rs`).
 //!
 //! That cells are told apart by how often a frame was handed on makes a way that comes back to a gateway a way like any
 //! other: such a frame would else find its own ticket open, and follow itself. And it keeps a frame that has come to its

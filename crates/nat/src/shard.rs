@@ -129,11 +129,20 @@ impl Shard {
                     counters.sessions_created.add(1);
                     return Ok(slot);
                 }
+                Err(Obstacle::Refused(DropReason::TableFull)) if self.is_alone_full() => {
+                    return Err(DropReason::ShardFull);
+                }
                 Err(Obstacle::Refused(reason)) => return Err(reason),
                 Err(Obstacle::LeftOver(line)) => self.close_line(line, counters, now_ms),
             }
         }
         Err(DropReason::TableFull)
+    }
+
+    /// Whether, where this shard's tables are full, there is room in others'.
+    fn is_alone_full(&self) -> bool {
+        let sessions = &self.state.parts.sessions;
+        sessions.len() < sessions.slots_max()
     }
 
     fn insert(
@@ -154,9 +163,6 @@ impl Shard {
             self.mappings.release(internal, external, realm, now_ms);
             match error {
                 InsertError::Duplicate(line) => Obstacle::LeftOver(line),
-                _ if self.state.parts.sessions.len() < self.state.parts.sessions.slots_max() => {
-                    DropReason::ShardFull.into()
-                }
                 _ => DropReason::TableFull.into(),
             }
         })

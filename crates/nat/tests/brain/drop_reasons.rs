@@ -11,7 +11,7 @@ use crate::world::scene::*;
 use crate::world::{Host, Packet, Setup, World};
 
 /// Where a reason is reached, if not by one packet in the scene.
-const ELSEWHERE: [(DropReason, &str); 6] = [
+const ELSEWHERE: [(DropReason, &str); 10] = [
     (DropReason::NoRules, "routing.rs: a_gateway_without_rules_drops_everything"),
     (
         DropReason::PartialChecksum,
@@ -22,6 +22,16 @@ const ELSEWHERE: [(DropReason, &str); 6] = [
         DropReason::NeighbourQueueFull,
         "neighbours.rs: waiting_packets_leave_in_order_and_no_more_than_a_few_wait",
     ),
+    (DropReason::ShardFull, "workers.rs: a_full_shard_refuses_its_hosts_and_no_others"),
+    (
+        DropReason::HandOffRingFull,
+        "workers.rs: what_finds_no_room_in_a_ring_is_dropped_for_that_and_its_flow_goes_on",
+    ),
+    (
+        DropReason::HandOffAstray,
+        "workers.rs: a_frame_that_two_workers_hold_to_be_each_others_is_dropped_in_the_end",
+    ),
+    (DropReason::GatewayEnded, "workers.rs: what_waits_when_the_workers_end_is_dropped_for_that"),
     (DropReason::NoHeadroom, "no_room.rs: a_frame_without_headroom_for_its_tag_is_dropped_for_that"),
     (
         DropReason::TransmitRingFull,
@@ -126,7 +136,7 @@ const SESSIONS_MAX: u16 = 8;
 #[test]
 fn each_reason_is_counted_once_for_a_packet_that_is_dropped_for_it() {
     for Row { reason, before, packet } in ROWS {
-        let mut world = scene_on(Setup { sessions_max: SESSIONS_MAX.into(), ..Setup::default() }, &[]);
+        let mut world = scene_on(Setup::with_sessions(SESSIONS_MAX.into()), &[]);
         before(&mut world);
         let packet = packet(&mut world);
         let (drops, heard) = world.observe(|world| world.send(packet));
@@ -147,7 +157,8 @@ fn every_reason_there_is_has_a_packet() {
 
 #[test]
 fn a_scan_of_a_large_subnet_fills_the_neighbour_table_and_no_more() {
-    let mut world = scene_with(&[("[10.0.1.1/24]", "[10.64.0.1/15]")]);
+    // In one shard, or each would have its own limit.
+    let mut world = scene_on(Setup::with_sessions(16), &[("[10.0.1.1/24]", "[10.64.0.1/15]")]);
     let scanned = |number: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 64, 0, 2)) + number);
     let mut reasons = std::collections::BTreeMap::<DropReason, u32>::new();
     for first in (0..NEIGHBOURS_MAX + 96).step_by(BURST_FRAMES_MAX) {
@@ -158,8 +169,8 @@ fn a_scan_of_a_large_subnet_fills_the_neighbour_table_and_no_more() {
         world.heard_arp.clear();
     }
     // A few frames wait; the rest are dropped, and asked for once each while there is room to remember it.
-    assert_eq!(world.gateway.occupancy().neighbours, NEIGHBOURS_MAX);
-    let held = world.counters().books().held as u32;
+    assert_eq!(world.occupancy().neighbours, NEIGHBOURS_MAX);
+    let held = world.books().held as u32;
     assert_eq!(reasons[&DropReason::NeighbourQueueFull], NEIGHBOURS_MAX - held);
     assert_eq!(reasons[&DropReason::NeighbourTableFull], 96);
     assert_eq!(reasons.len(), 2);

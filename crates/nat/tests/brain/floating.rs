@@ -19,7 +19,7 @@ fn a_floating_ip_lets_any_remote_ask_its_host() {
         let expected = (exchange.answer)(SERVER.peer(WEB), exchange.remote_port, (SERVER.address, 5_000));
         assert_eq!(answer, expected.hop(), "{}", exchange.name);
     }
-    assert_eq!(world.gateway.occupancy().sessions, 0, "no state is kept");
+    assert_eq!(world.occupancy().sessions, 0, "no state is kept");
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_host_with_a_floating_ip_asks_under_it() {
             (exchange.answer)(RED_WEB.peer(SERVER.address), exchange.remote_port, (RED_WEB.address, 5_000));
         assert_eq!(answer, expected.hop(), "{}", exchange.name);
     }
-    assert_eq!(world.gateway.occupancy().sessions, 0, "floating IPs go before SNAT");
+    assert_eq!(world.occupancy().sessions, 0, "floating IPs go before SNAT");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn errors_pass_a_floating_ip_both_ways() {
     // Of protocols without ports too.
     let heard = world.one(SERVER.ipv4(50, WEB, &[9; 64]));
     world.one(RED_WEB.error(SERVER.address, (3, 2, 0), &heard, 8));
-    assert_eq!(world.gateway.occupancy().sessions, 0);
+    assert_eq!(world.occupancy().sessions, 0);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn no_error_ends_a_mapping_or_a_connection() {
     world.pass(29_999);
     assert_eq!(world.one(SERVER.udp(53, datagram.source(), b"")).destination(), (RED_A.address, 4_000));
     assert_eq!(world.one(SERVER.tcp(443, external, 0x10)).destination(), (RED_A.address, 5_000));
-    assert_eq!(world.counters().sessions_closed.get(), 0);
+    assert_eq!(world.count(|counters| &counters.sessions_closed), 0);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn ping_of_our_own_addresses_is_answered() {
             assert_eq!(reply, host.peer(address).pong(77, host.address), "{name}");
         }
     }
-    assert_eq!(world.gateway.occupancy().sessions, 0);
+    assert_eq!(world.occupancy().sessions, 0);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn nothing_else_at_our_own_addresses_is_answered() {
         world.drops(host.pong(1, address), DropReason::LocalUnhandled);
         world.drops(host.ipv4(89, address, &[0; 24]), DropReason::LocalUnhandled);
     }
-    assert_eq!(world.gateway.occupancy().sessions, 0, "and no session is made for it");
+    assert_eq!(world.occupancy().sessions, 0, "and no session is made for it");
     // A ping whose checksum is wrong is no ping; nor are its pieces.
     let damage = |mut bytes: Vec<u8>| {
         *bytes.last_mut().unwrap() ^= 1;
@@ -141,7 +141,7 @@ fn no_error_is_sent_about_what_must_not_be_answered() {
 fn without_a_buffer_an_error_is_left_unsaid_and_counted() {
     let mut world = scene();
     world.one(RED_A.udp(1, (SERVER.address, 53), b""));
-    world.ports.out_of_buffers = true;
+    world.set_out_of_buffers(true);
     world.drops(RED_A.udp(1, (SERVER.address, 53), b"").with_ttl(1), DropReason::TtlExpired);
-    assert_eq!(world.counters().unmade.get(), 1);
+    assert_eq!(world.count(|counters| &counters.unmade), 1);
 }

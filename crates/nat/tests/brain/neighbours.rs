@@ -53,13 +53,13 @@ fn a_first_packet_waits_for_its_next_hop_and_is_not_lost() {
     world.silence(ISP);
     assert_eq!(world.send(RED_A.udp(1, (SERVER.address, 53), b"1")), []);
     assert_eq!(questions(&world, INTERNET, ISP.address), 1);
-    assert_eq!(world.counters().books().held, 1);
+    assert_eq!(world.books().held, 1);
     world.unsilence(ISP);
     // The next question, a second later, is answered.
     let heard = world.pass(1_000);
     assert_eq!(ports(&heard).len(), 1);
     assert_eq!(heard[0].ttl(), 63);
-    assert_eq!(world.counters().books().held, 0);
+    assert_eq!(world.books().held, 0);
     let asked = world.heard_arp.iter().find(|(_, arp)| arp.target == ISP.address).unwrap().1;
     assert_eq!((asked.sender, asked.sender_mac), (RED_EXTERNAL, RED_EXT));
 }
@@ -154,11 +154,11 @@ fn a_stranger_to_the_subnet_is_answered_but_not_remembered() {
     let mut world = scene();
     let stranger = Host { address: Ipv4Addr::new(172, 31, 0, 1), ..RED_A };
     assert_eq!(world.who_has(stranger, RED_GATEWAY), Some(RED_LAN));
-    assert_eq!(world.gateway.occupancy().neighbours, 0);
+    assert_eq!(world.occupancy().neighbours, 0);
     // Nor is an address probe, which has no sender (RFC 5227).
     let probe = Host { address: Ipv4Addr::UNSPECIFIED, ..RED_A };
     assert_eq!(world.who_has(probe, RED_GATEWAY), Some(RED_LAN));
-    assert_eq!(world.gateway.occupancy().neighbours, 0);
+    assert_eq!(world.occupancy().neighbours, 0);
 }
 
 #[test]
@@ -171,9 +171,9 @@ fn a_neighbour_that_moves_is_followed_and_none_can_take_our_address() {
     assert_eq!(world.one(SERVER.udp(1, (WEB, 80), b"")).link_destination(), moved.mac);
     // A gratuitous one for our own address is answered, and changes nothing.
     let thief = Host { address: RED_GATEWAY, ..RED_A };
-    let before = world.gateway.occupancy().neighbours;
+    let before = world.occupancy().neighbours;
     assert_eq!(world.who_has(thief, RED_GATEWAY), Some(RED_LAN));
-    assert_eq!(world.gateway.occupancy().neighbours, before);
+    assert_eq!(world.occupancy().neighbours, before);
     assert_eq!(world.one(RED_A.ping(1, RED_GATEWAY)).link_destination(), RED_A.mac);
 }
 
@@ -238,7 +238,7 @@ fn what_is_ours_is_announced_at_start_and_what_moved_when_it_moves() {
 #[test]
 fn a_second_change_of_rules_loses_no_announcement_of_the_first() {
     let many = RULES.replace("[203.0.113.20]", "[203.0.113.100-203.0.113.199]");
-    let mut world = World::without_rules(Setup::default());
+    let mut world = World::without_rules(Setup { addresses_max: 110, ..Setup::default() });
     world.adopt(&many);
     world.pass(50);
     let told = world.heard_arp.len();
@@ -256,9 +256,9 @@ fn a_second_change_of_rules_loses_no_announcement_of_the_first() {
 #[test]
 fn without_a_buffer_for_the_question_the_packet_waits_for_the_next() {
     let mut world = scene();
-    world.ports.out_of_buffers = true;
+    world.set_out_of_buffers(true);
     assert_eq!(world.send(SERVER.udp(1, (WEB, 80), b"")), []);
-    assert_eq!(world.counters().unmade.get(), 1);
-    world.ports.out_of_buffers = false;
+    assert_eq!(world.count(|counters| &counters.unmade), 1);
+    world.set_out_of_buffers(false);
     assert_eq!(world.pass(1_100).len(), 1);
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use nat::{Configuration, Counters, DropReason, Gateway, PORTS_MAX};
+use nat::{Configuration, DropReason, Gateway, Sizes, State, WorkerIndex};
 use packet::arp::Operation;
 use packet::{Burst, Frame, Moment, NoRoom, PacketIo, PortIndex, Sent};
-use rules::Realms;
+use rules::Numbers;
 
 use crate::world::scene::*;
 
@@ -58,14 +58,12 @@ impl PacketIo for Sink {
 
 #[test]
 fn a_frame_without_headroom_for_its_tag_is_dropped_for_that() {
-    let counters = Arc::<Counters>::default();
-    let mut gateway = Gateway::new(
-        Configuration { sessions_max: 16, seed: [0; 4], checks_checksums: [false; PORTS_MAX] },
-        Arc::clone(&counters),
-    );
+    let (state, shards) = State::anonymous(&Sizes { sessions: 16, shards: 1, addresses: 2 }, [0; 4]).unwrap();
+    let counters = state.counters(WorkerIndex(0));
+    let mut gateway = Gateway::new(&state, WorkerIndex(0), shards, Configuration::default());
     let fed = rules::read_rules(RULES).unwrap();
     let valid = rules::validate(&fed, &["in0".into(), "out0".into()]).unwrap();
-    let compiled = rules::compile(&valid, None, &mut Realms::default()).unwrap();
+    let compiled = rules::compile(&valid, None, &mut Numbers::new(100, 2)).unwrap();
     gateway.adopt(Arc::new(compiled), Vec::new());
 
     let mut sink = Sink::default();

@@ -38,13 +38,13 @@ fn rfc6888_req11_exhausted_ports_refuse_new_flows_and_end_none() {
 
 #[test]
 fn a_full_table_refuses_new_sessions_and_ends_none() {
-    let mut world = scene_on(Setup { sessions_max: 8, ..Setup::default() }, &[]);
+    let mut world = scene_on(Setup::with_sessions(8), &[]);
     let externals: Vec<Endpoint> =
         (0..8).map(|port| world.one(RED_A.tcp(4_000 + port, DNS, SYN)).source()).collect();
     let error = world.refuses(RED_A.tcp(5_000, DNS, SYN), DropReason::TableFull);
     assert_eq!(error.icmp(), (3, 1, 0));
     assert_eq!(world.ports_used(RED_POOL), 8, "a refusal keeps no port");
-    assert_eq!(world.gateway.occupancy().hosts, 1);
+    assert_eq!(world.occupancy().hosts, 1);
     for (port, external) in (4_000..).zip(externals) {
         assert_eq!(world.one(SERVER.tcp(53, external, SYN)).destination(), (RED_A.address, port));
     }
@@ -54,7 +54,7 @@ fn a_full_table_refuses_new_sessions_and_ends_none() {
 
 #[test]
 fn a_session_refused_for_want_of_room_leaves_nothing_behind() {
-    let mut world = scene_on(Setup { sessions_max: 1, ..Setup::default() }, &[]);
+    let mut world = scene_on(Setup::with_sessions(1), &[]);
     world.one(RED_A.udp(4_000, DNS, b""));
     // Towards another remote the mapping serves, but there is no room for the permission.
     world.refuses(RED_A.udp(4_000, (OTHER.address, 1), b""), DropReason::TableFull);
@@ -65,7 +65,7 @@ fn a_session_refused_for_want_of_room_leaves_nothing_behind() {
     world.pass(31_000);
     // The mapping of the refused datagram rests first, as any other does.
     world.pass(61_000);
-    let occupancy = world.gateway.occupancy();
+    let occupancy = world.occupancy();
     assert_eq!(
         (occupancy.sessions, occupancy.mappings, occupancy.hosts, occupancy.permissions),
         (0, 0, 0, 0)
@@ -79,7 +79,7 @@ fn rfc6888_req8_a_freed_udp_port_rests_for_a_minute() {
     let external = world.one(RED_A.udp(4_000, DNS, b"")).source();
     world.pass(30_000);
     assert_eq!(world.sessions().len(), 0);
-    assert_eq!(world.gateway.occupancy().mappings, 1, "the mapping rests");
+    assert_eq!(world.occupancy().mappings, 1, "the mapping rests");
     // While it rests nothing comes in by it, and no one else has it.
     world.drops(SERVER.udp(53, external, b""), DropReason::NoMapping);
     world.pass(59_999);
@@ -100,7 +100,7 @@ fn rfc6888_req8_the_same_endpoint_has_its_port_back_while_it_rests() {
         assert_eq!(world.one(RED_A.udp(4_000, (OTHER.address, 1), b"")).source(), external);
         // The rest begins anew when this session has ended.
         world.pass(1_001);
-        assert_eq!(world.gateway.occupancy().mappings, 1);
+        assert_eq!(world.occupancy().mappings, 1);
         world.one(OTHER.udp(1, external, b""));
         world.pass(150_000);
     }
@@ -141,12 +141,15 @@ fn everything_is_given_back_in_the_end() {
         world.one(RED_B.ping(port, SERVER.address));
         connect(&mut world, RED_A, port, DNS);
     }
-    let occupancy = world.gateway.occupancy();
+    let occupancy = world.occupancy();
     assert_eq!((occupancy.sessions, occupancy.mappings, occupancy.hosts), (600, 400, 2));
     assert_eq!((occupancy.permissions, world.ports_used(RED_POOL)), (400, 600));
     world.pass(3_600_000 + 61_000);
-    let occupancy = world.gateway.occupancy();
+    let occupancy = world.occupancy();
     assert_eq!((occupancy.sessions, occupancy.mappings, occupancy.hosts), (0, 0, 0));
     assert_eq!((occupancy.permissions, world.ports_used(RED_POOL)), (0, 0));
-    assert_eq!(world.counters().sessions_created.get(), world.counters().sessions_closed.get());
+    assert_eq!(
+        world.count(|counters| &counters.sessions_created),
+        world.count(|counters| &counters.sessions_closed)
+    );
 }

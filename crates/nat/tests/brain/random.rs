@@ -12,7 +12,7 @@ use packet::tcp::{ACK, FIN, PSH, RST, SYN};
 
 use crate::exchange::EXCHANGES;
 use crate::world::scene::*;
-use crate::world::{Endpoint, Host, Packet, Setup, World};
+use crate::world::{Endpoint, Host, Packet, Random, Setup, World};
 
 const SEEDS: std::ops::Range<u64> = 1..6;
 const OPERATIONS: u32 = 60_000;
@@ -23,22 +23,6 @@ const VARIANTS: usize = 9;
 
 /// The pools' addresses, in all variants.
 const ADDRESSES: std::ops::Range<u8> = 10..13;
-
-/// xorshift64*: a seed is a test case.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound as u64) as usize
-    }
-
-    fn one_of<T: Copy>(&mut self, things: &[T]) -> T {
-        things[self.below(things.len())]
-    }
-}
 
 /// The variant's rules, and which host has which floating IP.
 fn rules(variant: usize) -> (String, Vec<(Ipv4Addr, Host)>) {
@@ -98,7 +82,7 @@ impl Play {
         let mut hosts = vec![RED_WEB, RED_MAIL, BLUE_WEB, RED_DB];
         hosts.extend((100..105).flat_map(|number| [red(number), blue(number)]));
         hosts.iter().for_each(|host| world.add(*host));
-        let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let random = Random::new(seed);
         Self { world, random, hosts, floating, said: Vec::new(), speakers: HashMap::new(), delivered: 0 }
     }
 
@@ -286,7 +270,7 @@ impl Play {
             .filter(|session| session.protocol == Protocol::TCP)
             .map(|session| session.external)
             .collect();
-        let occupancy = self.world.gateway.occupancy();
+        let occupancy = self.world.occupancy();
         // Those that have lost their endpoint to a change of rules are not shown, and go with their next packet.
         assert!(occupancy.sessions as usize >= sessions.len());
         assert_eq!(self.ports_used() as usize, tcp_ports.len() + occupancy.mappings as usize);
@@ -301,13 +285,16 @@ impl Play {
         self.world.pass(5_000);
         self.world.leap(8_000_000);
         self.world.leap(100_000);
-        let occupancy = self.world.gateway.occupancy();
+        let occupancy = self.world.occupancy();
         assert_eq!((occupancy.sessions, occupancy.mappings, occupancy.hosts), (0, 0, 0));
         assert_eq!((occupancy.permissions, self.ports_used()), (0, 0));
-        let counters = self.world.counters();
-        assert_eq!(counters.sessions_created.get(), counters.sessions_closed.get());
+        let [created, closed] = [
+            self.world.count(|counters| &counters.sessions_created),
+            self.world.count(|counters| &counters.sessions_closed),
+        ];
+        assert_eq!(created, closed);
         assert!(self.delivered > OPERATIONS / 50, "{} deliveries are a test", self.delivered);
-        assert!(counters.sessions_created.get() > u64::from(OPERATIONS / 50));
+        assert!(created > u64::from(OPERATIONS / 50));
     }
 }
 
@@ -328,7 +315,7 @@ fn nothing_is_delivered_to_the_wrong_host_and_everything_is_given_back() {
 fn no_bytes_make_it_stumble() {
     let mut world = scene();
     world.lenient = true;
-    let mut random = Random(77);
+    let mut random = Random::new(77);
     let external = world.one(RED_A.udp(4_000, (SERVER.address, 53), b"")).source();
     let seen = SERVER.peer(external.0).udp(external.1, (SERVER.address, 53), b"");
     let good = [

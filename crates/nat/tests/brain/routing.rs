@@ -23,7 +23,7 @@ fn subnets_of_a_router_reach_each_other_untranslated() {
             (exchange.answer)(RED_A.peer(RED_DB.address), exchange.remote_port, (RED_A.address, 4_000));
         assert_eq!(answer, expected.hop());
     }
-    assert_eq!(world.gateway.occupancy().sessions, 0);
+    assert_eq!(world.occupancy().sessions, 0);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_packet_goes_untranslated_to_destinations_that_are_exempt_and_back() {
     world.drops(SERVER.udp(1, (RED_A.address, 2), b""), DropReason::NotForUs);
     world.drops(OFFICE.udp(1, (SERVER.address, 2), b""), DropReason::NotForUs);
     world.drops(OFFICE.through(BLUE_EXT).udp(1, (BLUE_A.address, 2), b""), DropReason::NotForUs);
-    assert_eq!(world.gateway.occupancy().sessions, 0);
+    assert_eq!(world.occupancy().sessions, 0);
 }
 
 #[test]

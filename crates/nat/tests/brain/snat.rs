@@ -190,7 +190,7 @@ fn an_answer_to_a_question_nobody_asked_goes_nowhere() {
     world.drops(RED_A.pong(9, SERVER.address), DropReason::NoMapping);
     world.drops(SERVER.pong(9, RED_POOL), DropReason::NoMapping);
     world.drops(SERVER.udp(53, (RED_POOL, 4_000), b""), DropReason::NoMapping);
-    assert_eq!(world.gateway.occupancy().sessions, 0);
+    assert_eq!(world.occupancy().sessions, 0);
 }
 
 #[test]

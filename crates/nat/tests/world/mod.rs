@@ -3,27 +3,38 @@
 //! A test sends packets as its hosts would and looks at what comes out. Whatever the test is about, the world checks
 //! after every step that the books close, and of every frame that came out that its checksums are right, that its tag
 //! and both its MACs belong where it went, and that no private source has reached an external network.
+//!
+//! The brain has one worker, or as many as `NATGATE_TEST_WORKERS` says: then each frame comes in at any of them, and a step is
+//! over when nothing is on its way between them.
 
 // Two test binaries share this file, and neither uses all of it.
 #![allow(dead_code, unused_imports, reason = "shared between test binaries")]
 
 mod host;
 mod ports;
+mod random;
 pub(crate) mod scene;
+mod team;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use nat::{Configuration, Counters, DropReason, Gateway, PORTS_MAX, SessionView};
+use nat::{
+    Books, Configuration, Counter, Counters, DropReason, Occupancy, PORTS_MAX, SessionView, Sizes,
+    WORKERS_MAX,
+};
 use packet::arp::{self, Arp, Operation};
 use packet::ethernet::LinkHeader;
 use packet::{Burst, MacAddress, Moment, Parsed, Payload, PortIndex, testing};
 use rules::compiled::Realm;
-use rules::{Realms, RuleSet};
+use rules::limits::REALMS_MAX;
+use rules::{Numbers, RuleSet};
 
 pub(crate) use host::{Endpoint, Host, Icmp, Packet, Wire, mac};
 pub(crate) use ports::Ports;
+pub(crate) use random::Random;
+pub(crate) use team::{Entrance, Team, TeamSetup, index};
 
 /// Names of the ports, as rules give them: 0, 1 and 2.
 const PORT_NAMES: [&str; 3] = ["in0", "out0", "in1"];
@@ -36,16 +47,14 @@ const TURN_MS: u64 = 50;
 
 /// See the file's page.
 pub(crate) struct World {
-    pub(crate) gateway: Gateway<Vec<u8>>,
-    pub(crate) ports: Ports,
+    pub(crate) team: Team,
     pub(crate) now: Moment,
     /// Every ARP frame that came out, until a test takes them.
     pub(crate) heard_arp: Vec<(Wire, Arp)>,
     /// Transport checksums and neighbours' MACs are not checked: for tests whose own packets have bad ones.
     pub(crate) lenient: bool,
-    counters: Arc<Counters>,
     rules: Arc<RuleSet>,
-    realms: Realms,
+    numbers: Numbers,
     neighbours: HashMap<(Wire, Ipv4Addr), MacAddress>,
     silent: HashSet<(Wire, Ipv4Addr)>,
     collected: Vec<Packet>,
@@ -54,13 +63,53 @@ pub(crate) struct World {
 /// What a world is made with.
 pub(crate) struct Setup {
     pub(crate) sessions_max: u32,
+    pub(crate) shards: u8,
+    pub(crate) addresses_max: u32,
     /// By port.
     pub(crate) checks_checksums: [bool; 3],
+    pub(crate) team: TeamSetup,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sessions_max: 4_096, checks_checksums: [false; 3] }
+        let workers = std::env::var("NATGATE_TEST_WORKERS").map_or(1, |workers| workers.parse().unwrap());
+        Self {
+            sessions_max: 8_192,
+            shards: 4,
+            addresses_max: 16,
+            checks_checksums: [false; 3],
+            team: TeamSetup {
+                workers,
+                entrance: Entrance::Anywhere,
+                delay_max: 0,
+                ring_frames_max: 1_024,
+                seed: 1,
+            },
+        }
+    }
+}
+
+impl Setup {
+    /// So many sessions exactly: in one shard, or each would have its own limit.
+    pub(crate) fn with_sessions(sessions_max: u32) -> Self {
+        Self { sessions_max, shards: 1, ..Self::default() }
+    }
+
+    /// One worker, whatever the environment says: for what is about the work of one.
+    pub(crate) fn of_one_worker() -> Self {
+        Self::of_workers(1)
+    }
+
+    /// So many workers, whatever the environment says.
+    pub(crate) fn of_workers(workers: usize) -> Self {
+        let setup = Self::default();
+        Self { team: TeamSetup { workers, ..setup.team }, ..setup }
+    }
+
+    pub(crate) fn configuration(&self) -> Configuration {
+        let mut checks_checksums = [false; PORTS_MAX];
+        checks_checksums[..3].copy_from_slice(&self.checks_checksums);
+        Configuration { checks_checksums }
     }
 }
 
@@ -70,7 +119,7 @@ impl World {
         Self::with(Setup::default(), rules, hosts)
     }
 
-    /// The same, with another gateway.
+    /// The same, with other gateways.
     pub(crate) fn with(setup: Setup, rules: &str, hosts: &[Host]) -> Self {
         let mut world = Self::without_rules(setup);
         for host in hosts {
@@ -82,22 +131,17 @@ impl World {
         world
     }
 
-    /// A gateway that has just started.
+    /// Gateways that have just started.
     pub(crate) fn without_rules(setup: Setup) -> Self {
-        let counters = Arc::<Counters>::default();
-        let mut checks_checksums = [false; PORTS_MAX];
-        checks_checksums[..3].copy_from_slice(&setup.checks_checksums);
-        let configuration =
-            Configuration { sessions_max: setup.sessions_max, seed: [1, 2, 3, 4], checks_checksums };
+        let sizes =
+            Sizes { sessions: setup.sessions_max, shards: setup.shards, addresses: setup.addresses_max };
         Self {
-            gateway: Gateway::new(configuration, Arc::clone(&counters)),
-            ports: Ports::default(),
+            team: Team::new(&sizes, &setup.configuration(), setup.team),
             now: Moment::from_ms(START_MS),
             heard_arp: Vec::new(),
             lenient: false,
-            counters,
             rules: Arc::default(),
-            realms: Realms::default(),
+            numbers: Numbers::new(REALMS_MAX, setup.addresses_max),
             neighbours: HashMap::new(),
             silent: HashSet::new(),
             collected: Vec::new(),
@@ -121,16 +165,41 @@ impl World {
 
     /// Reads, validates, compiles and adopts rules; announcements follow with the next turns.
     pub(crate) fn adopt(&mut self, rules: &str) {
+        let before = self.publish(rules);
+        for worker in 0..self.team.setup.workers {
+            self.adopt_at(worker, &before);
+        }
+        self.close_books();
+    }
+
+    /// Makes rules the world's, as the control thread does before it sends them to the workers; returns the old ones.
+    pub(crate) fn publish(&mut self, rules: &str) -> Arc<RuleSet> {
+        let state = &self.team.state;
+        self.numbers.release_realms(|realm| state.is_realm_in_use(realm));
+        self.numbers.release_addresses(|address| state.ports_used(address) > 0);
         let fed = rules::read_rules(rules).unwrap_or_else(|error| panic!("{error}\n{rules}"));
         let ports = PORT_NAMES.map(str::to_owned);
         let valid = rules::validate(&fed, &ports).unwrap_or_else(|faults| panic!("{faults:#?}\n{rules}"));
-        let compiled = rules::compile(&valid, Some(&self.rules), &mut self.realms).unwrap();
-        let compiled = Arc::new(compiled);
-        let announcements = nat::new_addresses(&self.rules, &compiled);
-        let (old, _) = self.gateway.adopt(Arc::clone(&compiled), announcements);
-        assert_eq!(old.generation, self.rules.generation, "the old rules come back");
-        assert_eq!(self.gateway.generation(), compiled.generation);
-        self.rules = compiled;
+        let compiled = rules::compile(&valid, Some(&self.rules), &mut self.numbers).unwrap();
+        state.store(&self.numbers, compiled.generation);
+        std::mem::replace(&mut self.rules, Arc::new(compiled))
+    }
+
+    /// One worker adopts the world's rules, in place of `before`. The first announces what is new.
+    pub(crate) fn adopt_at(&mut self, worker: usize, before: &RuleSet) {
+        let announcements = if worker == 0 { nat::new_addresses(before, &self.rules) } else { Vec::new() };
+        let gateway = &mut self.team.gateways[worker];
+        let (old, _) = gateway.adopt(Arc::clone(&self.rules), announcements);
+        assert_eq!(old.generation, before.generation, "the old rules come back");
+        assert_eq!(gateway.generation(), self.rules.generation);
+    }
+
+    /// Ends all workers, and begins with another number of them.
+    pub(crate) fn restart(&mut self, workers: usize) {
+        self.team.restart(workers, &Setup::default().configuration());
+        for worker in 0..workers {
+            self.team.gateways[worker].adopt(Arc::clone(&self.rules), Vec::new());
+        }
         self.close_books();
     }
 
@@ -139,16 +208,24 @@ impl World {
         self.burst([packet])
     }
 
-    /// Sends packets of one port in one burst.
+    /// Sends packets of one port: in one burst, or where there are several workers one after the other, each where it
+    /// comes in, since between workers there is no order.
     pub(crate) fn burst(&mut self, packets: impl IntoIterator<Item = Packet>) -> Vec<Packet> {
-        let mut frames = Burst::new();
-        let mut port = None;
-        for packet in packets {
-            assert_eq!(*port.get_or_insert(packet.wire.port), packet.wire.port, "a burst is of one port");
-            frames.push(packet.bytes);
+        let mut answers = Vec::new();
+        let mut packets = packets.into_iter().peekable();
+        let port = packets.peek().unwrap().wire.port;
+        if self.team.setup.workers == 1 {
+            let frames =
+                packets.inspect(|packet| assert_eq!(packet.wire.port, port)).map(|packet| packet.bytes);
+            self.team.enter(0, PortIndex(port), &mut frames.collect(), self.now);
+        } else {
+            for packet in packets {
+                self.enter(packet);
+                self.shake(&mut answers);
+            }
         }
-        self.receive(PortIndex(port.unwrap()), frames);
-        std::mem::take(&mut self.collected)
+        self.settle(answers);
+        self.heard()
     }
 
     /// Sends a packet of which exactly one packet comes.
@@ -190,18 +267,28 @@ impl World {
 
     /// How many frames were dropped for `reason`.
     pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
-        self.counters.dropped(reason)
+        self.all_counters().map(|counters| counters.dropped(reason)).sum()
     }
 
     /// Lets time pass; returns what came out meanwhile, ARP aside.
     pub(crate) fn pass(&mut self, ms: u64) -> Vec<Packet> {
         let end = self.now + ms;
         while self.now < end {
-            self.now = (self.now + TURN_MS).min(end);
-            self.gateway.tick(self.now, &mut self.ports);
-            self.settle();
+            let mut answers = Vec::new();
+            self.tick(TURN_MS.min(end.ms() - self.now.ms()), &mut answers);
+            self.settle(answers);
         }
-        std::mem::take(&mut self.collected)
+        self.heard()
+    }
+
+    /// Lets a little time pass: every worker does what that asks for.
+    pub(crate) fn tick(&mut self, ms: u64, answers: &mut Vec<Packet>) {
+        self.now = self.now + ms;
+        for worker in self.team.all() {
+            let Team { gateways, ports, .. } = &mut self.team;
+            gateways[worker].tick(self.now, &mut ports[worker]);
+            self.turn(worker, answers);
+        }
     }
 
     /// Lets time pass all at once, as for a worker that was kept from running, and then gives the brain a few turns.
@@ -213,11 +300,13 @@ impl World {
     /// Everything a session listing shows, in pages.
     pub(crate) fn sessions(&self) -> Vec<SessionView> {
         let mut sessions = Vec::new();
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            let before = sessions.len();
-            from = self.gateway.list_sessions(slot, 100, self.now, |session| sessions.push(session));
-            assert!(sessions.len() - before <= 100, "a page holds no more than was asked for");
+        for gateway in &self.team.gateways {
+            let mut from = Some(0);
+            while let Some(slot) = from {
+                let before = sessions.len();
+                from = gateway.list_sessions(slot, 100, self.now, |session| sessions.push(session));
+                assert!(sessions.len() - before <= 100, "a page holds no more than was asked for");
+            }
         }
         sessions
     }
@@ -244,6 +333,12 @@ impl World {
         })
     }
 
+    /// The MAC that has an external address by the rules.
+    pub(crate) fn mac_of(&self, address: Ipv4Addr) -> MacAddress {
+        let mut addresses = self.rules.segments.iter().filter_map(|segment| segment.addresses.get(&address));
+        self.rules.interfaces[addresses.next().unwrap().interface.0 as usize].mac
+    }
+
     /// The internal realm of the router that a host speaks to, while there is one.
     pub(crate) fn realm_of(&self, host: Host) -> Option<Realm> {
         let segment = self.rules.segment_of(PortIndex(host.wire.port), host.wire.vlan)?;
@@ -254,29 +349,88 @@ impl World {
 
     /// External ports in use or in hold-down on an address, on whatever external network.
     pub(crate) fn ports_used(&self, address: Ipv4Addr) -> u32 {
-        self.rules.segments.iter().map(|segment| self.gateway.ports_used(segment.realm, address)).sum()
+        let numbers = self.numbers.addresses().filter(|(_, (_, numbered))| *numbered == address);
+        numbers.map(|(number, _)| self.team.state.ports_used(number)).sum()
     }
 
-    /// The counters, and the books of them.
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+    /// Whether no buffer is left for frames of the gateway's own.
+    pub(crate) fn set_out_of_buffers(&mut self, out_of_buffers: bool) {
+        self.team.ports.iter_mut().for_each(|ports| ports.out_of_buffers = out_of_buffers);
     }
 
-    fn receive(&mut self, port: PortIndex, mut frames: Burst<Vec<u8>>) {
-        self.gateway.process_burst(port, &mut frames, self.now, &mut self.ports);
-        assert!(frames.is_empty(), "a burst is carried whole");
-        self.settle();
+    /// How full the tables are.
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        self.team.state.occupancy()
     }
 
-    /// Collects what has come out, as a worker's flush does; answers ARP until there is nothing more to answer.
-    fn settle(&mut self) {
-        let mut answers = Vec::new();
-        for (port, frame) in self.ports.flush_into(&self.counters) {
-            self.inspect(port, frame, &mut answers);
+    /// A counter's sum over all workers.
+    pub(crate) fn count(&self, counter: impl Fn(&Counters) -> &Counter) -> u64 {
+        self.all_counters().map(|counters| counter(counters).get()).sum()
+    }
+
+    /// The books of all workers together.
+    pub(crate) fn books(&self) -> Books {
+        self.team.books()
+    }
+
+    fn all_counters(&self) -> impl Iterator<Item = &Counters> {
+        (0..WORKERS_MAX).map(|worker| self.team.state.counters(index(worker)))
+    }
+
+    /// A frame comes in at a worker; what comes of it is on its way.
+    pub(crate) fn enter(&mut self, packet: Packet) {
+        let worker = self.team.entrance_of(&packet.bytes);
+        self.team.enter(
+            worker,
+            PortIndex(packet.wire.port),
+            &mut [packet.bytes].into_iter().collect(),
+            self.now,
+        );
+    }
+
+    /// A turn of one worker: inspects what it sends.
+    pub(crate) fn turn(&mut self, worker: usize, answers: &mut Vec<Packet>) {
+        self.team.take(worker, self.now);
+        self.send_out(worker, answers);
+    }
+
+    /// The end of a worker's turn: inspects what it sends.
+    pub(crate) fn send_out(&mut self, worker: usize, answers: &mut Vec<Packet>) {
+        for (port, frame) in self.team.send_out(worker) {
+            self.inspect(port, frame, answers);
         }
-        self.close_books();
+        self.team.close_books_of(worker);
+    }
+
+    /// Turns, until nothing is on its way between workers.
+    fn shake(&mut self, answers: &mut Vec<Packet>) {
+        loop {
+            for worker in self.team.all() {
+                self.turn(worker, answers);
+            }
+            self.close_books();
+            if self.team.in_rings() == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Lets what is on its way arrive; answers ARP until there is nothing more to answer. Returns what came out.
+    pub(crate) fn settled(&mut self) -> Vec<Packet> {
+        self.settle(Vec::new());
+        self.heard()
+    }
+
+    /// What has come out since it was last asked.
+    pub(crate) fn heard(&mut self) -> Vec<Packet> {
+        std::mem::take(&mut self.collected)
+    }
+
+    fn settle(&mut self, mut answers: Vec<Packet>) {
+        self.shake(&mut answers);
         for answer in answers {
-            self.receive(PortIndex(answer.wire.port), [answer.bytes].into_iter().collect());
+            self.enter(answer);
+            self.settle(Vec::new());
         }
     }
 
@@ -351,7 +505,6 @@ impl World {
 
     #[track_caller]
     fn close_books(&self) {
-        let books = self.counters.books();
-        assert_eq!(books.balance(), 0, "the books close: {books:?}");
+        self.team.close_books();
     }
 }
