@@ -1,13 +1,17 @@
-//! No memory is allocated for a packet, be it the first of its flow: all there is was taken at the start.
+//! No memory is allocated for a packet, be it the first of its flow or handed to another worker: all there is was taken at
+//! the start.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's way to fail")]
 
 mod world;
 
 use packet::tcp::{ACK, PSH, SYN};
+use std::collections::VecDeque;
+
+use nat::Handed;
 use packet::{Burst, PacketIo, PortIndex, Sent};
 use world::scene::*;
-use world::{Packet, Setup, Wire, World};
+use world::{Packet, Setup, Team, Wire, World};
 
 /// As many as a kind's packets, in bursts.
 const PACKETS: u16 = 1_000;
@@ -36,7 +40,30 @@ impl PacketIo for Recycler {
     }
 }
 
-/// Sends packets of one port in bursts, and returns what comes of them; `world` has its neighbours' MACs.
+/// What goes from either of two workers to the other.
+type Rings = [VecDeque<Handed<Vec<u8>>>; 2];
+
+/// Both workers end their turns and take what the other handed on, until there is no more.
+fn exchange(world: &mut World, rings: &mut Rings, io: &mut Recycler) {
+    let Team { gateways, .. } = &mut world.team;
+    loop {
+        for gateway in gateways.iter_mut() {
+            while let Some((to, handed)) = gateway.outbox().pop_front() {
+                rings[usize::from(to.0)].push_back(handed);
+            }
+            gateway.end_turn();
+        }
+        if rings.iter().all(VecDeque::is_empty) {
+            return;
+        }
+        for (gateway, ring) in gateways.iter_mut().zip(rings.iter_mut()) {
+            let handed = ring.len().min(packet::BURST_FRAMES_MAX);
+            gateway.process_handed(&mut ring.drain(..handed).collect(), world.now, io);
+        }
+    }
+}
+
+/// Sends packets of one port in bursts, at one worker and the other in turn, and returns what comes of them; `world` has its neighbours' MACs.
 #[track_caller]
 fn send(world: &mut World, name: &str, packets: Vec<Packet>) -> Vec<Packet> {
     let port = PortIndex(packets[0].wire.port);
@@ -47,16 +74,20 @@ fn send(world: &mut World, name: &str, packets: Vec<Packet>) -> Vec<Packet> {
     // As a buffer of a network card, each has room for a tag.
     let mut frames: Vec<Vec<u8>> = packets.into_iter().map(|packet| packet.bytes).collect();
     frames.iter_mut().for_each(|frame| frame.reserve(64));
-    let mut burst = Burst::new();
+    let mut rings: Rings = [const { VecDeque::new() }; 2];
+    rings.iter_mut().for_each(|ring| ring.reserve(1_024));
     let info = allocation_counter::measure(|| {
-        for frame in frames.drain(..) {
-            burst.push(frame);
-            if burst.is_full() {
-                world.gateway.process_burst(port, &mut burst, world.now, &mut io);
+        let mut frames = frames.drain(..);
+        for worker in (0..2).cycle() {
+            let mut burst: Burst<_> = frames.by_ref().take(packet::BURST_FRAMES_MAX).collect();
+            if burst.is_empty() {
+                break;
             }
+            world.team.gateways[worker].process_burst(port, &mut burst, world.now, &mut io);
+            exchange(world, &mut rings, &mut io);
         }
-        world.gateway.process_burst(port, &mut burst, world.now, &mut io);
-        world.gateway.tick(world.now, &mut io);
+        world.team.gateways.iter_mut().for_each(|gateway| gateway.tick(world.now, &mut io));
+        exchange(world, &mut rings, &mut io);
     });
     assert_eq!(info.count_total, 0, "{name}: {info:?}");
     let packet = |(port, bytes): (PortIndex, Vec<u8>)| {
@@ -72,7 +103,7 @@ fn many(packet: impl Fn(u16) -> Packet) -> Vec<Packet> {
 
 #[test]
 fn no_packet_allocates_be_it_the_first_of_its_flow() {
-    let mut world = scene_on(Setup { sessions_max: 10_000, ..Setup::default() }, &[]);
+    let mut world = scene_on(Setup { sessions_max: 64_000, ..Setup::of_workers(2) }, &[]);
     // Neighbours answer ARP by themselves here only.
     world.one(RED_A.udp(1, (SERVER.address, 1), b""));
     world.one(SERVER.udp(1, (WEB, 1), b""));
@@ -85,7 +116,7 @@ fn no_packet_allocates_be_it_the_first_of_its_flow() {
     let segments = send(&mut world, "new TCP", many(|n| RED_A.tcp(2_000 + n, remote, SYN)));
     let pings = send(&mut world, "new pings", many(|n| RED_A.ping(2_000 + n, SERVER.address)));
     assert_eq!((datagrams.len(), segments.len(), pings.len()), (all, all, all));
-    assert_eq!(world.gateway.occupancy().sessions, 3 * u32::from(PACKETS) + 1);
+    assert_eq!(world.occupancy().sessions, 3 * u32::from(PACKETS) + 1);
 
     let answer = |packet: &Packet| SERVER.udp(53, packet.source(), b"me");
     let rows = [
@@ -115,18 +146,23 @@ fn no_packet_allocates_be_it_the_first_of_its_flow() {
     let errors = heard.iter().map(|packet| RED_A.error(SERVER.address, (3, 3, 0), packet, 8)).collect();
     assert_eq!(send(&mut world, "errors out", errors).len(), all);
 
+    assert!(world.books().handed_out > 2 * u64::from(PACKETS), "{:?}", world.books());
+
     // Unknown neighbours: asked for, waited for, given up.
     let scan = many(|n| SERVER.udp(n, (MAIL, 25), b""));
     assert_eq!(send(&mut world, "waiting", scan).len(), 1);
 
     world.now = world.now + 4_000_000;
+    let mut rings: Rings = [const { VecDeque::new() }; 2];
+    rings.iter_mut().for_each(|ring| ring.reserve(1_024));
     let info = allocation_counter::measure(|| {
         for _ in 0..1_000 {
             world.now = world.now + 10;
             let mut io = Recycler { sent: Vec::new(), store: Vec::new() };
-            world.gateway.tick(world.now, &mut io);
+            world.team.gateways.iter_mut().for_each(|gateway| gateway.tick(world.now, &mut io));
+            exchange(&mut world, &mut rings, &mut io);
         }
     });
-    assert_eq!(world.gateway.occupancy().sessions, 0);
+    assert_eq!(world.occupancy().sessions, 0);
     assert_eq!(info.count_total, 0, "expiry: {info:?}");
 }
