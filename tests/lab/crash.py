@@ -38,7 +38,8 @@ def kill_9(gateway):
 
 def survive(lab, gateway, *, seconds, every, tcp, udp, end=kill_9):
     """Runs the load and ends the gateway again and again; returns what is worth printing. Raises `Failed` for what broke."""
-    server = lab.host("web").start_python("endure.py", "serve", ENDURE, label="endure-server", own_output=True)
+    report = gateway.directory / "endured.json"
+    server = lab.host("web").start_python("endure.py", "serve", ENDURE, report, label="endure-server")
     server.wait_listening("tcp", ENDURE)
     orders = (RULES, in_another_order(RULES))
     gateway.configure(workers=WORKERS[0])
@@ -60,7 +61,7 @@ def survive(lab, gateway, *, seconds, every, tcp, udp, end=kill_9):
         end(gateway)
         gateway.configure(workers=workers)
         gateway.write_rules(orders[(len(blows) + 1) % len(orders)])
-        gateway.start()
+        gateway.start(under_load=True)
         back = time.monotonic()
         after = ports_used(gateway)
         require(after == before, f"ports in use and held were {before}, are {after} after blow {len(blows) + 1}")
@@ -68,7 +69,7 @@ def survive(lab, gateway, *, seconds, every, tcp, udp, end=kill_9):
         time.sleep(max(0.0, killed + every - time.monotonic()))
     reports = {name: json.loads(client.output(seconds + 60)) for name, client in clients.items()}
     server.stop()
-    judge(reports, json.loads(server.child.stdout.read()), tcp, udp)
+    judge(reports, json.loads(report.read_text()), tcp, udp)
     require(blows, "nothing was killed")
     return blows, {name: report["gaps"] for name, report in reports.items()}, reports
 
@@ -93,7 +94,7 @@ def judge(reports, server, tcp, udp):
 def print_report(blows, gaps, reports):
     for blow in blows:
         seen = [gap for one in gaps.values() for at, gap in one if abs(at - blow["at"]) < 2.5]
-        print(f"  {blow['at']:6.1f} s  kill -9; back with {blow['workers']} worker(s) after {blow['down_s']:.2f} s; longest silence {max(seen, default=0):.2f} s; {blow['sessions']}")
+        print(f"  {blow['at']:6.1f} s  kill -9, back with {blow['workers']} worker(s); {blow['sessions']} sessions; no answer for {max(seen, default=0):.2f} s; rules confirmed after {blow['down_s']:.2f} s")
     total = sum(sum(report["tcp"].values()) for report in reports.values())
     answers, asked = (sum(report[key] for report in reports.values()) for key in ("udp_answers", "udp_sent"))
     print(f"  {sum(len(report['tcp']) for report in reports.values())} TCP connections lived through {len(blows)} kills; {total} bytes at both ends")

@@ -1,6 +1,6 @@
 """Flows that live on through whatever happens to the gateway, and tell what it was.
 
-    endure.py serve PORT                                        until SIGTERM, then prints {"tcp": {flow: bytes}, "udp": {flow: endpoints}}
+    endure.py serve PORT REPORT                                 until SIGTERM, then writes {"tcp": {flow: bytes}, "udp": {flow: endpoints}}
     endure.py ask ADDRESS PORT NAME TCP UDP SECONDS             prints what its flows saw
 
 TCP flows send numbered lines, `LINES_PER_S` each, and want every byte of theirs back, in order, on the connection they
@@ -9,6 +9,7 @@ Every line and datagram carries its flow's own name, tenant included, so an answ
 """
 
 import json
+import pathlib
 import resource
 import selectors
 import signal
@@ -196,7 +197,7 @@ def main():
         server = Server(int(sys.argv[2]))
 
         def report(*_):
-            print(json.dumps(server.report()), flush=True)
+            pathlib.Path(sys.argv[3]).write_text(json.dumps(server.report()))
             sys.exit(0)
 
         signal.signal(signal.SIGTERM, report)
