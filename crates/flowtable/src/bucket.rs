@@ -109,14 +109,8 @@ impl Bucket {
     pub(crate) fn put(&self, place: usize, entry: Entry) {
         debug_assert_eq!(self.entry(place), None);
         self.lines[place].publish(entry.line.0);
-        self.set_away(place, entry.away);
+        self.away.publish(self.away.own() & !(1 << place) | u32::from(entry.away) << place);
         self.tags.set(place, entry.tag);
-    }
-
-    /// Says of the entry at a place where it belongs.
-    #[inline]
-    pub(crate) fn set_away(&self, place: usize, away: bool) {
-        self.away.publish(self.away.own() & !(1 << place) | u32::from(away) << place);
     }
 
     /// Frees a place.

@@ -61,7 +61,7 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
 }
 
 /// Where the entry for a line is: nowhere (0), or its bucket, its tag, and whether it says that it is away.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Noted(u64);
 
 impl Noted {
@@ -80,15 +80,6 @@ impl Noted {
     fn tag(self) -> Tag {
         Tag::new((self.0 >> 32) as u16)
     }
-}
-
-/// What a key's hash says of the entry that was noted for its line.
-#[derive(PartialEq, Eq)]
-enum Agreement {
-    Full,
-    /// In one of the two buckets, but it says that it is in the other one.
-    ButAway,
-    None,
 }
 
 struct TakeOver<'a, K: Key, V, const N: usize> {
@@ -121,6 +112,7 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
         self.found
     }
 
+    /// Step 1.
     fn note_entries(&mut self) {
         let (table, shard) = (self.table, self.shard);
         let live = table.slots.live_words(shard);
@@ -134,7 +126,7 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
                 let this = Noted::new(number, entry.tag, entry.away);
                 if is_live && self.noted[local].bucket().is_none() {
                     self.noted[local] = this;
-                } else if is_live && self.agreement(self.hash(entry.line), this) == Agreement::Full {
+                } else if is_live && self.is_right(this, self.hash(entry.line)) {
                     // The second one for this line, and right: the first one is as right, or it is not.
                     self.clear(entry.line);
                     self.noted[local] = this;
@@ -147,6 +139,7 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
         }
     }
 
+    /// Step 2.
     fn judge_slots(&mut self, mut is_sound: impl FnMut([K; N], [&V; N]) -> bool) {
         let table = self.table;
         let first_slot = table.slots.first(self.shard).0;
@@ -165,7 +158,8 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
             }
             for bit in live() {
                 let lines: [_; N] = std::array::from_fn(|side| line(first + bit, side));
-                let is_whole = (0..N).all(|side| self.agrees(lines[side], hashes[side][bit]));
+                let noted = lines.map(|line| self.noted[self.local(line)]);
+                let is_whole = (0..N).all(|side| self.is_right(noted[side], hashes[side][bit]));
                 if is_whole
                     && is_sound(lines.map(|line| table.key(line)), lines.map(|line| table.value(line)))
                 {
@@ -179,36 +173,11 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
         }
     }
 
-    /// True where a line's entry is where its key's hash says; what the entry says of that is put right.
+    /// True where an entry is in one of the two places of the key with this hash, and says so itself.
     #[inline]
-    fn agrees(&mut self, line: LineIndex, hash: Hash) -> bool {
-        let noted = self.noted[self.local(line)];
-        match self.agreement(hash, noted) {
-            Agreement::Full => true,
-            Agreement::ButAway => {
-                if let Some((bucket, place)) = self.place_of(line) {
-                    bucket.set_away(place, noted.0 & Noted::AWAY == 0);
-                }
-                self.found.repaired_entries += 1;
-                true
-            }
-            Agreement::None => false,
-        }
-    }
-
-    #[inline]
-    fn agreement(&self, hash: Hash, noted: Noted) -> Agreement {
+    fn is_right(&self, noted: Noted, hash: Hash) -> bool {
         let Spot { home, tag, .. } = self.table.index.spot(self.shard, hash);
-        let at_home = Noted::new(home, tag, false);
-        if noted.0 == at_home.0 {
-            return Agreement::Full;
-        }
-        let away = Noted::new(self.index.other(home, tag), tag, true);
-        match noted.0 {
-            noted if noted == away.0 => Agreement::Full,
-            noted if noted == at_home.0 | Noted::AWAY || noted == away.0 & !Noted::AWAY => Agreement::ButAway,
-            _ => Agreement::None,
-        }
+        noted == Noted::new(home, tag, false) || noted == Noted::new(self.index.other(home, tag), tag, true)
     }
 
     fn hash(&self, line: LineIndex) -> Hash {
@@ -231,6 +200,7 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
         Some((bucket, bucket.place_of(noted.tag(), line)?))
     }
 
+    /// Step 3.
     fn count_strays(&mut self) {
         let first = self.index.buckets().next().map_or(0, |(number, _)| number);
         let mut strays = vec![0; self.index.buckets().count()];
