@@ -1,9 +1,10 @@
-//! The whole gateway over virtio queues, as virtual machines have them: its worker runs on a thread of its own, and
-//! everyone it talks to on the test's. Needs neither root nor hugepages.
+//! The whole gateway over virtio queues, as virtual machines have them: each worker runs on a thread of its own, with a
+//! pair of queues on each port, and everyone they talk to on the test's. Needs neither root nor hugepages.
 //!
 //! Both sides are ports of one process: the back end of vhost-user (`net_vhost`) and its front end (`net_virtio_user`).
 //! The gateway is on the one in one test and on the other in the other. Nothing is lost on the way, so that all books
-//! close to the frame: the gateway's, the drivers' and the far side's.
+//! close to the frame: the gateway's, the drivers' and the far side's. And with the seed fixed, one, two and four workers
+//! give the same answers, byte for byte, whichever of them a packet comes to.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +28,7 @@ mod world;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::thread;
+use std::{fs, thread};
 use std::time::{Duration, Instant};
 
 use dpdk::{DeviceSpec, Eal, EalConfig, MemoryPolicy, Mempool, MempoolConfig, Port, WorkerPorts};
@@ -37,7 +38,10 @@ use worker::Idle;
 
 use crate::exchange::EXCHANGES;
 use crate::support::far_side::FarSide;
-use crate::support::{books, bytes, in_own_process, jumbo_rules, node_config, worker, write_node_config};
+use crate::support::{
+    FRAMES, MEMORY_MIB, Team, books, bytes, cores, jumbo_rules, node_config, role, start_again, team,
+    write_node_config,
+};
 use crate::world::scene::*;
 use crate::world::{Host, Packet};
 
@@ -54,39 +58,70 @@ const FLOWS: u16 = 400;
 const HOSTS_BEHIND_SNAT: [(Host, Host); 3] =
     [(RED_A, SERVER), (RED_B, SERVER), (BLUE_A, Host { via: BLUE_EXT, ..SERVER })];
 
-/// Ports with their queues in one worker's hands, and the pool that their frames come from.
+/// How many workers give the same answers.
+const WORKERS: [u16; 3] = [1, 2, 4];
+
+/// Ports with their queues in workers' hands, and the pool that their frames come from.
 struct Side {
     ports: Vec<Port>,
-    io: WorkerPorts,
+    io: Vec<WorkerPorts>,
     pool: Mempool,
 }
 
 #[test]
 fn the_gateway_on_vhost_ports_loses_nothing() {
-    in_own_process("the_gateway_on_vhost_ports_loses_nothing", || {
-        let directory = tempfile::tempdir().unwrap();
-        let [back, front] = devices(directory.path());
-        write_node_config(directory.path(), back, MTU);
-        let (edge, io) = edge::start(&node_config(directory.path())).unwrap();
-        let gateway = Side { ports: edge.ports, io: io.into_iter().next().unwrap(), pool: edge.pool };
+    with_any_number_of_workers("the_gateway_on_vhost_ports_loses_nothing", |directory, workers| {
+        let [back, front] = devices(directory);
+        write_node_config(directory, back, MTU, workers);
+        let (edge, io) = edge::start(&node_config(directory)).unwrap();
+        let gateway = Side { ports: edge.ports, io, pool: edge.pool };
         // The front ends connect while they are attached: the sockets are there now.
-        let far = start(&edge.eal, "far", &front.map(|device| attach(&edge.eal, &device)));
-        talk(&edge.eal, gateway, far);
+        let front = front.map(|device| attach(&edge.eal, &device, workers));
+        let far = start(&edge.eal, "far", &front, workers);
+        talk(&edge.eal, gateway, far)
     });
 }
 
 #[test]
 fn the_gateway_on_virtio_ports_loses_nothing() {
-    in_own_process("the_gateway_on_virtio_ports_loses_nothing", || {
-        let directory = tempfile::tempdir().unwrap();
-        let [back, front] = devices(directory.path());
+    with_any_number_of_workers("the_gateway_on_virtio_ports_loses_nothing", |directory, workers| {
+        let [back, front] = devices(directory);
         let back = back.map(|device| device.parse().unwrap());
-        let eal =
-            Eal::init(&EalConfig { memory: MemoryPolicy::Plain, ..EalConfig::new(back.to_vec()) }).unwrap();
-        let far = start(&eal, "far", &back);
-        let gateway = start(&eal, "near", &front.map(|device| attach(&eal, &device)));
-        talk(&eal, gateway, far);
+        let eal = Eal::init(&EalConfig {
+            queues: workers,
+            memory: MemoryPolicy::Plain,
+            memory_mib: 2 * MEMORY_MIB * u32::from(workers),
+            ..EalConfig::new(back.to_vec())
+        });
+        let eal = eal.unwrap();
+        let far = start(&eal, "far", &back, workers);
+        let front = front.map(|device| attach(&eal, &device, workers));
+        let gateway = start(&eal, "near", &front, workers);
+        talk(&eal, gateway, far)
     });
+}
+
+/// Runs `body` in a process of its own for each number of workers; it gives all that was heard, which must be the same.
+fn with_any_number_of_workers(test: &str, body: impl FnOnce(&Path, u16) -> Vec<String>) {
+    if let Some(role) = role() {
+        let (directory, workers) = role.rsplit_once(' ').unwrap();
+        let heard = body(Path::new(directory), workers.parse().unwrap());
+        return fs::write(Path::new(directory).join("heard"), heard.join("\n")).unwrap();
+    }
+    let heard = WORKERS.map(|workers| {
+        let directory = tempfile::tempdir().unwrap();
+        let said = start_again(test, &format!("{} {workers}", directory.path().display()));
+        fs::read_to_string(directory.path().join("heard"))
+            .unwrap_or_else(|_| panic!("`{test}` ran no gateway:\n{said}"))
+    });
+    let [by_one, others @ ..] = &heard;
+    assert!(by_one.lines().count() > 10_000);
+    for (workers, heard) in WORKERS[1..].iter().zip(others) {
+        for (one, other) in by_one.lines().zip(heard.lines()) {
+            assert_eq!(one, other, "one worker and {workers} differ");
+        }
+        assert_eq!(by_one.len(), heard.len());
+    }
 }
 
 /// Two back ends, and their front ends.
@@ -98,30 +133,34 @@ fn devices(directory: &Path) -> [[String; 2]; 2] {
     ]
 }
 
-fn attach(eal: &Eal, device: &str) -> DeviceSpec {
+fn attach(eal: &Eal, device: &str, queues: u16) -> DeviceSpec {
     let device = device.parse().unwrap();
-    eal.attach(&device, 1).unwrap();
+    eal.attach(&device, queues).unwrap();
     device
 }
 
-fn start(eal: &Eal, name: &str, devices: &[DeviceSpec; 2]) -> Side {
-    let sizes =
-        MempoolConfig { name: name.into(), frames: 8_191, frame_bytes_max: MTU + 32, ..Default::default() };
+fn start(eal: &Eal, name: &str, devices: &[DeviceSpec; 2], workers: u16) -> Side {
+    let frames = FRAMES * u32::from(workers);
+    let sizes = MempoolConfig { name: name.into(), frames, frame_bytes_max: MTU + 32, ..Default::default() };
     let pool = eal.mempool(&sizes).unwrap();
     let (mut ports, mut queues) = (Vec::new(), Vec::new());
     for device in devices {
-        let started = eal.port(device).unwrap().mtu(MTU).start(&pool).unwrap();
+        let started = eal.port(device).unwrap().queues(workers).mtu(MTU).start(&pool).unwrap();
+        assert_eq!(started.rx.len(), usize::from(workers), "a queue for each worker");
         ports.push(started.port);
-        queues.extend(started.rx.into_iter().zip(started.tx));
+        queues.push((started.rx, started.tx));
     }
-    Side { ports, io: WorkerPorts::new(queues, pool.clone()), pool }
+    let (io, _) = WorkerPorts::share_out(queues, workers, &pool);
+    Side { ports, io, pool }
 }
 
-/// Sends a frame over each link, both ways, until it gets through: the ends agree on their queues in threads of DPDK's.
-fn bring_up(near: &mut WorkerPorts, far: &mut WorkerPorts) {
-    for port in [0, 1].map(PortIndex) {
-        pass_one(near, far, port);
-        pass_one(far, near, port);
+/// Sends a frame over each queue, both ways, until it gets through: the ends agree on their queues in threads of DPDK's.
+fn bring_up(near: &mut [WorkerPorts], far: &mut [WorkerPorts]) {
+    for (near, far) in near.iter_mut().zip(far) {
+        for port in [0, 1].map(PortIndex) {
+            pass_one(near, far, port);
+            pass_one(far, near, port);
+        }
     }
 }
 
@@ -145,45 +184,58 @@ fn pass_one(from: &mut WorkerPorts, to: &mut WorkerPorts, port: PortIndex) {
     }
 }
 
-/// Runs the gateway on a thread of its own, and talks to it as everyone in the scene.
-fn talk(eal: &Eal, mut gateway: Side, mut far: Side) {
+/// Runs the gateway's workers on threads of their own, and talks to them as everyone in the scene. Gives all that was
+/// heard.
+fn talk(eal: &Eal, mut gateway: Side, mut far: Side) -> Vec<String> {
     bring_up(&mut gateway.io, &mut far.io);
     let counted_before = books::stats(&gateway.ports);
-    let (worker, handle) = worker(gateway.io, &jumbo_rules());
-    let thread = thread::spawn({
-        let (eal, core) = (eal.clone(), *dpdk::cores::allowed().unwrap().last().unwrap());
-        move || {
-            let _lcore = eal.register_this_thread(core).unwrap();
-            worker.run(Instant::now(), Idle::Sleep)
-        }
-    });
+    let Team { workers, handles } = team(gateway.io, &jumbo_rules());
+    let cores = cores(workers.len() as u16);
+    let threads: Vec<_> = workers
+        .into_iter()
+        .zip(cores)
+        .map(|(worker, core)| {
+            let eal = eal.clone();
+            thread::spawn(move || {
+                let _lcore = eal.register_this_thread(core).unwrap();
+                worker.run(Idle::Sleep)
+            })
+        })
+        .collect();
 
     let mut far_side = FarSide::new(far.io, &HOSTS);
     far_side.wait_for_announcements(ADDRESSES);
     floating_ips_lead_both_ways(&mut far_side);
     fragments_pass_in_any_order(&mut far_side);
     jumbo_frames_pass(&mut far_side);
-    assert_eq!(handle.counters.sessions_created.get(), 0, "floating IPs keep no state");
+    assert_eq!(books::sum(&handles, |counters| counters.sessions_created.get()), 0, "floating IPs keep no state");
     let flows = flows_from_behind_snat(&mut far_side);
     assert_eq!(far_side.drain(), [Vec::new(), Vec::new()], "nothing more comes");
 
-    handle.stop();
-    let io = thread.join().unwrap();
+    handles.iter().for_each(worker::Handle::stop);
+    let ended: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     // Not those there are now: on a busy machine the first have expired.
-    assert_eq!(handle.counters.sessions_created.get(), flows as u64);
-    assert_eq!(books::drops(&handle.counters), BTreeMap::new());
-    assert_eq!(handle.counters.held.get(), 0);
-    books::assert_closed(&handle.counters, &gateway.ports, &counted_before);
-    let frames =
-        |count: fn(&nat::PortCounters) -> u64| [0, 1].map(|port: usize| count(&handle.counters.ports[port]));
+    assert_eq!(books::sum(&handles, |counters| counters.sessions_created.get()), flows as u64);
+    assert_eq!(books::drops(&handles), BTreeMap::new());
+    assert_eq!(books::sum(&handles, |counters| counters.held.get()), 0);
+    books::assert_closed(&handles, &gateway.ports, &counted_before);
+    let frames = |count: fn(&nat::PortCounters) -> u64| {
+        [0, 1].map(|port: usize| books::sum(&handles, |counters| count(&counters.ports[port])))
+    };
     assert_eq!(frames(|port| port.received_frames.get()), far_side.sent, "what was sent has arrived");
     assert_eq!(frames(|port| port.sent_frames.get()), far_side.received, "what it sent has arrived");
     let talked_to = [RED_A, RED_B, RED_WEB, BLUE_A, BLUE_WEB, ISP].map(|host| (host.wire, host.address));
     assert_eq!(far_side.asked_for, HashSet::from(talked_to), "it resolves whom it talks to");
+    if handles.len() > 1 {
+        let count = |count: fn(&nat::Counters) -> u64| books::sum(&handles, count);
+        assert!(count(|counters| counters.handed_out.get()) > 1_000, "sessions were asked for elsewhere");
+        assert!(count(|counters| counters.translated_for_others.get()) > 1_000, "and carried anywhere");
+    }
 
     // Frames wait in rings until the ports close.
-    drop((io, gateway.ports));
+    drop((ended, gateway.ports));
     assert_eq!(gateway.pool.available(), gateway.pool.frames(), "all buffers are back");
+    far_side.transcript
 }
 
 fn floating_ips_lead_both_ways(far_side: &mut FarSide) {

@@ -1,7 +1,9 @@
 //! The far side of the gateway's ports: everyone it talks to, on ports of our own.
 //!
-//! What is sent comes in portions smaller than the rings, and each is waited for, so that nobody may lose a frame; and
-//! frames of one port arrive in order, so that what was received is compared with what was expected, one by one.
+//! What is sent comes in portions smaller than the rings, and each is waited for, so that nobody may lose a frame. Each
+//! portion goes in by another queue than the one before, whoever it is for: so most come to a worker that does not own
+//! their shard, and questions and answers to different ones. What is in one portion is of one host, and so dealt with by one
+//! worker or handed on to one: it comes out in order, and is compared with what was expected, one by one.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -23,7 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// See the file's page.
 pub(crate) struct FarSide {
-    io: WorkerPorts,
+    /// By queue.
+    io: Vec<WorkerPorts>,
+    /// The queue to send by.
+    queue: usize,
+    /// All that was received and was not ARP, portion by portion.
+    pub(crate) transcript: Vec<String>,
     hosts: HashMap<(Wire, Ipv4Addr), MacAddress>,
     /// Frames sent into each port of the gateway, and received from it.
     pub(crate) sent: [u64; 2],
@@ -36,9 +43,11 @@ pub(crate) struct FarSide {
 
 impl FarSide {
     /// The far side with these hosts, which answer ARP.
-    pub(crate) fn new(io: WorkerPorts, hosts: &[Host]) -> Self {
+    pub(crate) fn new(io: Vec<WorkerPorts>, hosts: &[Host]) -> Self {
         Self {
             io,
+            queue: 0,
+            transcript: Vec::new(),
             hosts: hosts.iter().map(|host| ((host.wire, host.address), host.mac)).collect(),
             sent: [0; 2],
             received: [0; 2],
@@ -52,10 +61,13 @@ impl FarSide {
     pub(crate) fn exchange(&mut self, packets: &[Packet], to: u8) -> Vec<Packet> {
         let mut received = Vec::new();
         for portion in packets.chunks(PORTION) {
+            self.queue = (self.queue + 1) % self.io.len();
             for packet in portion {
                 self.send(packet);
             }
-            received.extend(self.wait_for(portion.len(), to));
+            let portion = self.wait_for(portion.len(), to);
+            self.transcript.extend(portion.iter().map(|packet| format!("port {to}: {:02x?}", packet.bytes)));
+            received.extend(portion);
         }
         received
     }
@@ -92,11 +104,12 @@ impl FarSide {
 
     fn send(&mut self, packet: &Packet) {
         let port = PortIndex(packet.wire.port);
-        let mut frame = self.io.allocate().expect("a buffer is free");
+        let io = &mut self.io[self.queue];
+        let mut frame = io.allocate().expect("a buffer is free");
         frame.resize(packet.bytes.len()).unwrap();
         frame.bytes_mut().copy_from_slice(&packet.bytes);
-        self.io.send(port, frame);
-        assert_eq!(self.io.flush(port).frames, 1, "a portion fits into the ring");
+        io.send(port, frame);
+        assert_eq!(io.flush(port).frames, 1, "a portion fits into the ring");
         self.sent[usize::from(port.0)] += 1;
     }
 
@@ -117,12 +130,12 @@ impl FarSide {
         packets
     }
 
-    /// Receives a burst of each port; answers ARP, and returns the rest.
+    /// Receives a burst of each queue of each port; answers ARP, and returns the rest.
     fn listen(&mut self) -> [Vec<Packet>; 2] {
         let mut packets = [Vec::new(), Vec::new()];
-        for port in 0..2 {
+        for (queue, port) in (0..self.io.len()).flat_map(|queue| [(queue, 0), (queue, 1)]) {
             let mut frames = Burst::new();
-            self.io.receive(PortIndex(port), &mut frames);
+            self.io[queue].receive(PortIndex(port), &mut frames);
             self.received[usize::from(port)] += frames.len() as u64;
             for packet in frames.iter().map(|frame| on_port(port, frame.bytes().to_vec())) {
                 match arp_of(&packet) {

@@ -15,9 +15,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
 
-use nat::{Configuration, PORTS_MAX};
+use nat::{Configuration, Sizes, State};
 use packet::PacketIo;
-use rules::{Realms, RuleSet};
+use rules::Valid;
 use serde_json::json;
 use worker::{Handle, Worker};
 
@@ -27,8 +27,12 @@ use crate::world::scene::rules_with;
 /// The ports' names in the scene's rules, by index.
 pub(crate) const PORT_NAMES: [&str; 2] = ["in0", "out0"];
 
-/// The most sessions of a gateway under test.
-pub(crate) const SESSIONS_MAX: u32 = 8_192;
+/// What a gateway under test has room for. All of a host's sessions are in one shard.
+pub(crate) const SIZES: Sizes = Sizes { sessions: 65_536, shards: 16, addresses: 16 };
+
+/// Packet memory and frames for one worker's queues.
+pub(crate) const MEMORY_MIB: u32 = 256;
+pub(crate) const FRAMES: u32 = 8_191;
 
 /// Set for a process that a test started to be something else; says what.
 const ROLE: &str = "NATGATE_TEST_ROLE";
@@ -62,22 +66,31 @@ pub(crate) fn in_own_process(test: &str, body: impl FnOnce()) {
     assert!(said.contains("1 passed"), "`{test}` ran no test:\n{said}");
 }
 
-/// Writes a node's configuration with these devices to `directory`.
-pub(crate) fn write_node_config(directory: &Path, devices: [String; 2], mtu: u16) {
+/// Writes a node's configuration with these devices and so many workers to `directory`.
+pub(crate) fn write_node_config(directory: &Path, devices: [String; 2], mtu: u16, workers: u16) {
     let ports = PORT_NAMES.into_iter().zip(devices);
     let ports: Vec<_> =
         ports.map(|(name, device)| json!({"name": name, "device": device, "mtu": mtu})).collect();
     let config = json!({
         "node": "under-test",
         "ports": ports,
-        "workers": [dpdk::cores::allowed().unwrap()[0]],
-        "sessions_max": SESSIONS_MAX,
+        "workers": cores(workers),
+        "cores_shared": true,
+        "region": directory.join("region"),
+        "sessions_max": SIZES.sessions,
+        "shards": SIZES.shards,
+        "external_addresses_max": SIZES.addresses,
         // Few machines that run tests have hugepages to spare.
         "hugepages": "off",
-        "memory_mib": 256,
-        "frames": 8191,
+        "memory_mib": MEMORY_MIB * u32::from(workers),
+        "frames": FRAMES * u32::from(workers),
     });
     fs::write(directory.join("node.json"), config.to_string()).unwrap();
+}
+
+/// Cores for so many workers; machines that run tests may have fewer.
+pub(crate) fn cores(workers: u16) -> Vec<u16> {
+    dpdk::cores::allowed().unwrap().into_iter().rev().cycle().take(workers.into()).collect()
 }
 
 /// The node's configuration of `directory`, read as the binary reads it.
@@ -85,24 +98,32 @@ pub(crate) fn node_config(directory: &Path) -> NodeConfig {
     NodeConfig::read(&directory.join("node.json")).unwrap()
 }
 
-/// A worker with its brain, and the control thread's end of it, to which rules (YAML) were sent.
-pub(crate) fn worker<I: PacketIo>(io: I, rules: &str) -> (Worker<I>, Handle) {
-    let configuration = Configuration {
-        sessions_max: SESSIONS_MAX,
-        // The brain's choices are the same each time.
-        seed: [1, 2, 3, 4],
-        checks_checksums: [false; PORTS_MAX],
-    };
-    let (worker, mut handle) = Worker::new(io, PORT_NAMES.len() as u8, configuration);
-    handle.publish(&Arc::new(compile(rules))).unwrap();
-    (worker, handle)
+/// Workers over one state, and the control thread's ends of them.
+pub(crate) struct Team<I: PacketIo> {
+    pub(crate) workers: Vec<Worker<I>>,
+    pub(crate) handles: Vec<Handle>,
 }
 
-fn compile(rules: &str) -> RuleSet {
+/// A team with a worker for each of `io`, to which rules (YAML) were sent.
+pub(crate) fn team<I: PacketIo>(io: Vec<I>, rules: &str) -> Team<I>
+where
+    I::Frame: Send,
+{
+    // The brain's choices are the same each time.
+    let (state, shards) = State::anonymous(&SIZES, [1, 2, 3, 4]).unwrap();
+    let team = worker::team(&state, shards, io, PORT_NAMES.len() as u8, &Configuration::default());
+    let (workers, mut handles): (Vec<_>, Vec<_>) = team.into_iter().unzip();
+    let mut numbers = state.numbers();
+    let rules = Arc::new(rules::compile(&valid(rules), None, &mut numbers).unwrap());
+    state.store(&numbers, rules.generation);
+    handles.iter_mut().for_each(|handle| handle.publish(&rules).unwrap());
+    Team { workers, handles }
+}
+
+fn valid(rules: &str) -> Valid {
     let fed = rules::read_rules(rules).unwrap_or_else(|error| panic!("{error}\n{rules}"));
-    let valid = rules::validate(&fed, &PORT_NAMES.map(str::to_owned))
-        .unwrap_or_else(|faults| panic!("{faults:#?}\n{rules}"));
-    rules::compile(&valid, None, &mut Realms::default()).unwrap()
+    rules::validate(&fed, &PORT_NAMES.map(str::to_owned))
+        .unwrap_or_else(|faults| panic!("{faults:#?}\n{rules}"))
 }
 
 /// The scene's rules, with networks for jumbo frames: red's first one and the internet.

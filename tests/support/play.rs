@@ -18,7 +18,7 @@ use packet::{BURST_FRAMES_MAX, MacAddress, Moment, Parsed, Payload, VlanId, test
 use serde::{Deserialize, Serialize};
 
 use crate::edge;
-use crate::support::{PORT_NAMES, books, capture, node_config, role, start_again, worker, write_node_config};
+use crate::support::{PORT_NAMES, Team, books, capture, node_config, role, start_again, team, write_node_config};
 use crate::world::scene::*;
 use crate::world::{Host, Packet, Wire};
 
@@ -116,7 +116,7 @@ impl Play {
             let (input, output) = (input(directory, port), output(directory, port));
             format!("net_pcap{port},rx_pcap={},tx_pcap={}", input.display(), output.display())
         });
-        write_node_config(directory, devices, self.mtu);
+        write_node_config(directory, devices, self.mtu, 1);
         fs::write(directory.join("rules.yaml"), &self.rules).unwrap();
 
         let said = start_again(self.test, directory.to_str().unwrap());
@@ -190,25 +190,21 @@ fn be_the_gateway(directory: &Path) {
 
     let (edge, io) = edge::start(&config).unwrap();
     let (before, counted_before) = (edge.pool.available(), books::stats(&edge.ports));
-    let io = io.into_iter().next().unwrap();
-    let (mut worker, mut handle) = worker(io, &rules);
+    let Team { mut workers, mut handles } = team(io, &rules);
     let mut now = Moment::from_ms(1_000);
-    while !worker.turn(now) {
+    while !workers[0].turn(now) {
         now = now + TURN_MS;
     }
-    handle.reclaim();
-    assert_eq!(handle.status.generation(), 1, "the rules were adopted");
+    handles[0].reclaim();
+    assert_eq!(handles[0].status.generation(), 1, "the rules were adopted");
 
-    books::assert_closed(&handle.counters, &edge.ports, &counted_before);
-    let held = handle.counters.held.get() as u32;
+    books::assert_closed(&handles, &edge.ports, &counted_before);
+    let held = books::sum(&handles, |counters| counters.held.get()) as u32;
     assert_eq!(edge.pool.available() + held, before, "all buffers but those held are back");
-    drop(worker);
+    drop(workers);
     assert_eq!(edge.pool.available(), before, "all buffers are back");
     let report = Report {
-        dropped: books::drops(&handle.counters)
-            .into_iter()
-            .map(|(reason, count)| (reason.into(), count))
-            .collect(),
+        dropped: books::drops(&handles).into_iter().map(|(reason, count)| (reason.into(), count)).collect(),
         multi_segment: [0, 1].map(|port: usize| edge.ports[port].multi_segment_dropped()),
     };
     // The ports close here, and their captures with them.
