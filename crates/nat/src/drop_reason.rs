@@ -96,7 +96,7 @@ drop_reasons! {
     NoHeadroom = "no_headroom",
     /// The port's transmit ring had no room.
     TransmitRingFull = "transmit_ring_full",
-    /// Held, between two workers or in one's hands when an earlier process of the gateway ended.
+    /// Held, between two workers or in one's hands when the workers, or their process, ended.
     GatewayEnded = "gateway_ended",
 }
 

@@ -248,7 +248,11 @@ impl<F: Frame> Gateway<F> {
 
     /// Runs with other rules from now on, and returns the old ones, to be freed elsewhere. Flows are judged again on their next packet.
     ///
-    /// `announcements` are sent over the next turns; see [`new_addresses`].
+    /// Workers adopt at different moments. Until all have, a frame that is handed on may be judged by other rules than those
+    /// by which it was handed on, and one that two workers each hold to be the other's is dropped in the end
+    /// ([`DropReason::HandOffAstray`]).
+    ///
+    /// `announcements` are sent over the next turns; see [`new_addresses`]. One of the workers has them to send.
     pub fn adopt(
         &mut self,
         rules: Arc<RuleSet>,

@@ -89,7 +89,7 @@ fn anyone_reads_what_only_the_owner_asks_for() {
     let table = table(2, HashKey([1, 2]));
     let mut mine = Neighbours::new(&table, [MINE].into_iter(), &quiescence);
     let mut others = Neighbours::new(&table, [OTHERS].into_iter(), &quiescence);
-    let mut resolve_mine = |neighbours: &mut Neighbours| neighbours.resolve(MINE, REALM, ADDRESS, 0);
+    let resolve_mine = |neighbours: &mut Neighbours| neighbours.resolve(MINE, REALM, ADDRESS, 0);
     assert!(matches!(resolve_mine(&mut others), Resolution::Elsewhere));
     assert!(others.learn(MINE, REALM, ADDRESS, MAC, 0).is_none());
     assert!(matches!(resolve_mine(&mut mine), Resolution::Ask(_)));

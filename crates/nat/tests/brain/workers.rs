@@ -1,14 +1,12 @@
 //! Several workers over one state: what each may do in place, what only the owner does, and that nobody outside can tell.
 
-use std::net::Ipv4Addr;
-
 use nat::{DropReason, Phase};
 use packet::tcp::{ACK, FIN, PSH, RST, SYN};
 
 use crate::exchange::{EXCHANGES, play};
 use crate::tcp::connect;
 use crate::world::scene::*;
-use crate::world::{Endpoint, Entrance, Host, Packet, Random, Setup, TeamSetup, World, index};
+use crate::world::{Endpoint, Entrance, Packet, Random, Setup, TeamSetup, World, index};
 
 const DNS: Endpoint = (SERVER.address, 53);
 const WWW: Endpoint = (SERVER.address, 443);
@@ -45,8 +43,8 @@ fn the_answers_are_the_same_whatever_the_number_of_workers() {
     let mut random = Random::new(11);
     let mut said: Vec<Packet> = Vec::new();
     for _ in 0..4_000 {
-        let host = red(100 + random.below(20) as u8);
-        let host = if random.below(2) == 0 { host } else { Host { ..blue(host.address.octets()[3]) } };
+        let number = 100 + random.below(20) as u8;
+        let host = if random.below(2) == 0 { red(number) } else { blue(number) };
         let port = 4_000 + random.below(50) as u16;
         let packet = match random.below(10) {
             0..3 => host.udp(port, random.one_of(&[DNS, (WEB, 80), (OFFICE.address, 1)]), b"who?"),
@@ -69,7 +67,7 @@ fn the_answers_are_the_same_whatever_the_number_of_workers() {
         let ours = |packet: &&Packet| packet.wire == INTERNET && packet.source().0.octets()[3] < 30;
         said.extend(heard[0].iter().filter(ours).cloned());
         let ms = random.one_of(&[0, 0, 0, 1, 50, 700]);
-        worlds.each_mut().map(|world| assert_eq!(world.pass(ms), []));
+        worlds.iter_mut().for_each(|world| assert_eq!(world.pass(ms), []));
     }
     let drops = worlds.each_ref().map(|world| DropReason::ALL.map(|reason| world.dropped(reason)));
     assert_eq!(drops[0], drops[1]);
@@ -88,13 +86,12 @@ fn only_its_owner_opens_and_closes_a_session() {
     }
     let mut open = [0; 3];
     for (worker, open) in open.iter_mut().enumerate() {
-        let counters = world.team.state.counters(index(worker));
-        world.team.gateways[worker].list_sessions(0, 1_000, world.now, |_| *open += 1);
-        // Of its own shards it lists all, in as many pages as it has shards.
-        let mut from = world.team.gateways[worker].list_sessions(0, 1_000, world.now, |_| {});
+        // A gateway lists the sessions of its own shards.
+        let mut from = Some(0);
         while let Some(slot) = from {
             from = world.team.gateways[worker].list_sessions(slot, 1_000, world.now, |_| *open += 1);
         }
+        let counters = world.team.state.counters(index(worker));
         assert_eq!(counters.sessions_created.get() - counters.sessions_closed.get(), *open);
         assert!(*open > 20, "worker {worker} has some");
     }
@@ -142,14 +139,12 @@ fn what_ends_a_connection_shortens_its_time_wherever_it_comes_in() {
         at_either(|world| {
             let external = connect(world, RED_A, 4_000, WWW);
             let handed = handed_by(world, |world| {
-                for (place, flags) in flags.iter().enumerate() {
-                    match place {
-                        0 => _ = world.one(RED_A.tcp(4_000, WWW, *flags)),
-                        _ => _ = world.one(SERVER.tcp(443, external, *flags)),
-                    }
-                    // Said again it changes nothing, and needs nobody.
+                world.one(RED_A.tcp(4_000, WWW, flags[0]));
+                for answer in &flags[1..] {
+                    world.one(SERVER.tcp(443, external, *answer));
                 }
             });
+            // Said again it changes nothing, and needs nobody.
             let again = handed_by(world, |world| _ = world.one(RED_A.tcp(4_000, WWW, flags[0])));
             assert_eq!((again, world.session().phase), (0, phase));
             world.pass(seconds * 1_000 - 1);
