@@ -4,19 +4,21 @@
 //! [`nat::Gateway::process_burst`] that the binary runs. A frame is copied into its buffer first, as a network card
 //! would have done; the copy is in the figure, and the column *copy* shows it alone. *new* is the first packet of each
 //! flow. The first line is the machine's memory: figures taken while it is slow are worth little.
+//!
+//! The first table is one gateway over its own state. The second is two over one state, each half of the flows' owner, and
+//! all packets carried by the first: *out* and *in* are then what a session of another's costs where half of them are, and
+//! *new* what it takes to hand half of the first packets on, on one thread.
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use nat::{Configuration, Counters, Gateway, PORTS_MAX};
+use nat::{Configuration, Gateway, Sizes, State, WorkerIndex};
 use packet::ethernet::LinkHeader;
 use packet::{
     BURST_FRAMES_MAX, Burst, Frame, MacAddress, Moment, NoRoom, PacketIo, PortIndex, Sent, arp, testing,
 };
-use rules::Realms;
-
 const INSIDE: PortIndex = PortIndex(0);
 const OUTSIDE: PortIndex = PortIndex(1);
 const GATEWAY: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
@@ -26,6 +28,10 @@ const NEXT_HOP: MacAddress = MacAddress([2, 0, 0, 0, 0, 4]);
 const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 const PORTS_PER_HOST: usize = 63;
 const ROUNDS: usize = 9;
+const NOW: Moment = Moment::from_ms(1);
+/// The first digits of pi.
+const SEED: [u64; 4] =
+    [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
 
 const RULES: &str = r#"
 segments: [{id: lan, port: inside}, {id: net, port: outside}]
@@ -40,27 +46,18 @@ routers:
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("dependent reads over 64 MB: {:.0} ns each", memory_probe());
-    println!("          |       ns per packet");
-    println!("    flows |  out    in  copy |   new");
-    for flows in [1_000, 64_000, 1_000_000] {
-        measure(flows)?;
+    for gateways in [1, 2] {
+        println!("{gateways} gateway(s) |       ns per packet");
+        println!("       flows |  out    in  copy |   new");
+        for flows in [1_000, 64_000, 1_000_000] {
+            measure(gateways, flows)?;
+        }
     }
     Ok(())
 }
 
-fn measure(flows: usize) -> Result<(), Box<dyn std::error::Error>> {
-    let configuration = Configuration {
-        sessions_max: (flows as u32).max(4_096) * 5 / 4,
-        seed: [1, 2, 3, 4],
-        checks_checksums: [false; PORTS_MAX],
-    };
-    let ports = ["inside".to_owned(), "outside".to_owned()];
-    let rules =
-        rules::validate(&rules::read_rules(RULES)?, &ports).map_err(|faults| format!("{faults:?}"))?;
-    let rules = rules::compile(&rules, None, &mut Realms::default())?;
-    let mut bench =
-        Bench { gateway: Gateway::new(configuration, Arc::<Counters>::default()), io: Memory::default() };
-    bench.gateway.adopt(Arc::new(rules), Vec::new());
+fn measure(gateways: u8, flows: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let mut bench = Bench::new(gateways, flows as u32)?;
     bench.meet();
 
     let mut outbound: Vec<Vec<u8>> = (0..flows).map(request).collect();
@@ -80,16 +77,37 @@ fn measure(flows: usize) -> Result<(), Box<dyn std::error::Error>> {
         assert_eq!(bench.io.sent - before, 2 * flows as u64, "every packet was forwarded");
         copy.push(bench.copies(&outbound));
     }
-    println!("{flows:>9} | {:>4.0}  {:>4.0}  {:>4.0} | {new:>5.0}", median(out), median(back), median(copy));
+    println!("{flows:>12} | {:>4.0}  {:>4.0}  {:>4.0} | {new:>5.0}", median(out), median(back), median(copy));
     Ok(())
 }
 
 struct Bench {
-    gateway: Gateway<Buffer>,
+    /// Over one state; the first carries what comes in.
+    gateways: Vec<Gateway<Buffer>>,
     io: Memory,
 }
 
 impl Bench {
+    fn new(gateways: u8, flows: u32) -> Result<Self, Box<dyn std::error::Error>> {
+        // A shard has its part of them, and some have more hosts than others.
+        let sizes = Sizes { sessions: flows.max(4_096) * 3 / 2, shards: 16, addresses: 64 };
+        let (state, mut shards) = State::anonymous(&sizes, SEED)?;
+        let ports = ["inside".to_owned(), "outside".to_owned()];
+        let rules =
+            rules::validate(&rules::read_rules(RULES)?, &ports).map_err(|faults| format!("{faults:?}"))?;
+        let mut numbers = state.numbers();
+        let rules = Arc::new(rules::compile(&rules, None, &mut numbers)?);
+        state.store(&numbers, rules.generation);
+        state.assign(gateways);
+        let gateways = (0..gateways).map(WorkerIndex).map(|me| {
+            let own = shards.extract_if(.., |shard| state.worker_of(shard.index()) == me).collect();
+            let mut gateway = Gateway::new(&state, me, own, Configuration::default());
+            gateway.adopt(Arc::clone(&rules), Vec::new());
+            gateway
+        });
+        Ok(Self { gateways: gateways.collect(), io: Memory::default() })
+    }
+
     /// The hosts' router and the next hop make themselves known.
     fn meet(&mut self) {
         for flow in 0..1_000_000_usize.div_ceil(PORTS_PER_HOST) {
@@ -115,9 +133,24 @@ impl Bench {
         let start = Instant::now();
         for chunk in frames.chunks(BURST_FRAMES_MAX) {
             let mut burst: Burst<Buffer> = chunk.iter().map(|frame| self.io.filled(frame)).collect();
-            self.gateway.process_burst(port, &mut burst, Moment::from_ms(1), &mut self.io);
+            self.gateways[0].process_burst(port, &mut burst, NOW, &mut self.io);
+            self.end_turns();
         }
         start.elapsed().as_nanos() as f64 / frames.len() as f64
+    }
+
+    /// Carries what is handed on to where it goes, and ends the turn of each gateway.
+    fn end_turns(&mut self) {
+        for from in 0..self.gateways.len() {
+            while !self.gateways[from].outbox().is_empty() {
+                let outbox = self.gateways[from].outbox();
+                let count = outbox.len().min(BURST_FRAMES_MAX);
+                let to = usize::from(outbox[0].0.0);
+                let mut handed: Burst<_> = outbox.drain(..count).map(|(_, handed)| handed).collect();
+                self.gateways[to].process_handed(&mut handed, NOW, &mut self.io);
+            }
+        }
+        self.gateways.iter_mut().for_each(Gateway::end_turn);
     }
 
     /// Only what surrounds the gateway.

@@ -28,8 +28,8 @@ mod world;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::{fs, thread};
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use dpdk::{DeviceSpec, Eal, EalConfig, MemoryPolicy, Mempool, MempoolConfig, Port, WorkerPorts};
 use packet::tcp::{ACK, FIN, PSH};
@@ -208,7 +208,11 @@ fn talk(eal: &Eal, mut gateway: Side, mut far: Side) -> Vec<String> {
     floating_ips_lead_both_ways(&mut far_side);
     fragments_pass_in_any_order(&mut far_side);
     jumbo_frames_pass(&mut far_side);
-    assert_eq!(books::sum(&handles, |counters| counters.sessions_created.get()), 0, "floating IPs keep no state");
+    assert_eq!(
+        books::sum(&handles, |counters| counters.sessions_created.get()),
+        0,
+        "floating IPs keep no state"
+    );
     let flows = flows_from_behind_snat(&mut far_side);
     assert_eq!(far_side.drain(), [Vec::new(), Vec::new()], "nothing more comes");
 

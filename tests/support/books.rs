@@ -26,7 +26,11 @@ pub(crate) fn assert_closed(workers: &[Handle], ports: &[Port], before: &[PortSt
         let cut = port.multi_segment_dropped();
         let received = ours(|port| port.received_frames.get()) + cut;
         assert_eq!(received, now.rx_frames - before.rx_frames, "{name}: frames received");
-        assert_eq!(ours(|port| port.sent_frames.get()), now.tx_frames - before.tx_frames, "{name}: frames sent");
+        assert_eq!(
+            ours(|port| port.sent_frames.get()),
+            now.tx_frames - before.tx_frames,
+            "{name}: frames sent"
+        );
         assert_eq!(ours(|port| port.sent_bytes.get()), now.tx_bytes - before.tx_bytes, "{name}: bytes sent");
         if cut == 0 {
             let received = ours(|port| port.received_bytes.get());

@@ -18,7 +18,9 @@ use packet::{BURST_FRAMES_MAX, MacAddress, Moment, Parsed, Payload, VlanId, test
 use serde::{Deserialize, Serialize};
 
 use crate::edge;
-use crate::support::{PORT_NAMES, Team, books, capture, node_config, role, start_again, team, write_node_config};
+use crate::support::{
+    PORT_NAMES, Team, books, capture, node_config, role, start_again, team, write_node_config,
+};
 use crate::world::scene::*;
 use crate::world::{Host, Packet, Wire};
 
