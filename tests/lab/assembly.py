@@ -65,12 +65,12 @@ for workers in (2, 4):
 
 @requirement
 def every_session_survives_kill_9(lab, gateway):
-    crash.survive(lab, gateway, seconds=16, every=4, tcp=20, udp=400)
+    crash.survive(lab, gateway, seconds=20, every=6, tcp=20, udp=400)
 
 
 @requirement
 def every_session_survives_a_restart(lab, gateway):
-    crash.survive(lab, gateway, seconds=12, every=4, tcp=20, udp=400, end=Natgate.stop)
+    crash.survive(lab, gateway, seconds=14, every=6, tcp=20, udp=400, end=Natgate.stop)
 
 
 # Rules.
