@@ -13,6 +13,7 @@
 mod host;
 mod ports;
 mod random;
+mod region;
 pub(crate) mod scene;
 mod team;
 
