@@ -9,7 +9,13 @@ use super::{Host, Setup, World, index};
 
 impl World {
     /// Gateways over the state in a file, taken over where another world has left one there.
-    pub(crate) fn open(path: &Path, now: Moment, setup: Setup, rules: &str, hosts: &[Host]) -> (Self, Takeover) {
+    pub(crate) fn open(
+        path: &Path,
+        now: Moment,
+        setup: Setup,
+        rules: &str,
+        hosts: &[Host],
+    ) -> (Self, Takeover) {
         let workers = setup.team.workers;
         let sizes =
             Sizes { sessions: setup.sessions_max, shards: setup.shards, addresses: setup.addresses_max };
