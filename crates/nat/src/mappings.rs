@@ -13,15 +13,15 @@
 //!
 //! All three are their shard's owner's to write; anybody may ask whether a mapping still is somebody's.
 
+mod records;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
 use flowtable::{LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use packet::Protocol;
 use rules::compiled::{PoolAddress, PoolRules, Realm};
-use zerocopy::FromBytes;
 
 use crate::flow::{Endpoint, Flow};
 use crate::ports::PortRange;
@@ -29,75 +29,13 @@ use crate::random::Random;
 use crate::state::{Intent, State};
 use crate::{DropReason, time};
 
+pub(crate) use records::{Host, Mapping, Permission};
+
 /// How many keyed-random addresses of a pool a new host chooses between: the less used one is taken.
 const ADDRESS_CHOICES: usize = 2;
 
 /// Where a mapping without a hold-down deadline stands until its sessions end.
 const NEVER_MS: u32 = 1 << 30;
-
-/// A number that only the shard's owner changes.
-#[derive(Default, FromBytes)]
-#[repr(transparent)]
-pub(crate) struct Owned(AtomicU32);
-
-impl Owned {
-    pub(crate) fn get(&self) -> u32 {
-        self.0.load(Relaxed)
-    }
-
-    pub(crate) fn set(&self, number: u32) {
-        self.0.store(number, Relaxed);
-    }
-
-    pub(crate) fn increment(&self) {
-        self.set(self.get().saturating_add(1));
-    }
-
-    /// One less; how many are left.
-    pub(crate) fn decrement(&self) -> u32 {
-        self.set(self.get().saturating_sub(1));
-        self.get()
-    }
-}
-
-/// | key 16 | external address 4 | uses 4 |
-#[derive(Default, FromBytes)]
-#[repr(C)]
-pub(crate) struct Host {
-    /// In memory its octets are in wire order.
-    external: Owned,
-    /// TCP sessions and mappings.
-    pub(crate) uses: Owned,
-}
-
-/// | key 16 | sessions 4 | hold-down, ms 4 |, of which only the internal line's is used.
-#[derive(Default, FromBytes)]
-#[repr(C)]
-pub(crate) struct Mapping {
-    pub(crate) sessions: Owned,
-    hold_down_ms: Owned,
-}
-
-/// | key 16 | sessions 4 |
-#[derive(Default, FromBytes)]
-#[repr(C)]
-pub(crate) struct Permission {
-    pub(crate) sessions: Owned,
-}
-
-const _: () = {
-    assert!(size_of::<Host>() == 8 && size_of::<Mapping>() == 8 && size_of::<Permission>() == 4);
-};
-
-impl Host {
-    fn external(&self) -> Ipv4Addr {
-        self.external.get().to_ne_bytes().into()
-    }
-
-    fn set_external(&self, address: Ipv4Addr) {
-        self.external.set(u32::from_ne_bytes(address.octets()));
-    }
-}
 
 /// One shard's owner's part. See the file's page.
 pub(crate) struct Mappings {
