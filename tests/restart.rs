@@ -1,0 +1,167 @@
+//! The binary, ended and started again: what its region keeps, what it says of it, and what it refuses.
+//!
+//! Its ports are rings that give back what is sent, so the gateway hears its own announcements and needs neither root nor a
+//! network. That sessions of real clients go on is shown in the laboratory.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may stop where a test may")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use serde_json::{Value, json};
+
+const RULES: &str = include_str!("lab/rules.yaml");
+
+/// How long a start may take, on a machine with other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node's directory, and the daemon that runs there.
+struct Node {
+    directory: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let node = Self { directory: tempfile::tempdir().unwrap(), daemon: None };
+        fs::write(node.path("rules.yaml"), RULES).unwrap();
+        node
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn configure(&self, workers: usize, sessions_max: u32) {
+        let core = dpdk::cores::allowed().unwrap()[0];
+        let config = json!({
+            "node": "restarted",
+            "ports": [{"name": "inside", "device": "net_ring0"}, {"name": "outside", "device": "net_ring1"}],
+            "workers": vec![core; workers],
+            "cores_shared": true,
+            "admin": self.path("admin.sock"),
+            "state_dir": self.path("state"),
+            "region": self.path("region"),
+            "sessions_max": sessions_max,
+            "external_addresses_max": 4,
+            "hugepages": "off",
+            "frames": 8191,
+        });
+        fs::write(self.path("node.json"), config.to_string()).unwrap();
+    }
+
+    fn run(&self, config: &str) -> Command {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_natgate"));
+        run.arg("run").arg("--config").arg(self.path(config));
+        run.arg("--rules").arg(self.path("rules.yaml"));
+        run.stdout(Stdio::null()).stderr(Stdio::piped());
+        run
+    }
+
+    /// Starts the daemon, and waits for its rules. Its status then.
+    fn start(&mut self) -> Value {
+        let log = fs::File::create(self.path("log")).unwrap();
+        self.daemon = Some(self.run("node.json").stderr(log).spawn().unwrap());
+        let begun = Instant::now();
+        loop {
+            let status = self.ask("status");
+            // The books close when no burst is under way.
+            if status["generation"].as_u64() > Some(0) && status["books"]["balance"] == 0 {
+                return status;
+            }
+            let log = fs::read_to_string(self.path("log")).unwrap();
+            assert!(begun.elapsed() < PATIENCE, "no rules in force: {status}\n{log}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn ask(&self, what: &str) -> Value {
+        let mut ask = Command::new(env!("CARGO_BIN_EXE_natgate"));
+        let Output { stdout, .. } =
+            ask.arg(what).arg("--admin").arg(self.path("admin.sock")).args(["-o", "json"]).output().unwrap();
+        serde_json::from_slice(&stdout).unwrap_or_default()
+    }
+
+    /// Ends the daemon with a signal. Its exit code, if it had the time to have one.
+    fn end(&mut self, signal: &str) -> Option<i32> {
+        let mut daemon = self.daemon.take().unwrap();
+        let sent = Command::new("kill").args([signal, &daemon.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        daemon.wait().unwrap().code()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// What the status says of the region.
+fn says(status: &Value) -> (bool, &str) {
+    (status["region"]["taken_over"].as_bool().unwrap(), status["region"]["message"].as_str().unwrap())
+}
+
+/// The same rules, with the routers the other way round.
+fn in_another_order(rules: &str) -> String {
+    let (head, routers) = rules.split_once("\nrouters:\n").unwrap();
+    let (first, second) = routers.split_once("\n\n  - id:").unwrap();
+    format!("{head}\nrouters:\n  - id:{}\n\n{first}\n", second.trim_end())
+}
+
+#[test]
+fn the_next_process_goes_on_with_what_it_finds() {
+    let mut node = Node::new();
+    node.configure(2, 4_096);
+    let first = node.start();
+    assert_eq!(says(&first), (false, "there was no flow state: starting without sessions"));
+    assert_eq!(first["workers"].as_array().unwrap().len(), 2);
+    assert_eq!(node.ask("pools").as_array().unwrap().len(), 1);
+    let rx = |status: &Value| status["books"]["rx"].as_u64().unwrap();
+    assert!(rx(&first) > 0, "it hears its announcements: {first}");
+
+    // Killed; another number of workers, another order of routers.
+    assert_eq!(node.end("-KILL"), None);
+    node.configure(1, 4_096);
+    fs::write(node.path("rules.yaml"), in_another_order(RULES)).unwrap();
+    let second = node.start();
+    let (taken_over, message) = says(&second);
+    assert!(taken_over && message.contains("after a crash"), "{message}");
+    assert!(second["generation"].as_u64() > first["generation"].as_u64(), "generations go on");
+    assert!(rx(&second) > rx(&first), "counters go on: {} after {}", rx(&second), rx(&first));
+    assert_eq!(second["workers"][0]["shards"], 16);
+
+    // Ended in order.
+    assert_eq!(node.end("-TERM"), Some(0));
+    let third = node.start();
+    let (taken_over, message) = says(&third);
+    assert!(taken_over && message.contains("after an orderly end"), "{message}");
+    assert!(rx(&third) > rx(&second));
+
+    // Room for more.
+    assert_eq!(node.end("-TERM"), Some(0));
+    node.configure(1, 8_192);
+    let fourth = node.start();
+    let (taken_over, message) = says(&fourth);
+    assert!(!taken_over && message.contains("other sizes"), "{message}");
+}
+
+#[test]
+fn a_region_that_a_living_process_has_is_left_alone() {
+    let mut node = Node::new();
+    node.configure(1, 4_096);
+    let before = node.start();
+    let other = fs::read_to_string(node.path("node.json")).unwrap().replace("admin.sock", "other.sock");
+    fs::write(node.path("other.json"), other).unwrap();
+    let Output { status, stderr, .. } = node.run("other.json").output().unwrap();
+    let said = String::from_utf8_lossy(&stderr);
+    let sentence = format!("{} is in use by another process", Path::new(&node.path("region")).display());
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.trim_end().ends_with(&sentence), "{said}");
+    assert_eq!(node.ask("status")["generation"], before["generation"]);
+}
