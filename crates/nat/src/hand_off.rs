@@ -68,8 +68,10 @@ pub(crate) struct CellIndex(u16);
 impl CellIndex {
     /// The cell of a flow with this hash, for a frame that was handed on `hops` times.
     pub(crate) fn of(hash: u64, hops: usize) -> Self {
-        let cell = (hash >> 32) as usize % FLOW_CELLS;
-        Self((hops % HOPS_MAX * FLOW_CELLS + cell) as u16)
+        // Other bits each time: two flows that share a cell here do not go on doing so.
+        let hops = hops % HOPS_MAX;
+        let cell = (hash >> (hops * u64::BITS as usize / HOPS_MAX)) as usize % FLOW_CELLS;
+        Self((hops * FLOW_CELLS + cell) as u16)
     }
 }
 
@@ -184,7 +186,7 @@ mod tests {
     #[test]
     fn a_frame_follows_until_all_before_it_are_finished() {
         let (finished, mut handed_on) = gateway();
-        let cell = CellIndex::of(7 << 32, 0);
+        let cell = CellIndex::of(7, 0);
         assert_eq!(handed_on.follows(cell, &finished), None);
         let (to, first) = handed_on.hand_on(cell, ONE, &finished);
         assert_eq!(to, ONE);
@@ -203,7 +205,7 @@ mod tests {
     #[test]
     fn a_cell_closes_unseen_and_opens_again() {
         let (finished, mut handed_on) = gateway();
-        let cell = CellIndex::of(7 << 32, 0);
+        let cell = CellIndex::of(7, 0);
         for owner in [ONE, TWO, ONE] {
             let (to, ticket) = handed_on.hand_on(cell, owner, &finished);
             assert_eq!(to, owner);
@@ -224,9 +226,16 @@ mod tests {
     }
 
     #[test]
+    fn two_flows_that_share_a_cell_part_at_the_next() {
+        let (one, two) = (0x1111_2222_3333_0444, 0x5555_6666_7777_0444);
+        assert_eq!(CellIndex::of(one, 0), CellIndex::of(two, 0));
+        assert!((1..HOPS_MAX).all(|hops| CellIndex::of(one, hops) != CellIndex::of(two, hops)));
+    }
+
+    #[test]
     fn a_gateway_that_comes_after_another_finds_its_cells_closed() {
         let (finished, mut handed_on) = gateway();
-        let cell = CellIndex::of(7 << 32, 0);
+        let cell = CellIndex::of(7, 0);
         let (_, ticket) = handed_on.hand_on(cell, ONE, &finished);
         finished.credit(ticket);
         let mut next = HandedOn::new(ME, &finished);

@@ -61,6 +61,10 @@ impl<F> Outbox<F> {
 
     /// Where a frame has to follow those of its flow that are under way, if any are.
     pub(crate) fn follows(&mut self, lane: &Lane<F>) -> Option<WorkerIndex> {
+        if lane.tickets.is_full() {
+            // None that was handed on so often is handed on again, so none is under way before this one.
+            return None;
+        }
         let cell = CellIndex::of(self.hash(&lane.flow), lane.tickets.len());
         self.handed_on.follows(cell, &self.state.in_process.finished)
     }

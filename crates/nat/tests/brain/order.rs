@@ -207,9 +207,10 @@ fn no_frame_overtakes_another_of_its_flow() {
         assert!(count(|counters| &counters.handed_in) > 5_000);
         assert!(count(|counters| &counters.translated_for_others) > 1_000);
         assert!(count(|counters| &counters.hairpins_across_shards) > 100);
-        // Workers that run different rules may hold a session to be ended, and to stand, and hand its frames to and fro.
+        // Workers that run different rules may hold a session to be ended, and to stand, and hand its frames to and fro; and
+        // what waits for a silent neighbour keeps a cell open for seconds, in which others share its way.
         let astray = play.world.dropped(DropReason::HandOffAstray);
-        assert!(astray < play.world.books().received / 100, "{astray} astray");
+        assert!(astray < play.world.books().received / 200, "{astray} astray");
         assert_eq!(play.world.dropped(DropReason::HandOffRingFull), 0);
         // Nothing is open any more: what is established is handed on no more.
         play.world.one(RED_A.udp(1, (SERVER.address, 1), b"1"));
