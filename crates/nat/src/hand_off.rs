@@ -17,11 +17,12 @@
 //! whatever it is; only a frame whose cell is closed is judged. Between two gateways is a ring that keeps its order.
 //!
 //! **Why nobody overtakes.** Let A and B be frames of one flow, and A be dealt with before B at some gateway G, both having
-//! been handed on equally often. If A is finished there, it has left before B is looked at. If A is handed on to H, it has a
-//! ticket of the cell in which B looks; until A is finished that cell is open and its `to` is H, for `to` changes only
-//! while a cell is closed. So B goes to H, behind A in the same ring, handed on once more as A was, and the same holds at
-//! H. Hence B follows A's way, wherever that leads, until A is finished; and a credit comes after the transmit queue has
-//! taken what it is for. Where H has to hold A for a neighbour, it keeps B behind it (see `waiting.rs`).
+//! been handed on equally often. If A is finished there, it leaves with this turn's flush, and B, wherever it goes, not before
+//! that: what is handed on goes into its ring after the flush. If A is handed on to H, it has a ticket of the cell in which
+//! B looks; until A is finished that cell is open and its `to` is H, for `to` changes only while a cell is closed. So B
+//! goes to H, behind A in the same ring, handed on once more as A was, and the same holds at H. Hence B follows A's way,
+//! wherever that leads, until A is finished; and a credit comes after the flush that takes what it is for. Where H has to
+//! hold A for a neighbour, it keeps B behind it (see `waiting.rs`).
 //!
 //! That cells are told apart by how often a frame was handed on makes a way that comes back to a gateway a way like any
 //! other: such a frame would else find its own ticket open, and follow itself. And it keeps a frame that has come to its
@@ -37,7 +38,8 @@
 //! each ticket.
 //!
 //! Absent on purpose: a position in the ring up to which all is done. It is cheaper for one hop and wrong for two: a
-//! position would wait for one in another ring, and that for the first.
+//! position would wait for one in another ring, and that for the first. And an order of ICMP errors, which are translated
+//! where they arrive, and of ARP.
 
 use super::WorkerIndex;
 use super::sync::{AtomicU32, Ordering};
