@@ -61,15 +61,15 @@
 //!
 //! | sessions, two lines each | one by one, each key known after the last answer | one by one, keys known ahead |
 //! |---|---|---|
-//! | 1,000 | 2.8 to 3.1 times a burst's time per key | 0.9 to 1.0 times |
-//! | 64,000 | 12 to 15 | 1.7 to 2.1 |
-//! | 1,000,000 | 11 to 15 | 1.7 to 2.2 |
-//! | 4,000,000 | 12 to 15 | 1.5 to 2.0 |
+//! | 1,000 | 2.3 to 2.7 times a burst's time per key | 1.0 to 1.2 times |
+//! | 64,000 | 7 to 11 | 1.7 to 2.2 |
+//! | 1,000,000 | 11 to 13 | 2.7 to 3.0 |
+//! | 4,000,000 | 13 to 15 | 2.9 to 3.1 |
 //!
-//! Five runs of `cargo bench -p flowtable`, the two ways and the burst taking turns; two virtual cores of a Xeon of
-//! 2023 that were busy with other work, 4 KiB and 2 MiB pages. Where the keys are known ahead the processor runs
+//! Three runs of `cargo bench -p flowtable`, 16 shards, the two ways and the burst taking turns; two virtual cores of a
+//! Xeon of 2023 that were very busy with other work, 2 MiB pages. Where the keys are known ahead the processor runs
 //! ahead by itself, as long as nothing but lookups is to be done. Only the ratios mean anything: memory answered in
-//! 150 to 1,500 ns, and so did the burst, in 45 to 180 ns per key at a million. A burst costs 122 instructions per key
+//! 200 to 2,100 ns, and so did the burst, in 76 to 187 ns per key at a million. A burst costs 122 instructions per key
 //! at 1,000 sessions (callgrind), 24 of them for shards and for readers beside a writer.
 //!
 //! # What is not here
