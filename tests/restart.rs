@@ -60,20 +60,25 @@ impl Node {
         run
     }
 
-    /// Starts the daemon, and waits for its rules. Its status then.
+    /// Starts the daemon, and waits until its rules are in force and all of its announcements have come back. Its status
+    /// then.
     fn start(&mut self) -> Value {
         let log = fs::File::create(self.path("log")).unwrap();
         self.daemon = Some(self.run("node.json").stderr(log).spawn().unwrap());
-        let begun = Instant::now();
+        let (begun, mut before) = (Instant::now(), Value::Null);
         loop {
             let status = self.ask("status");
-            // The books close when no burst is under way.
-            if status["generation"].as_u64() > Some(0) && status["books"]["balance"] == 0 {
+            let ports_heard = status["ports"]
+                .as_array()
+                .is_some_and(|ports| ports.iter().all(|port| port["rx_frames"] != 0));
+            if status["generation"].as_u64() > Some(0) && ports_heard && status["books"] == before {
+                assert_eq!(status["books"]["balance"], 0, "{status}");
                 return status;
             }
+            before = status["books"].clone();
             let log = fs::read_to_string(self.path("log")).unwrap();
             assert!(begun.elapsed() < PATIENCE, "no rules in force: {status}\n{log}");
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(300));
         }
     }
 
