@@ -15,6 +15,12 @@ const SLOTS: u32 = 18;
 const IDENTITIES: usize = 36;
 const STABLE: usize = 8;
 
+/// Keys looked up together.
+const BURST: usize = 6;
+
+/// Of each thread.
+const TURNS: usize = 5;
+
 fn keys(identity: usize) -> Keys {
     [identity as u64, identity as u64 | 1 << 40]
 }
@@ -39,51 +45,61 @@ impl States {
     }
 }
 
-/// A turn of a reader: a burst, each answer held against the states before and after, and read twice.
+/// A turn of a reader: some keys, each answer held against the states before and after, and read twice.
 fn look_up(table: &Table, states: &States) {
-    // One that never leaves, one that comes or leaves right now, any two.
+    // Mostly those that never leave, for it is them that are displaced; one that comes or leaves right now; any.
     let changing = (0..IDENTITIES).find(|&identity| states.get(identity) % 2 == 1);
     let any = |from: usize, to: usize| thread_rng().gen_range(from..to);
-    let wanted =
-        [any(0, STABLE), changing.unwrap_or(STABLE), any(STABLE, IDENTITIES), any(STABLE, IDENTITIES)];
-    let before = wanted.map(|identity| states.get(identity));
-    let mut found = [None; 4];
-    table.find_burst(&wanted.map(|identity| Some((SHARD, keys(identity)[identity % 2]))), &mut found);
-    let after = wanted.map(|identity| states.get(identity));
+    let wanted: [usize; BURST] = std::array::from_fn(|i| match i {
+        0 => changing.unwrap_or(STABLE),
+        1 => any(STABLE, IDENTITIES),
+        _ => any(0, STABLE),
+    });
+    let wanted = wanted.map(|identity| (identity, any(0, 2)));
+    let before = wanted.map(|(identity, _)| states.get(identity));
+    let mut found = [None; BURST];
+    let sought = wanted.map(|(identity, side)| Some((SHARD, keys(identity)[side])));
+    if any(0, 4) == 0 {
+        table.find_burst(&sought, &mut found);
+    } else {
+        // One by one there is less between the two buckets of a key, which short moments need.
+        found = sought.map(|sought| sought.and_then(|(shard, key)| table.find(shard, &key)));
+    }
+    let after = wanted.map(|(identity, _)| states.get(identity));
     for _ in 0..2 {
-        for (i, identity) in wanted.into_iter().enumerate() {
-            match found[i] {
-                Some(line) => read(table, line, keys(identity)),
+        for (found, (identity, _)) in found.iter().zip(wanted) {
+            match found {
+                Some(line) => read(table, *line, keys(identity)),
                 None => assert!(identity >= STABLE, "a key that never left was not found"),
             }
         }
     }
-    for i in 0..4 {
+    for (i, (identity, _)) in wanted.into_iter().enumerate() {
         if before[i] == after[i] && after[i] % 2 == 0 {
-            assert_eq!(found[i].is_some(), after[i] % 4 == 2, "identity {}", wanted[i]);
+            assert_eq!(found[i].is_some(), after[i] % 4 == 2, "identity {identity}");
         }
     }
 }
 
-/// A turn of the owner: removes some, inserts some.
+/// Removes one or inserts one, as often the one as the other.
 fn change(owner: &mut Owner<u64, Value, 2>, states: &States, slots: &mut [Option<SlotIndex>; IDENTITIES]) {
-    for _ in 0..3 {
-        let identity = thread_rng().gen_range(STABLE..IDENTITIES);
-        states.begin(identity);
-        if let Some(slot) = slots[identity].take() {
-            assert_eq!(owner.remove(slot), keys(identity));
-        } else {
-            slots[identity] = match insert(owner, keys(identity)) {
-                Ok(slot) => Some(slot),
-                Err(InsertError::Full | InsertError::Crowded) => None,
-                Err(error) => unreachable!("{error:?}"),
-            };
-        }
-        states.end(identity, slots[identity].is_some());
-        let found = owner.table().find(SHARD, &keys(identity)[0]);
-        assert_eq!(found.is_some(), slots[identity].is_some(), "the owner's own lookup");
+    let is_to_leave = thread_rng().gen_bool(0.5);
+    let fits = |identity: &usize| slots[*identity].is_some() == is_to_leave;
+    let from = thread_rng().gen_range(STABLE..IDENTITIES);
+    let Some(identity) = (from..IDENTITIES).chain(STABLE..from).find(fits) else { return };
+    states.begin(identity);
+    if let Some(slot) = slots[identity].take() {
+        assert_eq!(owner.remove(slot), keys(identity));
+    } else {
+        slots[identity] = match insert(owner, keys(identity)) {
+            Ok(slot) => Some(slot),
+            Err(InsertError::Full | InsertError::Crowded) => None,
+            Err(error) => unreachable!("{error:?}"),
+        };
     }
-    owner.reclaim();
+    states.end(identity, slots[identity].is_some());
+    let found = owner.table().find(SHARD, &keys(identity)[0]);
+    assert_eq!(found.is_some(), slots[identity].is_some(), "the owner's own lookup");
 }
 
 #[test]
@@ -104,14 +120,17 @@ fn two_readers_agree_with_the_owner_of_a_crowded_table() {
                 let (table, states, mut reader) =
                     (Arc::clone(&table), Arc::clone(&states), quiescence.reader());
                 thread::spawn(move || {
-                    for _ in 0..3 {
+                    for _ in 0..TURNS {
                         look_up(&table, &states);
                         reader.pass();
                     }
                 })
             })
             .collect();
-        (0..4).for_each(|_| change(&mut owner, &states, &mut slots));
+        for _ in 0..TURNS {
+            (0..4).for_each(|_| change(&mut owner, &states, &mut slots));
+            owner.reclaim();
+        }
         readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
 }
