@@ -194,11 +194,6 @@ impl State {
         self.sizes.shards
     }
 
-    /// How much it holds.
-    pub fn sizes(&self) -> Sizes {
-        self.sizes
-    }
-
     /// A worker's books.
     ///
     /// # Panics

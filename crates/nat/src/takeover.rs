@@ -11,7 +11,8 @@
 //! ```
 //!
 //! The index is kept, not rebuilt, and counts are trusted where nothing was in work: a session costs a comparison of two
-//! neighbouring cache lines.
+//! neighbouring cache lines. It happens once, before the first frame: so this is the one place in the brain with threads
+//! and files, and it looks at a clock only to say how long it took.
 
 mod recount;
 
