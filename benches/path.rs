@@ -19,6 +19,7 @@ use packet::ethernet::LinkHeader;
 use packet::{
     BURST_FRAMES_MAX, Burst, Frame, MacAddress, Moment, NoRoom, PacketIo, PortIndex, Sent, arp, testing,
 };
+
 const INSIDE: PortIndex = PortIndex(0);
 const OUTSIDE: PortIndex = PortIndex(1);
 const GATEWAY: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
@@ -141,14 +142,13 @@ impl Bench {
 
     /// Carries what is handed on to where it goes, and ends the turn of each gateway.
     fn end_turns(&mut self) {
-        for from in 0..self.gateways.len() {
-            while !self.gateways[from].outbox().is_empty() {
-                let outbox = self.gateways[from].outbox();
-                let count = outbox.len().min(BURST_FRAMES_MAX);
-                let to = usize::from(outbox[0].0.0);
-                let mut handed: Burst<_> = outbox.drain(..count).map(|(_, handed)| handed).collect();
-                self.gateways[to].process_handed(&mut handed, NOW, &mut self.io);
-            }
+        while let Some(outbox) =
+            self.gateways.iter_mut().map(Gateway::outbox).find(|outbox| !outbox.is_empty())
+        {
+            // All of it is the other's.
+            let (to, count) = (usize::from(outbox[0].0.0), outbox.len().min(BURST_FRAMES_MAX));
+            let mut handed: Burst<_> = outbox.drain(..count).map(|(_, handed)| handed).collect();
+            self.gateways[to].process_handed(&mut handed, NOW, &mut self.io);
         }
         self.gateways.iter_mut().for_each(Gateway::end_turn);
     }
