@@ -536,7 +536,7 @@ impl World {
             (Way::ShowPeer, Some(peer)) => from_host(peer, remote),
             (Way::Out, Some(peer)) => from_host(socket, external(peer)),
             (Way::Back, Some(peer)) => from_host(peer, external(socket)),
-            (Way::Knock, Some(peer)) if tag.number % 2 == 0 => from_host(socket, external(peer)),
+            (Way::Knock, Some(peer)) if tag.number.is_multiple_of(2) => from_host(socket, external(peer)),
             (Way::Knock, Some(peer)) => from_host(peer, external(socket)),
             (Way::Back, None) => {
                 let to = external(socket);
