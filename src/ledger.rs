@@ -114,6 +114,21 @@ routers:
     }
 
     #[tokio::test]
+    async fn numbers_and_generations_go_on_where_another_process_ended() {
+        let sizes = Sizes { sessions: 64, shards: 2, addresses: 4 };
+        let (state, _shards) = State::anonymous(&sizes, [1, 2, 3, 4]).unwrap();
+        let first = valid(&rules::read_rules(RULES).unwrap());
+        let first = Ledger::new(Arc::clone(&state)).compile(&first, &RuleSet::default()).await.unwrap();
+        // What was there before has other neighbours in the rules now, and keeps its number.
+        let more = RULES.replace("segments: [", "segments: [{id: a, port: inside, vlan: 9}, ");
+        let more = valid(&rules::read_rules(&more).unwrap());
+        let next = Ledger::new(state).compile(&more, &RuleSet::default()).await.unwrap();
+        assert_eq!(next.generation, first.generation + 1);
+        assert_eq!(next.routers[0].realm, first.routers[0].realm);
+        assert_eq!(next.pools[0].realm, first.pools[0].realm);
+    }
+
+    #[tokio::test]
     async fn numbers_are_taken_back_once_every_worker_runs_rules_without_them() {
         let sizes = Sizes { sessions: 64, shards: 2, addresses: 1 };
         let (state, _shards) = State::anonymous(&sizes, [1, 2, 3, 4]).unwrap();

@@ -146,6 +146,7 @@ fn the_next_process_goes_on_with_what_it_finds() {
     let third = node.start();
     let (taken_over, message) = says(&third);
     assert!(taken_over && message.contains("after an orderly end"), "{message}");
+    assert!(third["generation"].as_u64() > second["generation"].as_u64());
     assert!(rx(&third) > rx(&second));
 
     // Room for more.
