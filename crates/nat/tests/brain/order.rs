@@ -80,9 +80,9 @@ impl Play {
             if self.random.below(40) == 0 {
                 self.changes += 1;
                 let pool = ["[203.0.113.10]", "[203.0.113.11]"][self.changes % 2];
-                let changes = [("addresses: [203.0.113.10]", format!("addresses: {pool}"))];
-                let [(from, to)] = &changes;
-                let before = self.world.publish(&rules_with(&[(from, to), ("pool: blue}", "pool: red}")]));
+                let moved = format!("addresses: {pool}");
+                let changes = [("addresses: [203.0.113.10]", moved.as_str()), ("pool: blue}", "pool: red}")];
+                let before = self.world.publish(&rules_with(&changes));
                 self.changing = Some((before, self.world.team.all()));
             }
             return;
