@@ -188,16 +188,17 @@ fn a_change_of_rules_is_judged_where_the_next_packet_comes_in_and_only_an_end_is
 fn a_mapping_lets_in_what_it_permits_wherever_that_comes_in() {
     at_either(|world| {
         let external = world.one(RED_A.udp(4_000, DNS, b"")).source();
+        let connection = connect(world, RED_A, 4_000, WWW);
         handed_by(world, |world| {
             let heard = world.one(SERVER.udp(54, external, b"from another port"));
             assert_eq!(heard.destination(), (RED_A.address, 4_000));
             world.drops(OTHER.udp(54, external, b"from another host"), DropReason::Filtered);
             // What is no datagram opens nothing from outside, and what has no port has no owner: nobody is asked.
             let handed = handed_by(world, |world| {
-                world.drops(SERVER.tcp(54, external, SYN), DropReason::NoMapping);
+                world.drops(OTHER.tcp(443, connection, SYN), DropReason::NoMapping);
                 world.drops(SERVER.udp(54, (RED_POOL, external.1 ^ 1), b""), DropReason::NoMapping);
             });
-            assert_eq!((handed, world.sessions().len()), (0, 2));
+            assert_eq!((handed, world.sessions().len()), (0, 3));
         })
     });
 }
