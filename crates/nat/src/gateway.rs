@@ -277,7 +277,10 @@ impl<F: Frame> Gateway<F> {
     pub fn tick<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {
         let now_ms = now.ms() as u32;
         let Self { rules, state, shards, me, .. } = self;
-        shards.iter_mut().for_each(|shard| shard.expire(rules, state.counters(*me), now_ms));
+        // Before the first rules, every session would be one of a router that is gone.
+        if rules.generation > 0 {
+            shards.iter_mut().for_each(|shard| shard.expire(rules, state.counters(*me), now_ms));
+        }
         self.look_after_neighbours(now, io);
         for _ in 0..ANNOUNCEMENTS_PER_TURN {
             let Some((segment, address)) = self.announcements.pop() else { break };

@@ -146,3 +146,15 @@ fn one_way_udp_stays_in_its_first_phase() {
     world.pass(1);
     assert_eq!(world.sessions().len(), 0);
 }
+
+#[test]
+fn a_session_outlives_the_time_between_a_restart_and_the_first_rules() {
+    let mut world = World::new(RULES, &HOSTS);
+    connect(&mut world, RED_A, 4_000, WWW);
+    world.leap(3_000_000);
+    world.one(RED_A.tcp(4_000, WWW, ACK));
+    // Its deadline of old comes while no worker has rules; by when it was last seen it has most of an hour left.
+    world.team_without_rules();
+    world.leap(700_000);
+    assert_eq!(world.occupancy().sessions, 1);
+}

@@ -271,6 +271,13 @@ impl World {
         self.all_counters().map(|counters| counters.dropped(reason)).sum()
     }
 
+    /// New workers that have no rules yet.
+    pub(crate) fn team_without_rules(&mut self) {
+        let workers = self.team.setup.workers;
+        let configuration = Setup::default().configuration();
+        self.team.restart(workers, &configuration);
+    }
+
     /// Lets time pass; returns what came out meanwhile, ARP aside.
     pub(crate) fn pass(&mut self, ms: u64) -> Vec<Packet> {
         let end = self.now + ms;
