@@ -13,7 +13,8 @@ use crate::ring::{Consumer, Producer, ring};
 use crate::scheduler::{explore, explore_bounded, thread};
 use crate::slot::Slot;
 
-const HASH: u64 = 5 << 32;
+/// The same cell each time it is handed on, as far as the hash goes.
+const HASH: u64 = 0x0005_0005_0005_0005;
 
 /// Where frames leave. What was sent is in memory without atomics, so that a frame sent beside another, with no order
 /// between the two, is a fault in itself.
