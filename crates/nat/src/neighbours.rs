@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
-use flowtable::{HashKey, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table, Words};
+use flowtable::{HashKey, LineIndex, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table, Words};
 use packet::MacAddress;
 use rules::compiled::Realm;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -110,6 +110,14 @@ pub(crate) type NeighbourTable = Table<Key, Neighbour, 1>;
 /// A table for a state with so many shards.
 pub(crate) fn table(shards: u8, hash_key: HashKey) -> Arc<NeighbourTable> {
     Arc::new(Table::anonymous(shards, NEIGHBOURS_MAX.div_ceil(u32::from(shards)), hash_key))
+}
+
+/// Whether a neighbour on the network `realm` is in the table.
+pub(crate) fn names(table: &NeighbourTable, realm: Realm) -> bool {
+    (0..table.slots_max()).map(LineIndex).any(|line| {
+        let key = table.key(line);
+        key.realm == realm.0.to_be_bytes() && table.holds(line, &key)
+    })
 }
 
 /// What the table says of a next hop.

@@ -244,6 +244,7 @@ impl State {
             || names(&self.parts.mappings, realm)
             || names(&self.parts.hosts, realm)
             || names(&self.parts.permissions, realm)
+            || self.in_process.names(realm)
     }
 
     /// External ports in use or in hold-down on an address: TCP, UDP and ICMP together.

@@ -19,7 +19,7 @@ mod recount;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -273,7 +273,7 @@ impl Takeover {
     }
 }
 
-/// Opens the file, for this process alone.
+/// Opens the file, for this process alone. It says who speaks with whom: nobody else may read it.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let failed = |action| move |source| OpenError::Io { path: path.to_owned(), action, source };
     let file = OpenOptions::new()
@@ -281,6 +281,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(path)
         .map_err(failed("open it"))?;
     match file.try_lock() {

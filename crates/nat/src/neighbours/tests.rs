@@ -84,6 +84,16 @@ fn an_unused_neighbour_is_forgotten() {
 }
 
 #[test]
+fn a_realm_is_named_while_it_has_a_neighbour() {
+    let mut bench = Bench::new();
+    assert!(!names(&bench.neighbours.table, REALM));
+    bench.learn(0);
+    assert!(names(&bench.neighbours.table, REALM) && !names(&bench.neighbours.table, Realm(8)));
+    bench.pass(0, 60_000);
+    assert!(!names(&bench.neighbours.table, REALM), "it was forgotten");
+}
+
+#[test]
 fn anyone_reads_what_only_the_owner_asks_for() {
     let quiescence = Quiescence::new();
     let table = table(2, HashKey([1, 2]));

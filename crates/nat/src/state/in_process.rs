@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flowtable::{HashKey, Quiescence};
+use rules::compiled::Realm;
 
 use super::{Sizes, WORKERS_MAX};
 use crate::hand_off::Finished;
@@ -28,6 +29,11 @@ impl InProcess {
             finished: Finished::new(WORKERS_MAX),
             order_key: hash_key.0,
         }
+    }
+
+    /// Whether anything here names the realm.
+    pub(crate) fn names(&self, realm: Realm) -> bool {
+        neighbours::names(&self.neighbours, realm)
     }
 
     /// Neighbours known, asked for or silent.
