@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrayvec::ArrayVec;
-use flowtable::{HashKey, LineIndex, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table, Words};
+use flowtable::{
+    HashKey, LineIndex, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table, Words,
+};
 use packet::MacAddress;
 use rules::compiled::Realm;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
