@@ -276,6 +276,7 @@ impl<F: Frame> Gateway<F> {
     /// Does a bounded piece of what time asks for: sessions to expire, neighbours to ask, addresses to announce.
     pub fn tick<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {
         let now_ms = now.ms() as u32;
+        self.outbox.note_turn(now_ms);
         let Self { rules, state, shards, me, .. } = self;
         // Before the first rules, every session would be one of a router that is gone.
         if rules.generation > 0 {

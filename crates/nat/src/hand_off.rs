@@ -33,6 +33,10 @@
 //! is a need for has three: to the owner of the sender's session, of the receiver's where both are ours, of the next
 //! hop. One more allows for a flow that shares its cell with another; beyond that, rules or owners have changed under way.
 //!
+//! **Where one stops.** A gateway that hangs in a driver finishes nothing, and the cells of what it was handed would stay open
+//! for strangers too: they would follow into a ring that is full. So nobody follows to a gateway that has not turned for a
+//! second. What it was handed may be overtaken, if it ever goes on.
+//!
 //! **What it costs.** A gateway that hands nothing on: one comparison for a frame. A closed cell: the flow's hash and 12
 //! private bytes. An open one: the cell's count, which others write. A frame that is handed on: one atomic addition for
 //! each ticket.
@@ -121,6 +125,8 @@ pub(crate) struct HandedOn {
     cells: Box<[Cell]>,
     /// Cells that were open when they were last looked at.
     open: u32,
+    /// A bit for each gateway that has stopped.
+    stopped: u32,
 }
 
 impl HandedOn {
@@ -130,7 +136,7 @@ impl HandedOn {
             let count = finished.count(me, cell);
             Cell { sent: count, finished: count, to: me }
         };
-        Self { me, cells: (0..CELLS as u16).map(cell).collect(), open: 0 }
+        Self { me, cells: (0..CELLS as u16).map(cell).collect(), open: 0, stopped: 0 }
     }
 
     /// Whether every cell is closed, so that none needs to be looked at.
@@ -149,7 +155,12 @@ impl HandedOn {
             self.open -= 1;
             return None;
         }
-        Some(at.to)
+        (self.stopped >> at.to.0 & 1 == 0).then_some(at.to)
+    }
+
+    /// Notes which gateways have stopped, a bit for each: nobody follows anybody there.
+    pub(crate) fn note_stopped(&mut self, stopped: u32) {
+        self.stopped = stopped;
     }
 
     /// Notes that a frame is handed on which has to go to `owner`. Says where it goes: there, or behind those that are
@@ -202,6 +213,23 @@ mod tests {
         assert_eq!(handed_on.follows(cell, &finished), None);
         assert!(handed_on.is_quiet());
         assert_eq!(handed_on.hand_on(cell, TWO, &finished).0, TWO);
+    }
+
+    #[test]
+    fn nobody_follows_to_a_gateway_that_has_stopped() {
+        let (finished, mut handed_on) = gateway();
+        let cell = CellIndex::of(7, 0);
+        let (_, first) = handed_on.hand_on(cell, ONE, &finished);
+        handed_on.note_stopped(1 << ONE.0);
+        assert_eq!(handed_on.follows(cell, &finished), None);
+        let (to, second) = handed_on.hand_on(cell, TWO, &finished);
+        assert_eq!(to, TWO);
+        assert_eq!(handed_on.follows(cell, &finished), Some(TWO), "order goes on elsewhere");
+        handed_on.note_stopped(0);
+        finished.credit(first);
+        finished.credit(second);
+        assert_eq!(handed_on.follows(cell, &finished), None);
+        assert!(handed_on.is_quiet());
     }
 
     #[test]

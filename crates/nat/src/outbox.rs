@@ -59,6 +59,14 @@ impl<F> Outbox<F> {
         self.handed_on.is_quiet()
     }
 
+    /// Notes that this gateway turns, and which others do not.
+    pub(crate) fn note_turn(&mut self, now_ms: u32) {
+        let turns = &self.state.in_process.turns;
+        if turns.note(self.me, now_ms) {
+            self.handed_on.note_stopped(turns.stopped(now_ms));
+        }
+    }
+
     /// Where a frame has to follow those of its flow that are under way, if any are.
     pub(crate) fn follows(&mut self, lane: &Lane<F>) -> Option<WorkerIndex> {
         if lane.tickets.is_full() {
