@@ -294,6 +294,36 @@ fn what_finds_no_room_in_a_ring_is_dropped_for_that_and_its_flow_goes_on() {
     assert_eq!(dropped, 37, "one of the two is not the owner");
 }
 
+/// A worker that hangs in a driver has a full ring and open cells, which other flows share.
+#[test]
+fn a_worker_that_has_stopped_costs_the_flows_of_others_a_second_and_no_more() {
+    const FLOWS: u16 = 400;
+    let team = Setup::of_workers(2).team;
+    let mut world = scene_of(TeamSetup { entrance: Entrance::At(0), ring_frames_max: 1_024, ..team }, &[]);
+    for port in 0..FLOWS {
+        world.one(RED_A.udp(port, DNS, b""));
+    }
+    // From here on worker 0 turns alone.
+    for number in 0..4_000 {
+        let host = red(100 + (number % 100) as u8);
+        world.enter(host.udp(number, DNS, b""));
+        world.turn(0, &mut Vec::new());
+    }
+    let carried = |world: &mut World, after_ms| {
+        world.now = world.now + after_ms;
+        world.team.gateways[0].tick(world.now, &mut world.team.ports[0]);
+        world.heard();
+        for port in 0..FLOWS {
+            world.enter(RED_A.udp(port, DNS, b""));
+            world.turn(0, &mut Vec::new());
+        }
+        world.heard().len() as u16
+    };
+    let at_once = carried(&mut world, 1);
+    assert!((FLOWS / 2..FLOWS).contains(&at_once), "{at_once} of {FLOWS}: some follow into the full ring");
+    assert_eq!(carried(&mut world, 1_100), FLOWS, "nobody follows to a worker that has stopped");
+}
+
 /// While they adopt rules at different moments, workers know a host's router by different numbers, and may each hold the
 /// other to be its owner.
 #[test]
