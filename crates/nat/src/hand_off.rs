@@ -6,11 +6,11 @@
 //!
 //! ```text
 //! private to a gateway          by hash of the flow as received, and by how often the frame was handed on
-//!   Cell { sent, to } x 4 x 4096  sent: frames handed on;  to: the gateway they went to, all, while any is under way
+//!   Cell { sent, to } x 5 x 4096  sent: frames handed on;  to: the gateway they went to, all, while any is under way
 //! shared
-//!   Finished { x 4 x 4096 } x 32  of the frames that a gateway handed on by a cell, how many are finished
+//!   Finished { x 5 x 4096 } x 32  of the frames that a gateway handed on by a cell, how many are finished
 //! with a frame
-//!   [Ticket; 0..=4]               the cells it was handed on by: (gateway, cell), credited by whoever finishes the frame
+//!   [Ticket; 0..=5]               the cells it was handed on by: (gateway, cell), credited by whoever finishes the frame
 //! ```
 //!
 //! **The rule.** A cell is open while `sent != finished`. A frame whose cell is open goes where the cell's frames went,
@@ -31,7 +31,8 @@
 //!
 //! **Why it ends.** A frame has room for [`HOPS_MAX`] tickets, and is dropped where it needs one more. The longest way there
 //! is a need for has three: to the owner of the sender's session, of the receiver's where both are ours, of the next
-//! hop. One more allows for a flow that shares its cell with another; beyond that, rules or owners have changed under way.
+//! hop. Two more allow for a flow that twice shares its cell with another; beyond that, rules or owners have changed under
+//! way.
 //!
 //! **Where one stops.** A gateway that hangs in a driver finishes nothing, and the cells of what it was handed would stay open
 //! for strangers too: they would follow into a ring that is full. So nobody follows to a gateway that has not turned for a
@@ -49,7 +50,7 @@ use super::WorkerIndex;
 use super::sync::{AtomicU32, Ordering};
 
 /// How often a frame may be handed on.
-pub(crate) const HOPS_MAX: usize = 4;
+pub(crate) const HOPS_MAX: usize = 5;
 
 /// Cells of a gateway for frames that were handed on equally often: several times what a ring holds, so that few share one
 /// with a stranger even while a ring is full. Fewer where a scheduler tries interleavings.
