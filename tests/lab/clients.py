@@ -7,6 +7,7 @@ raises `Failed` with the program's own words.
 import collections
 import json
 import re
+import time
 
 from topology import ECHO, IPERF
 
@@ -78,14 +79,19 @@ def traceroute(host, address, *options):
 
 
 def iperf(host, address, *options, seconds=3):
-    done = host.run("iperf3", "-c", address, "-p", IPERF, "-t", seconds, "-J", "--connect-timeout", "5000", *options, check=False, timeout=seconds + 30)
-    try:
-        report = json.loads(done.stdout)
-    except json.JSONDecodeError as garbled:
-        raise Failed(f"iperf3 {address}: {(done.stderr or done.stdout).strip()}") from garbled
-    if "error" in report:
-        raise Failed(f"iperf3 {address}: {report['error']}")
-    return report["end"]
+    """One run. The server may still be at the end of the run before, as two flows keep no order between them: try again."""
+    for _ in range(10):
+        done = host.run("iperf3", "-c", address, "-p", IPERF, "-t", seconds, "-J", "--connect-timeout", "5000", *options, check=False, timeout=seconds + 30)
+        try:
+            report = json.loads(done.stdout)
+        except json.JSONDecodeError as garbled:
+            raise Failed(f"iperf3 {address}: {(done.stderr or done.stdout).strip()}") from garbled
+        if "error" not in report:
+            return report["end"]
+        if not re.search("server is busy|unable to connect to server: Connection reset", report["error"]):
+            break
+        time.sleep(0.2)
+    raise Failed(f"iperf3 {address}: {report['error']}")
 
 
 def flows(host, address, protocol, count):
