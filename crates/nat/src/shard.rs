@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
-use packet::Protocol;
 use rules::RuleSet;
 use rules::compiled::{Realm, RouterRules, TimeoutsMs};
 
@@ -78,7 +77,7 @@ impl Shard {
         Ok(self.state.parts.sessions.line_of(slot, OUTBOUND))
     }
 
-    /// Opens a session for `flow`, which comes from outside, where a mapping and its filter let it in, and returns its
+    /// Opens a session for `flow`, a datagram's from outside, where a mapping and its filter let it in, and returns its
     /// inbound line.
     pub(crate) fn open_inbound(
         &mut self,
@@ -87,9 +86,6 @@ impl Shard {
         counters: &Counters,
         now_ms: u32,
     ) -> Result<LineIndex, DropReason> {
-        if !matches!(flow.protocol(), Protocol::UDP) {
-            return Err(DropReason::NoMapping);
-        }
         let internal = self.mappings.admit(flow)?;
         let router = rules.router_of(internal.realm()).ok_or(DropReason::NoMapping)?;
         let router = &rules.routers[router.0 as usize];
