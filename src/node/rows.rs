@@ -106,7 +106,7 @@ pub(super) fn pool_rows(rules: &RuleSet, ports_used: impl Fn(AddressIndex) -> u3
             address: one.address,
             ports_used: ports_used(one.ports).into(),
             // TCP ports, UDP ports and query identifiers.
-            ports: 3 * (u64::from(pool.port_last - pool.port_first) + 1),
+            ports: 3 * pool.ports.iter().map(|run| u64::from(run.len())).sum::<u64>(),
         }
     };
     let rows = rules.pools.iter().flat_map(|pool| pool.addresses.iter().map(move |one| row(pool, one)));

@@ -38,7 +38,7 @@ impl Judge<'_> {
         &self,
         case: &Case,
         router: &RouterRules,
-        gateway: GatewayRules,
+        gateway: &GatewayRules,
         next_hop: NextHop,
         ours: Option<&AddressRules>,
     ) -> Result<Verdict, Verdict> {
@@ -72,7 +72,7 @@ impl Judge<'_> {
         &self,
         inside: &ErrorFlow,
         router: &RouterRules,
-        gateway: GatewayRules,
+        gateway: &GatewayRules,
     ) -> Result<ErrorFlow, Verdict> {
         let host = inside.answer.source();
         // An error goes to whoever sent the packet it is about. Else a tenant's choice of quote would choose how its
@@ -82,7 +82,7 @@ impl Judge<'_> {
         }
         let external = if router.is_no_nat(inside.answer.destination().address) {
             host
-        } else if let Some(floating) = router.floating_by_internal.get(&host.address) {
+        } else if let Some(floating) = gateway.floating_by_internal.get(&host.address) {
             Endpoint { address: self.rules.floating_ips[floating.0 as usize].external, ..host }
         } else {
             let shard = self.state.shard_of_host(router.realm, host.address);
@@ -91,7 +91,7 @@ impl Judge<'_> {
         // The error may come from a router of the tenant's: it goes out under its own floating IP, or under the
         // address of the host it speaks for (RFC 5508 REQ-5).
         let speaker = inside.outer.source();
-        let speaker = match router.floating_by_internal.get(&speaker.address) {
+        let speaker = match gateway.floating_by_internal.get(&speaker.address) {
             _ if router.is_no_nat(inside.outer.destination().address) => speaker.address,
             Some(floating) => self.rules.floating_ips[floating.0 as usize].external,
             None => external.address,

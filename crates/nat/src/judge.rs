@@ -96,7 +96,7 @@ impl Judge<'_> {
             return Ok(local(case.parsed));
         }
         may_travel(case.parsed)?;
-        match router.gateway {
+        match router.gateway_by(next_hop.interface) {
             Some(gateway) if egress.external => self.outbound(case, interface, gateway, next_hop, ours),
             _ => self.routed(case, next_hop),
         }
@@ -107,7 +107,7 @@ impl Judge<'_> {
         &mut self,
         case: &Case,
         interface: &InterfaceRules,
-        gateway: GatewayRules,
+        gateway: &GatewayRules,
         next_hop: NextHop,
         ours: Option<&AddressRules>,
     ) -> Result<Verdict, Verdict> {
@@ -131,7 +131,7 @@ impl Judge<'_> {
         &mut self,
         case: &Case,
         interface: &InterfaceRules,
-        gateway: GatewayRules,
+        gateway: &GatewayRules,
     ) -> Result<(Flow, Option<SessionLine>), Verdict> {
         let router = &self.rules.routers[interface.router.0 as usize];
         let flow = &case.flow;
@@ -140,7 +140,7 @@ impl Judge<'_> {
             self.check_checksum(case)?;
             return Ok((flow.with_source(flow.source(), gateway.realm), None));
         }
-        if let Some(floating) = router.floating_by_internal.get(&address) {
+        if let Some(floating) = gateway.floating_by_internal.get(&address) {
             self.check_checksum(case)?;
             let external = self.rules.floating_ips[floating.0 as usize].external;
             return Ok((flow.with_source(Endpoint { address: external, port }, gateway.realm), None));
@@ -160,7 +160,9 @@ impl Judge<'_> {
                 if let Some(line) = ended {
                     owner.close_line(line, counters, now_ms);
                 }
-                owner.open_outbound(flow, router, rules, counters, now_ms).map_err(refuse_without_room)?
+                owner
+                    .open_outbound(flow, router, gateway, rules, counters, now_ms)
+                    .map_err(refuse_without_room)?
             }
         };
         let by = SessionLine { line, router: interface.router };

@@ -351,7 +351,8 @@ pub(crate) fn permission_key(flow: &Flow, external: Endpoint, realm: Realm) -> F
 }
 
 fn range(pool: &PoolRules) -> PortRange {
-    PortRange { first: pool.port_first, last: pool.port_last }
+    let (first, last) = (pool.ports.first(), pool.ports.last());
+    PortRange { first: first.map_or(1, |run| run.first), last: last.map_or(1, |run| run.last) }
 }
 
 /// What a pool tells of an endpoint.
@@ -363,6 +364,6 @@ pub(crate) trait Holds {
 impl Holds for PoolRules {
     fn holds(&self, endpoint: Endpoint) -> bool {
         self.addresses.binary_search_by_key(&endpoint.address, |one| one.address).is_ok()
-            && (self.port_first..=self.port_last).contains(&endpoint.port)
+            && self.has_port(endpoint.port)
     }
 }

@@ -264,17 +264,16 @@ pub(crate) fn is_allowed(
     router: &RouterRules,
     rules: &RuleSet,
 ) -> bool {
-    let Some(gateway) = router.gateway else { return false };
+    let Some(gateway) = router.gateway_into(realm) else { return false };
     let Some(pool) = gateway.pool else { return false };
     let (source, destination) = (internal.source().address, internal.destination().address);
     let is_snat_source = router.route(source).is_some_and(|next_hop| {
         let interface = &rules.interfaces[next_hop.interface.0 as usize];
         interface.snat && !interface.external
     });
-    gateway.realm == realm
-        && rules.pools[pool.0 as usize].holds(external)
+    rules.pools[pool.0 as usize].holds(external)
         && is_snat_source
-        && !router.floating_by_internal.contains_key(&source)
+        && !gateway.floating_by_internal.contains_key(&source)
         && !router.is_no_nat(destination)
         && router.route(destination).is_some_and(|next_hop| next_hop.interface == gateway.interface)
 }

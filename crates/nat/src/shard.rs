@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use rules::RuleSet;
-use rules::compiled::{Realm, RouterRules, TimeoutsMs};
+use rules::compiled::{GatewayRules, PoolIndex, Realm, RouterRules, TimeoutsMs};
 
 use crate::counters::Counters;
 use crate::flow::{Endpoint, Flow};
@@ -69,11 +69,13 @@ impl Shard {
         &mut self,
         flow: &Flow,
         router: &RouterRules,
+        gateway: &GatewayRules,
         rules: &RuleSet,
         counters: &Counters,
         now_ms: u32,
     ) -> Result<LineIndex, DropReason> {
-        let slot = self.open(flow, router, rules, DropReason::NoTranslation, counters, now_ms)?;
+        let pool = gateway.pool.ok_or(DropReason::NoTranslation)?;
+        let slot = self.open(flow, router, pool, rules, counters, now_ms)?;
         Ok(self.state.parts.sessions.line_of(slot, OUTBOUND))
     }
 
@@ -93,21 +95,22 @@ impl Shard {
         if !is_allowed(&inside, flow.destination(), flow.realm(), router, rules) {
             return Err(DropReason::NoMapping);
         }
-        let slot = self.open(&inside, router, rules, DropReason::NoMapping, counters, now_ms)?;
+        let gateway = router.gateway_into(flow.realm());
+        let pool = gateway.and_then(|gateway| gateway.pool).ok_or(DropReason::NoMapping)?;
+        let slot = self.open(&inside, router, pool, rules, counters, now_ms)?;
         Ok(self.state.parts.sessions.line_of(slot, INBOUND))
     }
 
-    /// Opens a session for an internal flow; `without_pool` is why not where its router translates to nothing.
+    /// Opens a session for an internal flow, translated to a pool of its router's.
     fn open(
         &mut self,
         internal: &Flow,
         router: &RouterRules,
+        pool: PoolIndex,
         rules: &RuleSet,
-        without_pool: DropReason,
         counters: &Counters,
         now_ms: u32,
     ) -> Result<SlotIndex, DropReason> {
-        let pool = router.gateway.and_then(|gateway| gateway.pool).ok_or(without_pool)?;
         let pool = &rules.pools[pool.0 as usize];
         for _ in 0..=LEFT_OVERS_MAX {
             let sessions = self.sessions.table();

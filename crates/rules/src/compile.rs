@@ -15,8 +15,9 @@ use ipnet::Ipv4Net;
 use packet::{MacAddress, PortIndex, VlanId};
 
 use crate::compiled::{
-    AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, InterfaceRules, PoolAddress,
-    PoolIndex, PoolRules, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex, SegmentRules, Wires,
+    AddressRules, Behaviour, Dependence, FloatingIndex, FloatingRules, ForwardingRun, GatewayRules,
+    InterfaceIndex, InterfaceRules, Pairing, PoolAddress, PoolIndex, PoolRules, PortRun, Realm, RouterIndex,
+    RouterRules, RuleSet, SegmentIndex, SegmentRules, TcpRules, Wires,
 };
 use crate::model::{AddressRange, Gateway, Pool, PortRange, Router, Segment, default_hold_down_s};
 use crate::numbers::{Numbers, NumbersExhausted};
@@ -140,9 +141,14 @@ impl<'a> Compiler<'a> {
             self.set.router_by_realm.insert(realm, index);
         }
         let interfaces = self.add_interfaces(router, index);
-        let gateway =
-            router.gateway.as_ref().and_then(|gateway| self.add_gateway(router, gateway, &interfaces));
-        let floating_by_internal = self.add_floating_ips(router, index, gateway.as_ref());
+        let mut gateways: Vec<_> = router
+            .gateway
+            .iter()
+            .filter_map(|gateway| self.add_gateway(router, gateway, &interfaces))
+            .collect();
+        for gateway in &mut gateways {
+            gateway.floating_by_internal = self.add_floating_ips(router, index, gateway);
+        }
         let basis = Basis {
             router: Arc::clone(router),
             segments: router
@@ -168,10 +174,12 @@ impl<'a> Compiler<'a> {
             realm,
             generation: self.generation(&basis),
             interfaces,
-            gateway,
-            floating_by_internal,
+            gateways,
             no_nat,
             timeouts: router.timeouts.complete(),
+            timeouts_by_port: Vec::new(),
+            tcp: TcpRules::default(),
+            udp_inbound_refresh: true,
             routes,
             basis,
         });
@@ -217,6 +225,7 @@ impl<'a> Compiler<'a> {
                 addresses: interface.addresses.clone(),
                 external: interface.external,
                 snat: interface.snat,
+                icmp_errors: true,
             });
         }
         indices
@@ -238,15 +247,15 @@ impl<'a> Compiler<'a> {
             Some(id) => self.add_pool(id, realm),
             None => {
                 let addresses = self.pool_addresses(realm, addresses.iter().map(Ipv4Net::addr));
-                Some(self.push_pool(PoolRules {
-                    // No id has a slash in it, so this name is never that of a pool that was fed.
-                    id: format!("{}/{}", router.id, gateway.interface),
+                // No id has a slash in it, so this name is never that of a pool that was fed.
+                let id = format!("{}/{}", router.id, gateway.interface);
+                Some(self.push_pool(pool_rules(
+                    id,
                     realm,
                     addresses,
-                    port_first: PortRange::default().first,
-                    port_last: PortRange::default().last,
-                    hold_down_ms: default_hold_down_s().saturating_mul(1000),
-                }))
+                    PortRange::default(),
+                    default_hold_down_s(),
+                )))
             }
         };
         if router.admin_up
@@ -254,7 +263,14 @@ impl<'a> Compiler<'a> {
         {
             self.answer_for_pool(segment, interface, pool);
         }
-        Some(GatewayRules { interface, segment, realm, pool })
+        Some(GatewayRules {
+            interface,
+            segment,
+            realm,
+            pool,
+            floating_by_internal: HashMap::new(),
+            forwardings_by_internal: Vec::new(),
+        })
     }
 
     /// The pool's index; the first router that uses it brings it in.
@@ -264,14 +280,8 @@ impl<'a> Compiler<'a> {
         }
         let pool = *self.pool_objects.get(id)?;
         let addresses = self.pool_addresses(realm, pool.addresses.iter().flat_map(AddressRange::addresses));
-        let index = self.push_pool(PoolRules {
-            id: pool.id.clone(),
-            realm,
-            addresses,
-            port_first: pool.ports.first,
-            port_last: pool.ports.last,
-            hold_down_ms: pool.hold_down_s.saturating_mul(1000),
-        });
+        let index =
+            self.push_pool(pool_rules(pool.id.clone(), realm, addresses, pool.ports, pool.hold_down_s));
         self.pools.insert(id, index);
         Some(index)
     }
@@ -315,9 +325,8 @@ impl<'a> Compiler<'a> {
         &mut self,
         router: &Router,
         index: RouterIndex,
-        gateway: Option<&GatewayRules>,
+        gateway: &GatewayRules,
     ) -> HashMap<Ipv4Addr, FloatingIndex> {
-        let Some(gateway) = gateway else { return HashMap::new() };
         let mut by_internal = HashMap::with_capacity(router.floating_ips.len());
         for floating in &router.floating_ips {
             let floating_index = FloatingIndex(next_index(&self.set.floating_ips));
@@ -338,6 +347,38 @@ impl<'a> Compiler<'a> {
     }
 }
 
+/// A pool with the default behaviour.
+fn pool_rules(
+    id: String,
+    realm: Realm,
+    addresses: Vec<PoolAddress>,
+    ports: PortRange,
+    hold_down_s: u32,
+) -> PoolRules {
+    let independent =
+        Behaviour { mapping: Dependence::EndpointIndependent, filtering: Dependence::AddressDependent };
+    let dependent = Behaviour {
+        mapping: Dependence::AddressAndPortDependent,
+        filtering: Dependence::AddressAndPortDependent,
+    };
+    PoolRules {
+        id,
+        realm,
+        addresses,
+        ports: vec![PortRun { first: ports.first, last: ports.last }],
+        tcp: dependent,
+        udp: independent,
+        icmp: independent,
+        mapping_by_port: Vec::new(),
+        pairing: Pairing::Strict,
+        preserve_port: false,
+        preserve_parity: false,
+        blocks: None,
+        hold_down_ms: hold_down_s.saturating_mul(1000),
+        hold_down_ports_max: u32::MAX,
+    }
+}
+
 impl RuleSet {
     fn segment_mut(&mut self, index: SegmentIndex) -> Option<&mut SegmentRules> {
         usize::try_from(index.0).ok().and_then(|at| self.segments.get_mut(at))
@@ -353,6 +394,7 @@ impl SegmentRules {
             floating: None,
             pool: None,
             ports: None,
+            forwardings: ForwardingRun::default(),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
 use ipnet::Ipv4Net;
-use packet::{MacAddress, PortIndex, VlanId};
+use packet::{MacAddress, PortIndex, Protocol, VlanId};
 
 use crate::compile::Basis;
 use crate::routes::RouteTable;
@@ -37,6 +37,9 @@ pub struct PoolIndex(pub u32);
 /// Index of a floating IP in [`RuleSet::floating_ips`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FloatingIndex(pub u32);
+/// Index of a port forwarding in [`RuleSet::forwardings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ForwardingIndex(pub u32);
 
 /// One generation of rules.
 #[derive(Debug, Default)]
@@ -53,6 +56,9 @@ pub struct RuleSet {
     pub pools: Vec<PoolRules>,
     /// Every floating IP.
     pub floating_ips: Vec<FloatingRules>,
+    /// Every port forwarding, those of one external address side by side: sorted by network, external address, protocol
+    /// and ports.
+    pub forwardings: Vec<ForwardingRules>,
     /// Per port its segments by VLAN.
     pub(crate) wires: Vec<Wires>,
     /// Networks by realm.
@@ -70,6 +76,24 @@ impl RuleSet {
     /// The network whose realm this is, if it still exists.
     pub fn segment_of_realm(&self, realm: Realm) -> Option<SegmentIndex> {
         self.segment_by_realm.get(&realm).copied()
+    }
+
+    /// The port forwarding of one of our addresses on a network that has this external port, if one has. A binary search.
+    pub fn forwarding_to(
+        &self,
+        address: &AddressRules,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<ForwardingIndex> {
+        let first = usize::try_from(address.forwardings.first).ok()?;
+        let end = usize::try_from(address.forwardings.end).ok()?;
+        let forwardings = self.forwardings.get(first..end)?;
+        let after =
+            forwardings.partition_point(|one| (one.protocol.0, one.external.first) <= (protocol.0, port));
+        let at = after.checked_sub(1)?;
+        let found = forwardings.get(at)?;
+        let index = ForwardingIndex(address.forwardings.first + u32::try_from(at).ok()?);
+        (found.protocol == protocol && found.external.contains(port)).then_some(index)
     }
 
     /// The router whose internal realm this is, if it still exists and is up.
@@ -138,6 +162,17 @@ pub struct AddressRules {
     pub pool: Option<PoolIndex>,
     /// Its ports, where it belongs to such a pool.
     pub ports: Option<AddressIndex>,
+    /// Where its port forwardings stand in [`RuleSet::forwardings`]; see [`RuleSet::forwarding_to`].
+    pub forwardings: ForwardingRun,
+}
+
+/// A run of indices into [`RuleSet::forwardings`], without its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForwardingRun {
+    /// The first.
+    pub first: u32,
+    /// Behind the last.
+    pub end: u32,
 }
 
 /// A router's leg.
@@ -157,6 +192,8 @@ pub struct InterfaceRules {
     pub external: bool,
     /// Its hosts are translated on their way out.
     pub snat: bool,
+    /// ICMP errors of our own may leave by it (RFC 5508 REQ-9).
+    pub icmp_errors: bool,
 }
 
 /// A router.
@@ -174,14 +211,18 @@ pub struct RouterRules {
     pub generation: u32,
     /// Its legs.
     pub interfaces: Vec<InterfaceIndex>,
-    /// Its way out.
-    pub gateway: Option<GatewayRules>,
-    /// Floating IPs by internal address.
-    pub floating_by_internal: HashMap<Ipv4Addr, FloatingIndex>,
+    /// Its ways out, each by a leg of its own.
+    pub gateways: Vec<GatewayRules>,
     /// Destinations reached untranslated: sorted, and none holds another.
     pub no_nat: Vec<Ipv4Net>,
     /// Timers, complete.
     pub timeouts: TimeoutsMs,
+    /// Timers of flows to certain remote ports, which go before those: the first that matches counts.
+    pub timeouts_by_port: Vec<PortTimeoutsMs>,
+    /// What else is to be known of TCP.
+    pub tcp: TcpRules,
+    /// Whether a datagram from outside keeps a UDP session alive (RFC 4787 REQ-6).
+    pub udp_inbound_refresh: bool,
     pub(crate) routes: RouteTable,
     /// What the router was compiled from: the next compilation compares, and raises `generation` where it differs.
     pub(crate) basis: Basis,
@@ -203,6 +244,16 @@ impl RouterRules {
         self.routes.find(destination)
     }
 
+    /// The way out by this leg, if it is one.
+    pub fn gateway_by(&self, interface: InterfaceIndex) -> Option<&GatewayRules> {
+        self.gateways.iter().find(|gateway| gateway.interface == interface)
+    }
+
+    /// The way out into the external network of this realm.
+    pub fn gateway_into(&self, realm: Realm) -> Option<&GatewayRules> {
+        self.gateways.iter().find(|gateway| gateway.realm == realm)
+    }
+
     /// Whether `source` may be the source of a packet that enters by `interface`: the route back to it leaves by that
     /// interface (strict reverse path, RFC 3704 2.2).
     pub fn is_source_of(&self, source: Ipv4Addr, interface: InterfaceIndex) -> bool {
@@ -220,8 +271,8 @@ impl RouterRules {
     }
 }
 
-/// A router's way to the external network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A router's way to an external network.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayRules {
     /// The external leg.
     pub interface: InterfaceIndex,
@@ -231,6 +282,84 @@ pub struct GatewayRules {
     pub realm: Realm,
     /// The pool to translate to; `None` where SNAT is off.
     pub pool: Option<PoolIndex>,
+    /// Floating IPs on that network by internal address.
+    pub floating_by_internal: HashMap<Ipv4Addr, FloatingIndex>,
+    /// Port forwardings of addresses on that network: sorted by internal address, protocol and ports; of those for one
+    /// internal port, the first fed comes first.
+    pub forwardings_by_internal: Vec<ForwardingIndex>,
+}
+
+/// How much of the remote endpoint a decision depends on (RFC 4787 sections 4.1 and 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dependence {
+    /// On nothing of it.
+    EndpointIndependent,
+    /// On its address.
+    AddressDependent,
+    /// On its address and port.
+    AddressAndPortDependent,
+}
+
+/// How a pool maps and filters one protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    /// Which flows of an internal endpoint share an external one.
+    pub mapping: Dependence,
+    /// Which remotes may reach a mapping: those to which the internal endpoint has spoken, as far as it depends on them.
+    pub filtering: Dependence,
+}
+
+/// What a new host of a pool is paired with, and what happens when that is used up (RFC 4787 REQ-2, RFC 7857 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// All flows of a host have one external address; when its ports are used up, new flows are refused.
+    Strict,
+    /// All flows of a host have one external address while it has ports; then another.
+    Soft,
+    /// Each mapping has any address.
+    None,
+}
+
+/// How many ports a host has at once, and in which units (RFC 6888 REQ-14).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRules {
+    /// Ports of a block: a power of two, 8 to 4,096.
+    pub ports: u16,
+    /// Blocks of one host for one protocol.
+    pub per_host_max: u16,
+}
+
+/// A run of ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortRun {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+impl PortRun {
+    /// Whether the port is one of them.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
+    /// How many they are.
+    #[expect(clippy::len_without_is_empty, reason = "a run is never empty")]
+    pub fn len(self) -> u32 {
+        u32::from(self.last.saturating_sub(self.first)) + 1
+    }
+}
+
+/// Another mapping for flows to certain remote ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappingByPort {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Remote ports.
+    pub ports: PortRun,
+    /// How they are mapped.
+    pub mapping: Dependence,
 }
 
 /// Addresses and ports to translate to.
@@ -242,12 +371,50 @@ pub struct PoolRules {
     pub realm: Realm,
     /// Every address, sorted.
     pub addresses: Vec<PoolAddress>,
-    /// Lowest external port.
-    pub port_first: u16,
-    /// Highest external port.
-    pub port_last: u16,
+    /// External ports, without those excluded: rising, apart from each other; never empty.
+    pub ports: Vec<PortRun>,
+    /// Of TCP.
+    pub tcp: Behaviour,
+    /// Of UDP.
+    pub udp: Behaviour,
+    /// Of ICMP queries.
+    pub icmp: Behaviour,
+    /// Exceptions: the first that matches counts.
+    pub mapping_by_port: Vec<MappingByPort>,
+    /// Whether a host keeps its external address.
+    pub pairing: Pairing,
+    /// The internal port is tried first.
+    pub preserve_port: bool,
+    /// An even port is mapped to an even one, an odd to an odd (RFC 4787 REQ-4).
+    pub preserve_parity: bool,
+    /// Ports are given to hosts in blocks; else one by one.
+    pub blocks: Option<BlockRules>,
     /// How long a freed port rests, in milliseconds.
     pub hold_down_ms: u32,
+    /// How many ports of one address and protocol may rest at once (RFC 6888 REQ-8); the oldest goes first.
+    pub hold_down_ports_max: u32,
+}
+
+impl PoolRules {
+    /// How a flow of `protocol` to `remote_port` is mapped and filtered.
+    pub fn behaviour(&self, protocol: Protocol, remote_port: u16) -> Behaviour {
+        let behaviour = match protocol {
+            Protocol::TCP => self.tcp,
+            Protocol::UDP => self.udp,
+            _ => self.icmp,
+        };
+        let exception = self
+            .mapping_by_port
+            .iter()
+            .find(|one| one.protocol == protocol && one.ports.contains(remote_port));
+        exception.map_or(behaviour, |one| Behaviour { mapping: one.mapping, ..behaviour })
+    }
+
+    /// Whether the port is one of the pool's.
+    pub fn has_port(&self, port: u16) -> bool {
+        let after = self.ports.partition_point(|run| run.first <= port);
+        after.checked_sub(1).and_then(|at| self.ports.get(at)).is_some_and(|run| run.contains(port))
+    }
 }
 
 /// An address to translate to.
@@ -272,6 +439,76 @@ pub struct FloatingRules {
     pub internal: Ipv4Addr,
 }
 
+/// A port forwarding: external ports of one address for ports of one internal address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardingRules {
+    /// Its id as fed.
+    pub id: String,
+    /// Whose it is.
+    pub router: RouterIndex,
+    /// The external network's realm.
+    pub realm: Realm,
+    /// The public address.
+    pub external_address: Ipv4Addr,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The public ports.
+    pub external: PortRun,
+    /// The private address.
+    pub internal_address: Ipv4Addr,
+    /// The private ports: as many as the public ones (N:N), or one (N:1).
+    pub internal: PortRun,
+}
+
+/// What happens when a TCP session's time is up without an end of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdleReset {
+    /// Nothing: its next segment is dropped.
+    #[default]
+    None,
+    /// Its next segment is answered by a reset.
+    OnNextSegment,
+    /// Both sides get a reset.
+    BothNow,
+}
+
+/// What happens to a SYN from outside that no session waits for (RFC 5382 REQ-4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnsolicitedSyn {
+    /// It is dropped.
+    #[default]
+    Drop,
+    /// It is kept for 6 seconds; if by then the host has not opened the same connection from inside, it is answered by an
+    /// ICMP error.
+    ErrorAfter6s,
+}
+
+/// What a router does about TCP, timers aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpRules {
+    /// Connections may be picked up in their middle: a session opens for any segment from inside but a reset.
+    pub loose: bool,
+    /// See [`UnsolicitedSyn`].
+    pub unsolicited_syn: UnsolicitedSyn,
+    /// See [`IdleReset`].
+    pub idle_reset: IdleReset,
+    /// The MSS option of a SYN is lowered to what the next link carries.
+    pub clamp_mss: bool,
+}
+
+/// Timers of flows to certain remote ports, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortTimeoutsMs {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Remote ports.
+    pub ports: PortRun,
+    /// Before both sides have spoken.
+    pub initial: u32,
+    /// Then.
+    pub established: u32,
+}
+
 /// Timers in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutsMs {
@@ -291,4 +528,6 @@ pub struct TimeoutsMs {
     pub udp_stream: u32,
     /// ICMP queries.
     pub icmp: u32,
+    /// Protocols without ports.
+    pub other: u32,
 }

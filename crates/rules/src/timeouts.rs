@@ -13,6 +13,7 @@ struct Profile {
     udp_initial: u32,
     udp_stream: u32,
     icmp: u32,
+    other: u32,
 }
 
 /// What clouds use: short enough that a port scan does not fill the table.
@@ -25,6 +26,7 @@ const CLOUD: Profile = Profile {
     udp_initial: 30,
     udp_stream: 180,
     icmp: 60,
+    other: 180,
 };
 
 /// What the RFCs ask for: 2 h 4 min and 4 min for TCP (RFC 5382 REQ-5), 2 and 5 min for UDP (RFC 4787 REQ-5), 60 s for
@@ -38,6 +40,7 @@ const RFC: Profile = Profile {
     udp_initial: 120,
     udp_stream: 300,
     icmp: 60,
+    other: 600,
 };
 
 impl Timeouts {
@@ -58,6 +61,7 @@ impl Timeouts {
             udp_initial: pick(self.udp_initial_s, profile.udp_initial),
             udp_stream: pick(self.udp_stream_s, profile.udp_stream),
             icmp: pick(self.icmp_s, profile.icmp),
+            other: pick(None, profile.other),
         }
     }
 }

@@ -146,11 +146,11 @@ fn without_a_pool_the_gateways_own_addresses_are_translated_to() {
     let pool = fed("r2/out");
     let addresses = |pool: &PoolRules| -> Vec<_> { pool.addresses.iter().map(|one| one.address).collect() };
     assert_eq!(addresses(pool), [ip("203.0.113.3"), ip("203.0.113.4")]);
-    assert_eq!((pool.port_first, pool.port_last, pool.hold_down_ms), (1024, 65535, 60_000));
+    assert_eq!((pool.ports[0].first, pool.ports[0].last, pool.hold_down_ms), (1024, 65535, 60_000));
     assert_eq!(pool.realm, ext.realm);
     let pool = fed("p");
     assert_eq!(addresses(pool), [ip("203.0.113.2"), ip("203.0.113.10"), ip("203.0.113.11")]);
-    assert_eq!((pool.port_first, pool.port_last, pool.hold_down_ms), (2000, 2999, 5_000));
+    assert_eq!((pool.ports[0].first, pool.ports[0].last, pool.hold_down_ms), (2000, 2999, 5_000));
 }
 
 #[test]
@@ -398,7 +398,7 @@ proptest! {
                 prop_assert_eq!(rules.is_no_nat(*address), naive);
             }
             for floating in &fed.floating_ips {
-                let index = rules.floating_by_internal[&floating.internal];
+                let index = rules.gateways[0].floating_by_internal[&floating.internal];
                 prop_assert_eq!(set.floating_ips[index.0 as usize].external, floating.external);
             }
         }
