@@ -107,8 +107,8 @@ pub(crate) fn ipv4_frame() -> BoxedStrategy<Vec<u8>> {
                 if !pieces.is_empty() {
                     frame = index.get(&pieces).clone();
                 }
-            } else if dont_fragment {
-                frame = testing::with_dont_fragment(frame);
+            } else if !dont_fragment {
+                frame = testing::with_may_fragment(frame, 0);
             }
             testing::with_padding(frame, padding)
         })

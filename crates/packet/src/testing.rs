@@ -106,11 +106,12 @@ pub fn icmp(
     ipv4(from, to, vlan, Protocol::ICMP, &message)
 }
 
-/// An IPv4 packet of any protocol. `payload` is taken as it is, with whatever checksum it holds.
+/// An IPv4 packet of any protocol, atomic as nearly all are today: not to be fragmented (DF), so without an
+/// identification (RFC 6864). `payload` is taken as it is, with whatever checksum it holds.
 pub fn ipv4(from: Host, to: Host, vlan: Option<VlanId>, protocol: Protocol, payload: &[u8]) -> Vec<u8> {
     let mut header = vec![0x45, 0];
     header.extend(length(20 + payload.len()).to_be_bytes());
-    header.extend([0, 0, 0, 0, TTL, protocol.0, 0, 0]);
+    header.extend([0, 0, 0x40, 0, TTL, protocol.0, 0, 0]);
     header.extend(from.1.octets());
     header.extend(to.1.octets());
     let mut frame = ethernet(LinkHeader { destination: to.0, source: from.0, vlan }, 0x0800);
@@ -167,6 +168,14 @@ pub fn with_ttl(frame: Vec<u8>, ttl: u8) -> Vec<u8> {
 /// The frame with its DF bit set.
 pub fn with_dont_fragment(frame: Vec<u8>) -> Vec<u8> {
     with_header(frame, |header| header[6] |= 0x40)
+}
+
+/// The frame with its DF bit clear, and an identification: it may be cut.
+pub fn with_may_fragment(frame: Vec<u8>, identification: u16) -> Vec<u8> {
+    with_header(frame, |header| {
+        store(header, 4, identification);
+        header[6] &= !0x40;
+    })
 }
 
 /// The frame with IPv4 options, whose length is a multiple of 4 and at most 40.

@@ -156,6 +156,11 @@ impl Packet {
         self.change(testing::with_dont_fragment)
     }
 
+    /// The packet with its DF bit clear, and an identification.
+    pub(crate) fn may_fragment(self, identification: u16) -> Self {
+        self.change(|bytes| testing::with_may_fragment(bytes, identification))
+    }
+
     /// The packet to another MAC.
     pub(crate) fn with_mac(self, mac: MacAddress) -> Self {
         self.change(|mut bytes| {
