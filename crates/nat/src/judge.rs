@@ -10,17 +10,17 @@ use flowtable::{LineIndex, ShardIndex};
 use packet::rewrite::{TransportChecksum, judge_transport_checksum};
 use packet::{Fragment, Parsed, Protocol, icmp};
 use rules::RuleSet;
-use rules::compiled::{AddressRules, GatewayRules, InterfaceIndex, InterfaceRules, NextHop, RouterRules};
+use rules::compiled::{NextHop, RouterRules};
 
 use crate::DropReason;
 use crate::classify::Entry;
 use crate::counters::Counters;
-use crate::flow::{Endpoint, Flow};
+use crate::flow::Flow;
 use crate::shard::Shard;
 use crate::shards::Shards;
 use crate::state::State;
 use crate::tcp;
-use crate::verdict::{Change, Passage, SessionLine, Verdict};
+use crate::verdict::{Change, Passage, Verdict};
 
 /// A packet to be judged, and what the stages before have found out about it.
 pub(crate) struct Case<'a> {
@@ -67,185 +67,8 @@ impl Judge<'_> {
         verdict.unwrap_or_else(|verdict| verdict)
     }
 
-    /// From a tenant: to a neighbour network, to us, or out.
-    fn judge_internal(
-        &mut self,
-        case: &Case,
-        index: InterfaceIndex,
-        interface: &InterfaceRules,
-    ) -> Result<Verdict, Verdict> {
-        let Parsed { source, destination, .. } = *case.parsed;
-        let router = &self.rules.routers[interface.router.0 as usize];
-        let is_own = interface.addresses.iter().any(|own| own.addr() == source);
-        if is_own || !router.is_source_of(source, index) {
-            return Err(DropReason::SpoofedSource.into());
-        }
-        if destination.is_multicast() || destination.is_broadcast() {
-            return Err(DropReason::Multicast.into());
-        }
-        let next_hop = router
-            .route(destination)
-            .ok_or(Verdict::Refuse(DropReason::NoRoute, icmp::Error::NetUnreachable))?;
-        let egress = &self.rules.interfaces[next_hop.interface.0 as usize];
-        let segment = &self.rules.segments[egress.segment.0 as usize];
-        let ours = segment.addresses.get(&destination);
-        if let Some(address) = ours
-            && address.local
-            && (address.pool.is_none() || is_echo_request(case.parsed))
-        {
-            return Ok(local(case.parsed));
-        }
-        may_travel(case.parsed)?;
-        match router.gateway_by(next_hop.interface) {
-            Some(gateway) if egress.external => self.outbound(case, interface, gateway, next_hop, ours),
-            _ => self.routed(case, next_hop),
-        }
-    }
-
-    /// From a tenant to the external network: translated, or allowed not to be.
-    fn outbound(
-        &mut self,
-        case: &Case,
-        interface: &InterfaceRules,
-        gateway: &GatewayRules,
-        next_hop: NextHop,
-        ours: Option<&AddressRules>,
-    ) -> Result<Verdict, Verdict> {
-        let router = &self.rules.routers[interface.router.0 as usize];
-        if is_icmp_error(case.parsed) {
-            return self.outbound_error(case, router, gateway, next_hop, ours);
-        }
-        let (outside, out_by) = self.translate_out(case, interface, gateway)?;
-        let Some(address) = ours else {
-            let change = Change::Packet(case.flow.rewrite_to(&outside));
-            return Ok(Verdict::Forward(Passage { change, next_hop, sessions: [out_by, None] }));
-        };
-        // Hairpinning (RFC 4787 REQ-9): to an address of ours, as the external network would see it, and in again.
-        let (inside, next_hop, in_by) = self.translate_in(case, &outside, address, None, None)?;
-        let change = Change::Packet(case.flow.rewrite_to(&inside));
-        Ok(Verdict::Forward(Passage { change, next_hop, sessions: [out_by, in_by] }))
-    }
-
-    /// What the external network sees of a packet from inside, and the session that says so.
-    fn translate_out(
-        &mut self,
-        case: &Case,
-        interface: &InterfaceRules,
-        gateway: &GatewayRules,
-    ) -> Result<(Flow, Option<SessionLine>), Verdict> {
-        let router = &self.rules.routers[interface.router.0 as usize];
-        let flow = &case.flow;
-        let Endpoint { address, port } = flow.source();
-        if router.is_no_nat(flow.destination().address) {
-            self.check_checksum(case)?;
-            return Ok((flow.with_source(flow.source(), gateway.realm), None));
-        }
-        if let Some(floating) = gateway.floating_by_internal.get(&address) {
-            self.check_checksum(case)?;
-            let external = self.rules.floating_ips[floating.0 as usize].external;
-            return Ok((flow.with_source(Endpoint { address: external, port }, gateway.realm), None));
-        }
-        if !interface.snat || gateway.pool.is_none() {
-            return Err(Verdict::Refuse(DropReason::NoTranslation, icmp::Error::AdministrativelyProhibited));
-        }
-        check_translatable(case.parsed)?;
-        let shard = case.shard.unwrap_or_else(|| self.state.shard_of_host(flow.realm(), address));
-        let line = match self.session(shard, flow, case.line)? {
-            Some(line) if !(is_opening(case.parsed) && self.state.is_over(line)) => line,
-            ended => {
-                check_opens(case.parsed)?;
-                self.check_checksum(case)?;
-                let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
-                let owner = self.owner(shard)?;
-                if let Some(line) = ended {
-                    owner.close_line(line, counters, now_ms);
-                }
-                owner
-                    .open_outbound(flow, router, gateway, rules, counters, now_ms)
-                    .map_err(refuse_without_room)?
-            }
-        };
-        let by = SessionLine { line, router: interface.router };
-        Ok((self.state.translated(line), Some(by)))
-    }
-
-    /// From the external network: to a floating IP, to a session, to us, or routed in without translation.
-    fn judge_external(&mut self, case: &Case, interface: &InterfaceRules) -> Result<Verdict, Verdict> {
-        let segment = &self.rules.segments[case.entry.segment.0 as usize];
-        let Some(address) = segment.addresses.get(&case.parsed.destination) else {
-            return self.routed_in(case, interface);
-        };
-        if address.local && is_echo_request(case.parsed) {
-            return Ok(Verdict::EchoReply);
-        }
-        if is_icmp_error(case.parsed) {
-            return self.inbound_error(case, address);
-        }
-        let (inside, next_hop, in_by) =
-            self.translate_in(case, &case.flow, address, case.shard, case.line)?;
-        may_travel(case.parsed)?;
-        let change = Change::Packet(case.flow.rewrite_to(&inside));
-        Ok(Verdict::Forward(Passage { change, next_hop, sessions: [None, in_by] }))
-    }
-
-    /// What the tenant sees of `flow`, which goes to one of our external addresses, where the tenant is, and the session
-    /// that says so. `shard` and `found` are of the burst's look-up, where it was for this flow.
-    fn translate_in(
-        &mut self,
-        case: &Case,
-        flow: &Flow,
-        address: &AddressRules,
-        shard: Option<ShardIndex>,
-        found: Option<LineIndex>,
-    ) -> Result<(Flow, NextHop, Option<SessionLine>), Verdict> {
-        if let Some(index) = address.floating {
-            let floating = &self.rules.floating_ips[index.0 as usize];
-            let router = &self.rules.routers[floating.router.0 as usize];
-            self.check_checksum(case)?;
-            let internal = Endpoint { address: floating.internal, port: flow.destination().port };
-            let inside = flow.with_destination(internal, router.realm);
-            return Ok((inside, self.next_hop_inside(&inside, router)?, None));
-        }
-        let ports = address.ports.ok_or(DropReason::LocalUnhandled)?;
-        check_translatable(case.parsed)?;
-        let shard =
-            shard.or_else(|| self.state.shard_of_port(ports, flow.protocol(), flow.destination().port));
-        let line = match shard {
-            Some(shard) => self.session(shard, flow, found)?,
-            None => None,
-        };
-        if line.is_none_or(|line| self.state.is_untouched(line)) {
-            self.check_checksum(case)?;
-        }
-        let line = match (line, shard) {
-            (Some(line), _) => line,
-            // From outside only a datagram opens a session, where its port is a mapping's.
-            (None, Some(shard)) if flow.protocol() == Protocol::UDP => {
-                let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
-                self.owner(shard)?.open_inbound(flow, rules, counters, now_ms)?
-            }
-            _ => return Err(DropReason::NoMapping.into()),
-        };
-        let inside = self.state.translated(line);
-        let index = self.rules.router_of(inside.realm()).ok_or(DropReason::NoMapping)?;
-        let next_hop = self.next_hop_inside(&inside, &self.rules.routers[index.0 as usize])?;
-        Ok((inside, next_hop, Some(SessionLine { line, router: index })))
-    }
-
-    /// A packet from the external network to an internal address, allowed where the way back is untranslated too.
-    fn routed_in(&mut self, case: &Case, interface: &InterfaceRules) -> Result<Verdict, Verdict> {
-        let router = &self.rules.routers[interface.router.0 as usize];
-        if !router.is_no_nat(case.parsed.source) {
-            return Err(DropReason::NotForUs.into());
-        }
-        let flow = Flow::of(case.parsed, router.realm);
-        let next_hop = self.next_hop_inside(&flow, router).map_err(|_| DropReason::NotForUs)?;
-        may_travel(case.parsed)?;
-        self.routed(case, next_hop)
-    }
-
     /// On to the next hop, untranslated.
-    fn routed(&self, case: &Case, next_hop: NextHop) -> Result<Verdict, Verdict> {
+    pub(crate) fn routed(&self, case: &Case, next_hop: NextHop) -> Result<Verdict, Verdict> {
         self.check_checksum(case)?;
         Ok(Verdict::Forward(Passage::stateless(Change::Packet(Default::default()), next_hop)))
     }
@@ -260,7 +83,7 @@ impl Judge<'_> {
 
     /// The flow's session. Under other rules than it was last judged by it is judged again, here, whoever owns it; if they
     /// no longer allow it, its owner closes it.
-    fn session(
+    pub(crate) fn session(
         &mut self,
         shard: ShardIndex,
         flow: &Flow,
@@ -285,13 +108,13 @@ impl Judge<'_> {
     }
 
     /// The owner's role for a shard, or the way to who has it.
-    fn owner(&mut self, shard: ShardIndex) -> Result<&mut Shard, Verdict> {
+    pub(crate) fn owner(&mut self, shard: ShardIndex) -> Result<&mut Shard, Verdict> {
         self.shards.get_mut(shard).ok_or(Verdict::HandOff(self.state.worker_of(shard)))
     }
 
     /// Refuses a packet whose checksum a neighbour on a virtual link has left to an offload that never runs: it would
     /// arrive wrong. Asked for the first packet of each direction of a session, and for every packet without one.
-    fn check_checksum(&self, case: &Case) -> Result<(), DropReason> {
+    pub(crate) fn check_checksum(&self, case: &Case) -> Result<(), DropReason> {
         if case.checks_checksums
             && case.parsed.fragment == Fragment::Whole
             && judge_transport_checksum(case.bytes, case.parsed) == TransportChecksum::Partial
@@ -309,11 +132,6 @@ fn is_single_host(address: Ipv4Addr) -> bool {
     first != 0 && first != 127 && first < 224
 }
 
-/// A packet to one of our own addresses.
-fn local(parsed: &Parsed) -> Verdict {
-    if is_echo_request(parsed) { Verdict::EchoReply } else { Verdict::Drop(DropReason::LocalUnhandled) }
-}
-
 /// Whether the packet may go one hop further (RFC 1812 section 5.3.1).
 pub(crate) fn may_travel(parsed: &Parsed) -> Result<(), Verdict> {
     if parsed.ttl <= 1 {
@@ -323,7 +141,7 @@ pub(crate) fn may_travel(parsed: &Parsed) -> Result<(), Verdict> {
 }
 
 /// Whether port translation covers the packet.
-fn check_translatable(parsed: &Parsed) -> Result<(), DropReason> {
+pub(crate) fn check_translatable(parsed: &Parsed) -> Result<(), DropReason> {
     match parsed.protocol {
         _ if parsed.fragment != Fragment::Whole => Err(DropReason::Fragment),
         Protocol::TCP | Protocol::UDP => Ok(()),
@@ -335,30 +153,11 @@ fn check_translatable(parsed: &Parsed) -> Result<(), DropReason> {
     }
 }
 
-/// Whether a packet from inside may be the first of a session.
-fn check_opens(parsed: &Parsed) -> Result<(), DropReason> {
-    match parsed.protocol {
-        Protocol::TCP if !is_opening(parsed) => Err(DropReason::NotSyn),
-        Protocol::ICMP if !is_echo_request(parsed) => Err(DropReason::NoMapping),
-        _ => Ok(()),
-    }
-}
-
-/// Where there is no room for its session, a packet's source is told.
-fn refuse_without_room(reason: DropReason) -> Verdict {
-    match reason {
-        DropReason::PortExhausted | DropReason::TableFull | DropReason::ShardFull => {
-            Verdict::Refuse(reason, icmp::Error::HostUnreachable)
-        }
-        reason => Verdict::Drop(reason),
-    }
-}
-
-fn is_opening(parsed: &Parsed) -> bool {
+pub(crate) fn is_opening(parsed: &Parsed) -> bool {
     parsed.protocol == Protocol::TCP && tcp::is_opening(parsed.tcp_flags)
 }
 
-fn is_echo_request(parsed: &Parsed) -> bool {
+pub(crate) fn is_echo_request(parsed: &Parsed) -> bool {
     parsed.protocol == Protocol::ICMP
         && parsed.fragment == Fragment::Whole
         && parsed.icmp_type == icmp::kind::ECHO_REQUEST

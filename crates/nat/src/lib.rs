@@ -3,7 +3,7 @@
 //! ```text
 //! process_burst     gateway.rs      parse all, classify all, look up all; then judge, change and send each
 //!   classify        classify.rs     which network, which interface: which router, which side
-//!   judge           judge.rs        outbound, inbound, hairpin, floating, local -> Verdict; changes no bytes
+//!   judge           judge.rs        -> Verdict; changes no bytes. Its sides: outbound.rs, inbound.rs, both for a hairpin
 //!                   icmp_errors.rs  the same for errors, and for the packets they quote
 //!   sessions        sessions.rs     two lines a session, which anyone reads and notes packets in; sessions/listing.rs: shown
 //!   owners          shard.rs        sessions opened, closed, expired; mappings.rs: who has which external endpoint
@@ -32,10 +32,12 @@ mod forward;
 mod gateway;
 mod hand_off;
 mod icmp_errors;
+mod inbound;
 mod judge;
 mod lane;
 mod mappings;
 mod neighbours;
+mod outbound;
 mod outbox;
 mod ports;
 mod random;

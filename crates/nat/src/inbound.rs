@@ -1,0 +1,92 @@
+//! Packets from the external network: to a floating IP, to a session, to us, or routed in; and what the tenant sees of a
+//! packet that goes to an external address of ours, wherever it comes from.
+
+use flowtable::{LineIndex, ShardIndex};
+use packet::Protocol;
+use rules::compiled::{AddressRules, InterfaceRules, NextHop};
+
+use crate::DropReason;
+use crate::flow::{Endpoint, Flow};
+use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
+use crate::verdict::{Change, Passage, SessionLine, Verdict};
+
+impl Judge<'_> {
+    /// From the external network: to a floating IP, to a session, to us, or routed in without translation.
+    pub(crate) fn judge_external(
+        &mut self,
+        case: &Case,
+        interface: &InterfaceRules,
+    ) -> Result<Verdict, Verdict> {
+        let segment = &self.rules.segments[case.entry.segment.0 as usize];
+        let Some(address) = segment.addresses.get(&case.parsed.destination) else {
+            return self.routed_in(case, interface);
+        };
+        if address.local && is_echo_request(case.parsed) {
+            return Ok(Verdict::EchoReply);
+        }
+        if is_icmp_error(case.parsed) {
+            return self.inbound_error(case, address);
+        }
+        let (inside, next_hop, in_by) =
+            self.translate_in(case, &case.flow, address, case.shard, case.line)?;
+        may_travel(case.parsed)?;
+        let change = Change::Packet(case.flow.rewrite_to(&inside));
+        Ok(Verdict::Forward(Passage { change, next_hop, sessions: [None, in_by] }))
+    }
+
+    /// What the tenant sees of `flow`, which goes to one of our external addresses, where the tenant is, and the session
+    /// that says so. `shard` and `found` are of the burst's look-up, where it was for this flow.
+    pub(crate) fn translate_in(
+        &mut self,
+        case: &Case,
+        flow: &Flow,
+        address: &AddressRules,
+        shard: Option<ShardIndex>,
+        found: Option<LineIndex>,
+    ) -> Result<(Flow, NextHop, Option<SessionLine>), Verdict> {
+        if let Some(index) = address.floating {
+            let floating = &self.rules.floating_ips[index.0 as usize];
+            let router = &self.rules.routers[floating.router.0 as usize];
+            self.check_checksum(case)?;
+            let internal = Endpoint { address: floating.internal, port: flow.destination().port };
+            let inside = flow.with_destination(internal, router.realm);
+            return Ok((inside, self.next_hop_inside(&inside, router)?, None));
+        }
+        let ports = address.ports.ok_or(DropReason::LocalUnhandled)?;
+        check_translatable(case.parsed)?;
+        let shard =
+            shard.or_else(|| self.state.shard_of_port(ports, flow.protocol(), flow.destination().port));
+        let line = match shard {
+            Some(shard) => self.session(shard, flow, found)?,
+            None => None,
+        };
+        if line.is_none_or(|line| self.state.is_untouched(line)) {
+            self.check_checksum(case)?;
+        }
+        let line = match (line, shard) {
+            (Some(line), _) => line,
+            // From outside only a datagram opens a session, where its port is a mapping's.
+            (None, Some(shard)) if flow.protocol() == Protocol::UDP => {
+                let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
+                self.owner(shard)?.open_inbound(flow, rules, counters, now_ms)?
+            }
+            _ => return Err(DropReason::NoMapping.into()),
+        };
+        let inside = self.state.translated(line);
+        let index = self.rules.router_of(inside.realm()).ok_or(DropReason::NoMapping)?;
+        let next_hop = self.next_hop_inside(&inside, &self.rules.routers[index.0 as usize])?;
+        Ok((inside, next_hop, Some(SessionLine { line, router: index })))
+    }
+
+    /// A packet from the external network to an internal address, allowed where the way back is untranslated too.
+    fn routed_in(&mut self, case: &Case, interface: &InterfaceRules) -> Result<Verdict, Verdict> {
+        let router = &self.rules.routers[interface.router.0 as usize];
+        if !router.is_no_nat(case.parsed.source) {
+            return Err(DropReason::NotForUs.into());
+        }
+        let flow = Flow::of(case.parsed, router.realm);
+        let next_hop = self.next_hop_inside(&flow, router).map_err(|_| DropReason::NotForUs)?;
+        may_travel(case.parsed)?;
+        self.routed(case, next_hop)
+    }
+}

@@ -1,0 +1,137 @@
+//! Packets from a tenant: to a neighbour network, to us, or out, and what the external network sees of them.
+
+use packet::{Parsed, Protocol, icmp};
+use rules::compiled::{AddressRules, GatewayRules, InterfaceIndex, InterfaceRules, NextHop};
+
+use crate::DropReason;
+use crate::flow::{Endpoint, Flow};
+use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, is_opening, may_travel};
+use crate::verdict::{Change, Passage, SessionLine, Verdict};
+
+impl Judge<'_> {
+    /// From a tenant: to a neighbour network, to us, or out.
+    pub(crate) fn judge_internal(
+        &mut self,
+        case: &Case,
+        index: InterfaceIndex,
+        interface: &InterfaceRules,
+    ) -> Result<Verdict, Verdict> {
+        let Parsed { source, destination, .. } = *case.parsed;
+        let router = &self.rules.routers[interface.router.0 as usize];
+        let is_own = interface.addresses.iter().any(|own| own.addr() == source);
+        if is_own || !router.is_source_of(source, index) {
+            return Err(DropReason::SpoofedSource.into());
+        }
+        if destination.is_multicast() || destination.is_broadcast() {
+            return Err(DropReason::Multicast.into());
+        }
+        let next_hop = router
+            .route(destination)
+            .ok_or(Verdict::Refuse(DropReason::NoRoute, icmp::Error::NetUnreachable))?;
+        let egress = &self.rules.interfaces[next_hop.interface.0 as usize];
+        let segment = &self.rules.segments[egress.segment.0 as usize];
+        let ours = segment.addresses.get(&destination);
+        if let Some(address) = ours
+            && address.local
+            && (address.pool.is_none() || is_echo_request(case.parsed))
+        {
+            return Ok(local(case.parsed));
+        }
+        may_travel(case.parsed)?;
+        match router.gateway_by(next_hop.interface) {
+            Some(gateway) if egress.external => self.outbound(case, interface, gateway, next_hop, ours),
+            _ => self.routed(case, next_hop),
+        }
+    }
+
+    /// From a tenant to the external network: translated, or allowed not to be.
+    fn outbound(
+        &mut self,
+        case: &Case,
+        interface: &InterfaceRules,
+        gateway: &GatewayRules,
+        next_hop: NextHop,
+        ours: Option<&AddressRules>,
+    ) -> Result<Verdict, Verdict> {
+        let router = &self.rules.routers[interface.router.0 as usize];
+        if is_icmp_error(case.parsed) {
+            return self.outbound_error(case, router, gateway, next_hop, ours);
+        }
+        let (outside, out_by) = self.translate_out(case, interface, gateway)?;
+        let Some(address) = ours else {
+            let change = Change::Packet(case.flow.rewrite_to(&outside));
+            return Ok(Verdict::Forward(Passage { change, next_hop, sessions: [out_by, None] }));
+        };
+        // Hairpinning (RFC 4787 REQ-9): to an address of ours, as the external network would see it, and in again.
+        let (inside, next_hop, in_by) = self.translate_in(case, &outside, address, None, None)?;
+        let change = Change::Packet(case.flow.rewrite_to(&inside));
+        Ok(Verdict::Forward(Passage { change, next_hop, sessions: [out_by, in_by] }))
+    }
+
+    /// What the external network sees of a packet from inside, and the session that says so.
+    fn translate_out(
+        &mut self,
+        case: &Case,
+        interface: &InterfaceRules,
+        gateway: &GatewayRules,
+    ) -> Result<(Flow, Option<SessionLine>), Verdict> {
+        let router = &self.rules.routers[interface.router.0 as usize];
+        let flow = &case.flow;
+        let Endpoint { address, port } = flow.source();
+        if router.is_no_nat(flow.destination().address) {
+            self.check_checksum(case)?;
+            return Ok((flow.with_source(flow.source(), gateway.realm), None));
+        }
+        if let Some(floating) = gateway.floating_by_internal.get(&address) {
+            self.check_checksum(case)?;
+            let external = self.rules.floating_ips[floating.0 as usize].external;
+            return Ok((flow.with_source(Endpoint { address: external, port }, gateway.realm), None));
+        }
+        if !interface.snat || gateway.pool.is_none() {
+            return Err(Verdict::Refuse(DropReason::NoTranslation, icmp::Error::AdministrativelyProhibited));
+        }
+        check_translatable(case.parsed)?;
+        let shard = case.shard.unwrap_or_else(|| self.state.shard_of_host(flow.realm(), address));
+        let line = match self.session(shard, flow, case.line)? {
+            Some(line) if !(is_opening(case.parsed) && self.state.is_over(line)) => line,
+            ended => {
+                check_opens(case.parsed)?;
+                self.check_checksum(case)?;
+                let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
+                let owner = self.owner(shard)?;
+                if let Some(line) = ended {
+                    owner.close_line(line, counters, now_ms);
+                }
+                owner
+                    .open_outbound(flow, router, gateway, rules, counters, now_ms)
+                    .map_err(refuse_without_room)?
+            }
+        };
+        let by = SessionLine { line, router: interface.router };
+        Ok((self.state.translated(line), Some(by)))
+    }
+}
+
+/// A packet to one of our own addresses.
+fn local(parsed: &Parsed) -> Verdict {
+    if is_echo_request(parsed) { Verdict::EchoReply } else { Verdict::Drop(DropReason::LocalUnhandled) }
+}
+
+/// Whether a packet from inside may be the first of a session.
+fn check_opens(parsed: &Parsed) -> Result<(), DropReason> {
+    match parsed.protocol {
+        Protocol::TCP if !is_opening(parsed) => Err(DropReason::NotSyn),
+        Protocol::ICMP if !is_echo_request(parsed) => Err(DropReason::NoMapping),
+        _ => Ok(()),
+    }
+}
+
+/// Where there is no room for its session, a packet's source is told.
+fn refuse_without_room(reason: DropReason) -> Verdict {
+    match reason {
+        DropReason::PortExhausted | DropReason::TableFull | DropReason::ShardFull => {
+            Verdict::Refuse(reason, icmp::Error::HostUnreachable)
+        }
+        reason => Verdict::Drop(reason),
+    }
+}
