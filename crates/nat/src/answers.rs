@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use packet::ethernet::{self, LinkHeader};
 use packet::{Frame, NoRoom, PacketIo, Parsed, PortIndex, icmp};
+use rules::compiled::InterfaceIndex;
 
 use crate::DropReason;
 use crate::gateway::Gateway;
@@ -29,8 +30,19 @@ impl<F: Frame> Gateway<F> {
         io: &mut I,
     ) {
         self.discard(&lane.tickets, reason);
-        let Some(source) = self.own_address(&lane) else { return };
+        let Some(interface) = lane.entry.interface else { return };
+        let Some(source) = self.own_address(interface, lane.parsed.source) else { return };
         if !icmp::may_answer(lane.frame.bytes(), &lane.parsed) {
+            return;
+        }
+        //= rfc5508#REQ-9
+        if !self.rules.interfaces[interface.0 as usize].icmp_errors {
+            self.counters().errors_suppressed.add(1);
+            return;
+        }
+        //= rfc1812#4.3.2.8
+        if !self.error_budget.take() {
+            self.counters().errors_limited.add(1);
             return;
         }
         let link = answer_link(lane.frame.bytes(), &lane.parsed);
@@ -56,11 +68,11 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    /// The address we speak with to whoever sent this frame: of the interface by which it came, on the sender's subnet
-    /// where there is one (RFC 1812 section 4.3.2.4).
-    fn own_address(&self, lane: &Lane<F>) -> Option<Ipv4Addr> {
-        let interface = &self.rules.interfaces[lane.entry.interface?.0 as usize];
-        let own = interface.addresses.iter().find(|own| own.contains(&lane.parsed.source));
+    /// The address we speak with to `source`: of the interface by which it came, on its subnet where there is one (RFC 1812
+    /// section 4.3.2.4).
+    fn own_address(&self, interface: InterfaceIndex, source: Ipv4Addr) -> Option<Ipv4Addr> {
+        let interface = &self.rules.interfaces[interface.0 as usize];
+        let own = interface.addresses.iter().find(|own| own.contains(&source));
         own.or(interface.addresses.first()).map(|own| own.addr())
     }
 }

@@ -91,6 +91,10 @@ pub struct Counters {
     pub sessions_closed: Counter,
     /// ICMP errors that could not be made for want of a buffer.
     pub unmade: Counter,
+    /// ICMP errors of our own that were not sent because there were too many at once (RFC 1812 section 4.3.2.8).
+    pub errors_limited: Counter,
+    /// ICMP errors of our own that an interface's rules keep back (RFC 5508 REQ-9).
+    pub errors_suppressed: Counter,
     drops: Drops,
 }
 
@@ -179,12 +183,15 @@ impl Counters {
             sessions_created,
             sessions_closed,
             unmade,
+            errors_limited,
+            errors_suppressed,
             drops,
         } = self;
         let of_ports = ports.iter().flat_map(PortCounters::all);
-        let frames = [originated, consumed, held, handed_in, handed_out, unmade];
+        let frames = [originated, consumed, held, handed_in, handed_out];
+        let unsaid = [unmade, errors_limited, errors_suppressed];
         let others = [translated_for_others, hairpins_across_shards, sessions_created, sessions_closed];
-        of_ports.chain(frames).chain(others).chain(&drops.0)
+        of_ports.chain(frames).chain(unsaid).chain(others).chain(&drops.0)
     }
 }
 

@@ -78,7 +78,7 @@ drop_reasons! {
     BadIcmpError = "bad_icmp_error",
     /// An ICMP error about a flow we do not know.
     IcmpNoSession = "icmp_no_session",
-    /// An ICMP type that is neither echo nor a forwarded error.
+    /// An ICMP type that is neither echo, timestamp nor a forwarded error.
     IcmpUnsupported = "icmp_unsupported",
     /// Larger than the next link takes; fragmentation needed was sent where DF asked for it.
     MtuExceeded = "mtu_exceeded",

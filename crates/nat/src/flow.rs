@@ -64,9 +64,9 @@ impl Flow {
         let (mut source_port, mut destination_port) = (parsed.source_port, parsed.destination_port);
         if parsed.protocol == Protocol::ICMP {
             // The identifier stands in both: leave it to the side that asked.
-            match parsed.icmp_type {
-                icmp::kind::ECHO_REPLY => source_port = 0,
-                _ => destination_port = 0,
+            match icmp::is_reply(parsed.icmp_type) {
+                true => source_port = 0,
+                false => destination_port = 0,
             }
         }
         Self::new(
@@ -78,15 +78,18 @@ impl Flow {
     }
 
     /// The flow of the packet that an ICMP error quotes.
-    ///
-    /// The quote does not tell an echo request from a reply by its ports; errors are about requests, in practice and
-    /// by RFC 5508 section 4.
     pub fn of_quote(quote: &Quote, realm: Realm) -> Self {
-        let destination_port = if quote.protocol == Protocol::ICMP { 0 } else { quote.destination_port };
+        let (mut source_port, mut destination_port) = (quote.source_port, quote.destination_port);
+        if quote.protocol == Protocol::ICMP {
+            match icmp::is_reply(quote.icmp_type) {
+                true => source_port = 0,
+                false => destination_port = 0,
+            }
+        }
         Self::new(
             realm,
             quote.protocol,
-            Endpoint { address: quote.source, port: quote.source_port },
+            Endpoint { address: quote.source, port: source_port },
             Endpoint { address: quote.destination, port: destination_port },
         )
     }

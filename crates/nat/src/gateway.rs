@@ -16,6 +16,7 @@ use rules::compiled::{InterfaceIndex, SegmentIndex};
 use crate::DropReason;
 use crate::classify::{Sought, classify, realm_of, sought};
 use crate::counters::{Counters, PORTS_MAX};
+use crate::error_budget::ErrorBudget;
 use crate::flow::Flow;
 use crate::judge::{Case, Judge, is_icmp_error};
 use crate::lane::{Handed, Lane};
@@ -51,6 +52,7 @@ pub struct Gateway<F> {
     pub(crate) neighbours: Neighbours,
     pub(crate) waiting: Waiting<F>,
     pub(crate) outbox: Outbox<F>,
+    pub(crate) error_budget: ErrorBudget,
     reader: Reader,
     checks_checksums: [bool; PORTS_MAX],
     announcements: Vec<(SegmentIndex, Ipv4Addr)>,
@@ -72,6 +74,7 @@ impl<F: Frame> Gateway<F> {
             shards: Shards::new(shards),
             waiting: Waiting::new(),
             outbox: Outbox::new(state, me),
+            error_budget: ErrorBudget::new(),
             reader: in_process.quiescence.reader(),
             state: Arc::clone(state),
             me,
@@ -277,6 +280,7 @@ impl<F: Frame> Gateway<F> {
     pub fn tick<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {
         let now_ms = now.ms() as u32;
         self.outbox.note_turn(now_ms);
+        self.error_budget.refill(now_ms);
         let Self { rules, state, shards, me, .. } = self;
         // Before the first rules, every session would be one of a router that is gone.
         if rules.generation > 0 {

@@ -139,7 +139,7 @@ impl Judge<'_> {
 }
 
 /// What the error quotes, if it is one to forward: redirects are not (RFC 5508 REQ-10, RFC 1812 5.2.7.2).
-fn readable_quote(case: &Case) -> Result<Quote, DropReason> {
+pub(crate) fn readable_quote(case: &Case) -> Result<Quote, DropReason> {
     let Parsed { icmp_type, .. } = *case.parsed;
     if icmp_type == kind::REDIRECT {
         return Err(DropReason::IcmpUnsupported);

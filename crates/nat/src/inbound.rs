@@ -3,10 +3,11 @@
 
 use flowtable::{LineIndex, ShardIndex};
 use packet::Protocol;
-use rules::compiled::{AddressRules, InterfaceRules, NextHop};
+use rules::compiled::{AddressRules, InterfaceRules, NextHop, RouterRules};
 
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
+use crate::icmp_errors::readable_quote;
 use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
 
@@ -81,7 +82,7 @@ impl Judge<'_> {
     /// A packet from the external network to an internal address, allowed where the way back is untranslated too.
     fn routed_in(&mut self, case: &Case, interface: &InterfaceRules) -> Result<Verdict, Verdict> {
         let router = &self.rules.routers[interface.router.0 as usize];
-        if !router.is_no_nat(case.parsed.source) {
+        if !router.is_no_nat(case.parsed.source) && !quotes_exempt(case, router) {
             return Err(DropReason::NotForUs.into());
         }
         let flow = Flow::of(case.parsed, router.realm);
@@ -89,4 +90,12 @@ impl Judge<'_> {
         may_travel(case.parsed)?;
         self.routed(case, next_hop)
     }
+}
+
+/// Whether an error from the way to an exempt destination is about a packet that went there: it comes from a router, which
+/// need not be exempt itself (RFC 4787 REQ-12a).
+fn quotes_exempt(case: &Case, router: &RouterRules) -> bool {
+    is_icmp_error(case.parsed)
+        && readable_quote(case)
+            .is_ok_and(|quote| quote.source == case.parsed.destination && router.is_no_nat(quote.destination))
 }

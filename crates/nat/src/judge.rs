@@ -145,10 +145,10 @@ pub(crate) fn check_translatable(parsed: &Parsed) -> Result<(), DropReason> {
     match parsed.protocol {
         _ if parsed.fragment != Fragment::Whole => Err(DropReason::Fragment),
         Protocol::TCP | Protocol::UDP => Ok(()),
-        Protocol::ICMP => match parsed.icmp_type {
-            icmp::kind::ECHO_REQUEST | icmp::kind::ECHO_REPLY => Ok(()),
-            _ => Err(DropReason::IcmpUnsupported),
-        },
+        //= rfc5508#REQ-1
+        Protocol::ICMP if icmp::is_query(parsed.icmp_type) => Ok(()),
+        //= rfc5508#REQ-11
+        Protocol::ICMP => Err(DropReason::IcmpUnsupported),
         _ => Err(DropReason::UnknownProtocol),
     }
 }

@@ -27,6 +27,7 @@ mod answers;
 mod classify;
 mod counters;
 mod drop_reason;
+mod error_budget;
 mod flow;
 mod forward;
 mod gateway;

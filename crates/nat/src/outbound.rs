@@ -18,8 +18,7 @@ impl Judge<'_> {
     ) -> Result<Verdict, Verdict> {
         let Parsed { source, destination, .. } = *case.parsed;
         let router = &self.rules.routers[interface.router.0 as usize];
-        let is_own = interface.addresses.iter().any(|own| own.addr() == source);
-        if is_own || !router.is_source_of(source, index) {
+        if interface.is_no_hosts(source) || !router.is_source_of(source, index) {
             return Err(DropReason::SpoofedSource.into());
         }
         if destination.is_multicast() || destination.is_broadcast() {
@@ -29,6 +28,10 @@ impl Judge<'_> {
             .route(destination)
             .ok_or(Verdict::Refuse(DropReason::NoRoute, icmp::Error::NetUnreachable))?;
         let egress = &self.rules.interfaces[next_hop.interface.0 as usize];
+        // A subnet's own broadcast address, and the one that was it once (RFC 2644, RFC 1812 section 5.3.5).
+        if next_hop.address == destination && egress.is_edge(destination) {
+            return Err(DropReason::Multicast.into());
+        }
         let segment = &self.rules.segments[egress.segment.0 as usize];
         let ours = segment.addresses.get(&destination);
         if let Some(address) = ours
@@ -121,7 +124,7 @@ fn local(parsed: &Parsed) -> Verdict {
 fn check_opens(parsed: &Parsed) -> Result<(), DropReason> {
     match parsed.protocol {
         Protocol::TCP if !is_opening(parsed) => Err(DropReason::NotSyn),
-        Protocol::ICMP if !is_echo_request(parsed) => Err(DropReason::NoMapping),
+        Protocol::ICMP if !icmp::is_request(parsed.icmp_type) => Err(DropReason::NoMapping),
         _ => Ok(()),
     }
 }

@@ -29,6 +29,10 @@ pub mod kind {
     pub const TIME_EXCEEDED: u8 = 11;
     /// Parameter problem.
     pub const PARAMETER_PROBLEM: u8 = 12;
+    /// Timestamp request.
+    pub const TIMESTAMP_REQUEST: u8 = 13;
+    /// Timestamp reply.
+    pub const TIMESTAMP_REPLY: u8 = 14;
 }
 
 /// True for the ICMP types that quote the packet they are about.
@@ -43,10 +47,23 @@ pub fn is_error(icmp_type: u8) -> bool {
     )
 }
 
-/// True for echo requests and replies, the ICMP queries with an identifier that the path translates.
+/// True for the requests of ICMP queries that the path translates: echo and timestamp. Information and address mask are
+/// obsolete (RFC 6918).
 #[inline]
-pub const fn is_echo(icmp_type: u8) -> bool {
-    matches!(icmp_type, kind::ECHO_REPLY | kind::ECHO_REQUEST)
+pub const fn is_request(icmp_type: u8) -> bool {
+    matches!(icmp_type, kind::ECHO_REQUEST | kind::TIMESTAMP_REQUEST)
+}
+
+/// True for their replies.
+#[inline]
+pub const fn is_reply(icmp_type: u8) -> bool {
+    matches!(icmp_type, kind::ECHO_REPLY | kind::TIMESTAMP_REPLY)
+}
+
+/// True for both: the ICMP messages with an identifier that the path translates.
+#[inline]
+pub const fn is_query(icmp_type: u8) -> bool {
+    is_request(icmp_type) || is_reply(icmp_type)
 }
 
 /// An ICMP error the gateway originates.

@@ -96,9 +96,9 @@ pub struct Parsed {
     pub fragment: Fragment,
     /// The DF bit.
     pub dont_fragment: bool,
-    /// TCP and UDP source port; the identifier of an ICMP echo request or reply; else 0.
+    /// TCP and UDP source port; the identifier of an ICMP query; else 0.
     pub source_port: u16,
-    /// TCP and UDP destination port; the identifier of an ICMP echo request or reply; else 0.
+    /// TCP and UDP destination port; the identifier of an ICMP query; else 0.
     pub destination_port: u16,
     /// TCP flags byte (FIN 0x01, SYN 0x02, RST 0x04, ACK 0x10); else 0.
     pub tcp_flags: u8,
@@ -259,7 +259,7 @@ impl Transport {
             }
             Protocol::ICMP => {
                 let (header, _) = view::<wire::Icmp>(bytes)?;
-                let identifier = if icmp::is_echo(header.icmp_type) { header.identifier.get() } else { 0 };
+                let identifier = if icmp::is_query(header.icmp_type) { header.identifier.get() } else { 0 };
                 Ok(Self {
                     source_port: identifier,
                     destination_port: identifier,

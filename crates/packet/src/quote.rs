@@ -28,10 +28,12 @@ pub struct Quote {
     pub destination: Ipv4Addr,
     /// Quoted protocol.
     pub protocol: Protocol,
-    /// TCP or UDP source port, or echo identifier; 0 for other protocols and later fragments.
+    /// TCP or UDP source port, or query identifier; 0 for other protocols and later fragments.
     pub source_port: u16,
-    /// TCP or UDP destination port, or echo identifier; 0 for other protocols and later fragments.
+    /// TCP or UDP destination port, or query identifier; 0 for other protocols and later fragments.
     pub destination_port: u16,
+    /// ICMP type; 0 for other protocols and later fragments.
+    pub icmp_type: u8,
     /// Where the quoted IPv4 header starts in the frame.
     pub network_offset: u16,
     /// Where the quoted transport header starts in the frame.
@@ -52,6 +54,9 @@ pub enum BadQuote {
     /// The quoted IPv4 header's checksum is wrong (RFC 5508 REQ-3a).
     #[error("bad quoted header checksum")]
     QuotedChecksum,
+    /// The quoted packet is an ICMP error, about which there must be none (RFC 1122 3.2.2).
+    #[error("error about an error")]
+    Error,
 }
 
 /// Reads what an ICMP error quotes, after checking the ICMP checksum and the quoted IPv4 header's.
@@ -88,8 +93,13 @@ pub fn read_quote(bytes: &[u8], parsed: &Parsed) -> Result<Quote, BadQuote> {
     //# If the embedded packet includes IP options, the NAT device MUST traverse past the IP options
     let transport = quoted.get(transport_range(header, quoted.len())).ok_or(BadQuote::Truncated)?;
     let later_fragment = header.fragment_offset() != 0;
-    let (source_port, destination_port) =
-        if later_fragment { (0, 0) } else { read_ports(header.protocol(), transport)? };
+    let (source_port, destination_port, icmp_type) =
+        if later_fragment { (0, 0, 0) } else { read_ports(header.protocol(), transport)? };
+    //= rfc1812#4.3.2.7
+    //# An ICMP error message MUST NOT be sent as the result of receiving: An ICMP error message
+    if icmp::is_error(icmp_type) {
+        return Err(BadQuote::Error);
+    }
     // At most 18 + 60 + 8 + 60.
     let network_offset = u16::from(parsed.transport_offset) + size_of::<wire::Icmp>() as u16;
     Ok(Quote {
@@ -98,6 +108,7 @@ pub fn read_quote(bytes: &[u8], parsed: &Parsed) -> Result<Quote, BadQuote> {
         protocol: header.protocol(),
         source_port,
         destination_port,
+        icmp_type,
         network_offset,
         transport_offset: network_offset + header_length as u16,
         later_fragment,
@@ -112,19 +123,20 @@ fn transport_range(header: &wire::Ipv4, length: usize) -> core::ops::Range<usize
     header.header_length()..usize::from(header.total_length.get()).min(length)
 }
 
-fn read_ports(protocol: Protocol, transport: &[u8]) -> Result<(u16, u16), BadQuote> {
+/// Ports, or an identifier twice, and the ICMP type.
+fn read_ports(protocol: Protocol, transport: &[u8]) -> Result<(u16, u16, u8), BadQuote> {
     match protocol {
         Protocol::TCP | Protocol::UDP => {
             // Eight bytes are all that RFC 792 promises; TCP's first eight begin with the ports too.
             let (header, _) = wire::Udp::ref_from_prefix(transport).map_err(|_| BadQuote::Truncated)?;
-            Ok((header.ports.source.get(), header.ports.destination.get()))
+            Ok((header.ports.source.get(), header.ports.destination.get(), 0))
         }
         Protocol::ICMP => {
             let (header, _) = wire::Icmp::ref_from_prefix(transport).map_err(|_| BadQuote::Truncated)?;
-            let identifier = if icmp::is_echo(header.icmp_type) { header.identifier.get() } else { 0 };
-            Ok((identifier, identifier))
+            let identifier = if icmp::is_query(header.icmp_type) { header.identifier.get() } else { 0 };
+            Ok((identifier, identifier, header.icmp_type))
         }
-        _ => Ok((0, 0)),
+        _ => Ok((0, 0, 0)),
     }
 }
 

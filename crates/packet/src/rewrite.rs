@@ -47,7 +47,7 @@ pub struct Rewrite {
 /// IPv4 header changes. SCTP and protocols without a pseudo-header keep their bytes, and so does a UDP-Lite or DCCP
 /// header whose first eight bytes are not all there.
 ///
-/// An ICMP echo has one identifier where others have two ports: the destination's new one is written, or else the
+/// An ICMP query has one identifier where others have two ports: the destination's new one is written, or else the
 /// source's.
 ///
 /// `bytes` is the whole frame that `parsed` was read from. A TTL of zero stays zero: whoever judges the packet has
@@ -150,7 +150,7 @@ fn rewrite_ports(ports: &mut wire::Ports, rewrite: Rewrite) -> Difference {
 
 #[inline]
 fn rewrite_identifier(header: &mut wire::Icmp, rewrite: Rewrite) -> Difference {
-    if !icmp::is_echo(header.icmp_type) {
+    if !icmp::is_query(header.icmp_type) {
         return Difference::NONE;
     }
     let port = |end: Option<Replacement>| end.and_then(|new| new.port);

@@ -196,6 +196,21 @@ pub struct InterfaceRules {
     pub icmp_errors: bool,
 }
 
+impl InterfaceRules {
+    /// Whether `address` is a subnet's broadcast address, or its first, which was that once; subnets of one or two addresses
+    /// have neither.
+    pub fn is_edge(&self, address: Ipv4Addr) -> bool {
+        let is_edge_of =
+            |own: &Ipv4Net| own.prefix_len() < 31 && (address == own.broadcast() || address == own.network());
+        self.addresses.iter().any(is_edge_of)
+    }
+
+    /// Whether no host beside the interface can have `address`: it is its own, or a broadcast address.
+    pub fn is_no_hosts(&self, address: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|own| own.addr() == address) || self.is_edge(address)
+    }
+}
+
 /// A router.
 #[derive(Debug)]
 pub struct RouterRules {

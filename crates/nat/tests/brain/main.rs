@@ -12,6 +12,7 @@ mod drop_reasons;
 mod exchange;
 mod floating;
 mod hairpin;
+mod icmp_answers;
 mod icmp_errors;
 mod local;
 mod neighbours;

@@ -170,17 +170,17 @@ fn what_ports_cannot_tell_apart_is_not_translated() {
     for fragment in testing::fragments(&RED_A.udp(1, (SERVER.address, 2), &[7; 64]).bytes, 5, 32) {
         world.drops(RED_A.says(fragment), DropReason::Fragment);
     }
-    // A timestamp request (RFC 792).
-    let timestamp = testing::icmp(
+    // An address mask request (RFC 950), obsolete since RFC 6918.
+    let mask = testing::icmp(
         (RED_A.mac, RED_A.address),
         (RED_A.via, SERVER.address),
         RED_A.wire.vlan,
-        13,
+        17,
         0,
         1,
-        &[0; 12],
+        &[0; 4],
     );
-    world.drops(RED_A.says(timestamp), DropReason::IcmpUnsupported);
+    world.drops(RED_A.says(mask), DropReason::IcmpUnsupported);
     assert_eq!(world.sessions().len(), 0);
 }
 

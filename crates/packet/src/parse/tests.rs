@@ -83,7 +83,7 @@ fn every_field_of_a_tcp_segment_is_read() {
 }
 
 #[test]
-fn an_echo_has_its_identifier_in_both_ports_and_other_icmp_has_none() {
+fn a_query_has_its_identifier_in_both_ports_and_other_icmp_has_none() {
     let icmp = |icmp_type, code| {
         let frame = testing::icmp(host(CLIENT), host(SERVER), None, icmp_type, code, 0x1234_0001, &[0; 28]);
         let parsed = Parsed::read(&frame).unwrap();
@@ -93,7 +93,9 @@ fn an_echo_has_its_identifier_in_both_ports_and_other_icmp_has_none() {
     assert_eq!(icmp(0, 0), (0, 0, 0x1234, 0x1234));
     assert_eq!(icmp(3, 4), (3, 4, 0, 0));
     assert_eq!(icmp(11, 0), (11, 0, 0, 0));
-    assert_eq!(icmp(13, 0), (13, 0, 0, 0));
+    assert_eq!(icmp(13, 0), (13, 0, 0x1234, 0x1234));
+    assert_eq!(icmp(14, 0), (14, 0, 0x1234, 0x1234));
+    assert_eq!(icmp(17, 0), (17, 0, 0, 0));
 }
 
 #[test]

@@ -145,6 +145,7 @@ fn a_quote_tells_where_it_is_and_what_it_is_about() {
         source: CLIENT.1,
         destination: SERVER.1,
         protocol: Protocol::TCP,
+        icmp_type: 0,
         source_port: CLIENT.2,
         destination_port: SERVER.2,
         network_offset: 18 + 24 + 8,
@@ -168,8 +169,8 @@ fn a_later_fragment_is_quoted_without_ports_and_keeps_its_payload() {
 }
 
 #[test]
-fn a_quoted_timestamp_has_no_identifier_we_know() {
-    let about = |end: Endpoint| testing::icmp(host(end), host(SERVER), None, 13, 0, 0x1234_0001, &[0; 12]);
+fn a_quoted_address_mask_request_has_no_identifier_we_know() {
+    let about = |end: Endpoint| testing::icmp(host(end), host(SERVER), None, 17, 0, 0x1234_0001, &[0; 4]);
     let quote = read(&error(&about(EXTERNAL), 8)).unwrap();
     assert_eq!((quote.source_port, quote.destination_port), (0, 0));
     let after = translated(&error(&about(EXTERNAL), 20), back(Some(CLIENT.2)));
