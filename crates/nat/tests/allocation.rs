@@ -135,12 +135,15 @@ fn no_packet_allocates_be_it_the_first_of_its_flow() {
         ("hairpin", many(|n| BLUE_A.udp(2_000 + n, (WEB, 80), b"hello"))),
         ("between subnets", many(|n| RED_A.udp(n, (RED_DB.address, 80), b"hello"))),
         ("pings of ours", many(|n| RED_A.ping(n, RED_GATEWAY))),
-        ("at their last hop", many(|n| RED_A.udp(n, remote, b"").with_ttl(1))),
         ("ARP", many(|_| ISP.asks_for(WEB))),
     ];
     for (name, packets) in rows {
         assert_eq!(send(&mut world, name, packets).len(), all, "{name}");
     }
+
+    // So many errors each of the two workers sends at once.
+    let dying = many(|n| RED_A.udp(n, remote, b"").with_ttl(1));
+    assert_eq!(send(&mut world, "at their last hop", dying).len(), 2 * 256);
 
     let heard = send(&mut world, "UDP answers", datagrams.iter().map(answer).collect());
     let errors = heard.iter().map(|packet| RED_A.error(SERVER.address, (3, 3, 0), packet, 8)).collect();
