@@ -42,7 +42,7 @@ routers:
   interfaces:
   - {id: in, segment: lan, mac: "02:00:00:00:00:01", addresses: [10.0.0.1/8]}
   - {id: out, segment: net, mac: "02:00:00:00:00:02", addresses: [203.0.113.2/24], external: true}
-  gateway: {interface: out, next_hop: 203.0.113.1, pool: pool}
+  gateways: [{interface: out, next_hop: 203.0.113.1, pool: pool}]
 "#;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

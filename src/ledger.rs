@@ -106,7 +106,7 @@ routers:
   interfaces:
   - {id: in, segment: in, mac: fa:16:3e:00:00:01, addresses: [10.0.0.1/24]}
   - {id: out, segment: ext, mac: fa:16:3e:00:00:02, addresses: [203.0.113.2/24], external: true}
-  gateway: {interface: out, next_hop: 203.0.113.1}
+  gateways: [{interface: out, next_hop: 203.0.113.1}]
 ";
 
     fn valid(rules: &Rules) -> Valid {

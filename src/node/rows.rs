@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use control::rows::{
-    FloatingIpRow, GatewayRow, InterfaceRow, PoolRow, RouterRow, RouterState, SessionProtocol, SessionRow,
-    SessionState,
+    FloatingIpRow, GatewayRow, InterfaceRow, PoolRow, PortForwardingRow, RouterRow, RouterState,
+    SessionProtocol, SessionRow, SessionState,
 };
 use nat::{Phase, SessionView};
 use packet::Protocol;
 use rules::compiled::{AddressIndex, PoolAddress, PoolRules, RuleSet};
-use rules::model::{Router, Segment};
+use rules::model::{PortForwarding, PortProtocol, Router, Segment};
 
 use crate::fleet::Programmed;
 
@@ -38,19 +38,40 @@ pub(super) fn router_row(router: &Router, programmed: &Programmed) -> RouterRow 
         generation: 0,
         state: if router.admin_up { RouterState::Up } else { RouterState::Down },
         interfaces: router.interfaces.iter().map(interface).collect(),
-        gateway: router.gateway.as_ref().map(|gateway| GatewayRow {
-            interface: gateway.interface.clone(),
-            next_hop: gateway.next_hop,
-            snat: gateway.snat,
-            pool: gateway.pool.clone(),
-        }),
+        gateways: router
+            .gateways
+            .iter()
+            .map(|gateway| GatewayRow {
+                interface: gateway.interface.clone(),
+                next_hop: gateway.next_hop,
+                snat: gateway.snat,
+                pool: gateway.pool.clone(),
+            })
+            .collect(),
         floating_ips: router
             .floating_ips
             .iter()
             .map(|one| FloatingIpRow { id: one.id.clone(), external: one.external, internal: one.internal })
             .collect(),
+        port_forwardings: router.port_forwardings.iter().map(port_forwarding_row).collect(),
         sessions: 0,
         sessions_by: Vec::new(),
+    }
+}
+
+fn port_forwarding_row(one: &PortForwarding) -> PortForwardingRow {
+    PortForwardingRow {
+        id: one.id.clone(),
+        protocol: match one.protocol {
+            PortProtocol::Tcp => "tcp",
+            PortProtocol::Udp => "udp",
+            PortProtocol::Sctp => "sctp",
+        }
+        .to_owned(),
+        external: one.external,
+        external_ports: one.external_ports.to_string(),
+        internal: one.internal,
+        internal_ports: one.internal_ports.unwrap_or(one.external_ports).to_string(),
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn show_all(rows: &[RouterRow]) -> String {
                 row.state.word().to_owned(),
                 row.sessions.to_string(),
                 row.floating_ips.len().to_string(),
-                row.gateway.as_ref().map_or_else(|| "-".to_owned(), |gateway| gateway.next_hop.to_string()),
+                default_next_hop(row),
                 or_dash(&row.project),
             ]
         }),
@@ -51,7 +51,12 @@ fn write_one(text: &mut String, row: &RouterRow) -> std::fmt::Result {
         write!(text, " of project {}", row.project)?;
     }
     writeln!(text, ": {}, revision {} since generation {}", row.state.word(), row.revision, row.generation)?;
-    writeln!(text, "Gateway   {}", row.gateway.as_ref().map_or_else(|| "none".to_owned(), gateway))?;
+    if row.gateways.is_empty() {
+        writeln!(text, "Gateway   none")?;
+    }
+    for one in &row.gateways {
+        writeln!(text, "Gateway   {}", gateway(one))?;
+    }
     write!(text, "Sessions  {}", row.sessions)?;
     let kinds = row.sessions_by.iter().filter(|kind| kind.sessions > 0);
     for (number, kind) in kinds.enumerate() {
@@ -62,6 +67,10 @@ fn write_one(text: &mut String, row: &RouterRow) -> std::fmt::Result {
     text.push_str(&interfaces(row));
     writeln!(text)?;
     text.push_str(&floating_ips(row));
+    if !row.port_forwardings.is_empty() {
+        writeln!(text)?;
+        text.push_str(&port_forwardings(row));
+    }
     Ok(())
 }
 
@@ -71,7 +80,15 @@ fn gateway(row: &GatewayRow) -> String {
         (true, None) => "SNAT to the interface's own addresses".to_owned(),
         (false, _) => "no SNAT".to_owned(),
     };
-    format!("{snat}; next hop {} on {}", row.next_hop, row.interface)
+    match row.next_hop {
+        Some(next_hop) => format!("{snat}; next hop {next_hop} on {}", row.interface),
+        None => format!("{snat}; no default route on {}", row.interface),
+    }
+}
+
+fn default_next_hop(row: &RouterRow) -> String {
+    let next_hop = row.gateways.iter().find_map(|gateway| gateway.next_hop);
+    next_hop.map_or_else(|| "-".to_owned(), |next_hop| next_hop.to_string())
 }
 
 fn interfaces(row: &RouterRow) -> String {
@@ -112,6 +129,22 @@ fn floating_ips(row: &RouterRow) -> String {
         row.floating_ips
             .iter()
             .map(|address| [address.id.clone(), address.external.to_string(), address.internal.to_string()]),
+    );
+    format!("{heading}\n{table}")
+}
+
+fn port_forwardings(row: &RouterRow) -> String {
+    let heading = count(row.port_forwardings.len(), "port forwarding");
+    let table = grid(
+        [Column::Left("ID"), Column::Left("PROTOCOL"), Column::Left("EXTERNAL"), Column::Left("INTERNAL")],
+        row.port_forwardings.iter().map(|one| {
+            [
+                one.id.clone(),
+                one.protocol.clone(),
+                format!("{}:{}", one.external, one.external_ports),
+                format!("{}:{}", one.internal, one.internal_ports),
+            ]
+        }),
     );
     format!("{heading}\n{table}")
 }

@@ -127,7 +127,7 @@ FAULTY = (
     ("id: tenant-a, port: inside, vlan: 100", "id: tenant-a, port: inside, vlan: 5000", "segment tenant-a: vlan"),
     ("mtu: 1400", "mtu: 400", "segment tenant-b: mtu"),
     ("fa:16:3e:00:0a:02", "ff:ff:ff:ff:ff:ff", "router router-a: interfaces[1].mac"),
-    ("203.0.113.1, pool: shared}\n    floating_ips:\n      - {id: web-b", "192.0.2.99, pool: shared}\n    floating_ips:\n      - {id: web-b", "router router-b: gateway.next_hop"),
+    ("203.0.113.1, pool: shared}]\n    floating_ips:\n      - {id: web-b", "192.0.2.99, pool: shared}]\n    floating_ips:\n      - {id: web-b", "router router-b: gateways[0].next_hop"),
     ("203.0.113.60, internal: 10.0.0.6", "203.0.113.60, internal: 172.16.0.6", "router router-b: floating_ips[0].internal"),
 )
 

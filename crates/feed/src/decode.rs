@@ -119,21 +119,30 @@ fn pool(pool: &wire::NatPool) -> Result<Pool, Vec<Reject>> {
         },
     };
     let hold_down_s = pool.hold_down_s.unwrap_or(HOLD_DOWN_DEFAULT_S);
-    reader.close(Pool { id: meta.id, revision: meta.revision, addresses, ports, hold_down_s })
+    reader.close(Pool {
+        id: meta.id,
+        revision: meta.revision,
+        addresses,
+        exclude_addresses: Vec::new(),
+        ports,
+        exclude_ports: Vec::new(),
+        tcp: Default::default(),
+        udp: Default::default(),
+        icmp: Default::default(),
+        mapping_by_port: Vec::new(),
+        pairing: Default::default(),
+        preserve_port: false,
+        preserve_parity: false,
+        blocks: None,
+        hold_down_s,
+        hold_down_ports_max: None,
+    })
 }
 
 fn router(router: &wire::Router) -> Result<Router, Vec<Reject>> {
     let (mut reader, meta) = Reader::open(ObjectKind::Router, router.meta.as_ref());
     let interfaces = reader.each("interfaces", &router.interfaces, interface);
-    let gateway = match router.gateways.as_slice() {
-        [] => None,
-        [one] => Some(gateway(&mut reader, "gateways[0]", one)),
-        _ => {
-            let message = "more than one gateway of a router is not supported";
-            reader.fault(Code::UnsupportedFeature, "gateways[1]", message);
-            None
-        }
-    };
+    let gateways = reader.each("gateways", &router.gateways, gateway);
     let routes = reader.each("routes", &router.routes, route);
     let floating_ips = reader.each("floating_ips", &router.floating_ips, floating_ip);
     let no_nat = reader.each("no_nat", &router.no_nat, |reader, field, one| reader.prefix(field, Some(one)));
@@ -145,11 +154,14 @@ fn router(router: &wire::Router) -> Result<Router, Vec<Reject>> {
         name: meta.name,
         admin_up: router.admin_up,
         interfaces,
-        gateway,
+        gateways,
         routes,
         floating_ips,
+        port_forwardings: Vec::new(),
         no_nat,
         timeouts,
+        tcp: Default::default(),
+        udp_inbound_refresh: true,
     })
 }
 
@@ -167,20 +179,18 @@ fn interface(reader: &mut Reader, field: &str, one: &wire::Interface) -> Interfa
         }),
         external: one.external,
         snat: one.snat_source,
+        icmp_errors: true,
     }
 }
 
 fn gateway(reader: &mut Reader, field: &str, one: &wire::Gateway) -> Gateway {
     let next_hop = match one.nexthops.as_slice() {
-        [] => {
-            reader.fault(Code::MissingField, format!("{field}.nexthops"), "a gateway needs a next hop");
-            Ipv4Addr::UNSPECIFIED
-        }
-        [one] => reader.address(&format!("{field}.nexthops[0]"), one),
+        [] => None,
+        [one] => Some(reader.address(&format!("{field}.nexthops[0]"), one)),
         _ => {
             let message = "more than one next hop is not supported";
             reader.fault(Code::UnsupportedFeature, format!("{field}.nexthops[1]"), message);
-            Ipv4Addr::UNSPECIFIED
+            None
         }
     };
     Gateway {
@@ -222,6 +232,7 @@ fn floating_ip(reader: &mut Reader, field: &str, one: &wire::FloatingIp) -> Floa
         id: one.id.clone(),
         external: reader.address(&format!("{field}.external_ip"), &one.external_ip),
         internal: reader.address(&format!("{field}.internal_ip"), &one.internal_ip),
+        gateway: None,
     }
 }
 
@@ -247,6 +258,8 @@ fn timeouts(reader: &mut Reader, one: &wire::Timeouts) -> Timeouts {
         udp_initial_s: given(one.udp_initial),
         udp_stream_s: given(one.udp_stream),
         icmp_s: given(one.icmp),
+        other_s: None,
+        by_port: Vec::new(),
     }
 }
 

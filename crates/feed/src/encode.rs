@@ -80,7 +80,7 @@ fn router(router: &Router, revision: u64) -> wire::Router {
         meta: Some(wire::Meta { id: router.id.clone(), revision, ..names }),
         admin_up: router.admin_up,
         interfaces: router.interfaces.iter().map(interface).collect(),
-        gateways: router.gateway.iter().map(gateway).collect(),
+        gateways: router.gateways.iter().map(gateway).collect(),
         routes: router.routes.iter().map(route).collect(),
         floating_ips: router.floating_ips.iter().map(floating_ip).collect(),
         no_nat: router.no_nat.iter().map(prefix).collect(),
@@ -105,7 +105,7 @@ fn gateway(gateway: &Gateway) -> wire::Gateway {
         interface_id: gateway.interface.clone(),
         enable_snat: gateway.snat,
         pool_id: gateway.pool.clone().unwrap_or_default(),
-        nexthops: vec![bytes(gateway.next_hop)],
+        nexthops: gateway.next_hop.into_iter().map(bytes).collect(),
     }
 }
 
@@ -170,11 +170,10 @@ const FIELD_NAMES: &[(ObjectKind, &str, &str)] = &[
     (ObjectKind::Router, "name", "meta.name"),
     (ObjectKind::Router, "interfaces.segment", "segment_id"),
     (ObjectKind::Router, "interfaces.snat", "snat_source"),
-    (ObjectKind::Router, "gateway", "gateways[0]"),
-    (ObjectKind::Router, "gateway.interface", "interface_id"),
-    (ObjectKind::Router, "gateway.next_hop", "nexthops[0]"),
-    (ObjectKind::Router, "gateway.snat", "enable_snat"),
-    (ObjectKind::Router, "gateway.pool", "pool_id"),
+    (ObjectKind::Router, "gateways.interface", "interface_id"),
+    (ObjectKind::Router, "gateways.next_hop", "nexthops[0]"),
+    (ObjectKind::Router, "gateways.snat", "enable_snat"),
+    (ObjectKind::Router, "gateways.pool", "pool_id"),
     (ObjectKind::Router, "routes.next_hop", "nexthop"),
     (ObjectKind::Router, "floating_ips.external", "external_ip"),
     (ObjectKind::Router, "floating_ips.internal", "internal_ip"),
@@ -217,7 +216,7 @@ mod tests {
     fn a_reject_names_the_field_as_the_proto_does() {
         for (kind, model, wire) in [
             (ObjectKind::Router, "floating_ips[3].external", "floating_ips[3].external_ip"),
-            (ObjectKind::Router, "gateway.next_hop", "gateways[0].nexthops[0]"),
+            (ObjectKind::Router, "gateways[1].next_hop", "gateways[1].nexthops[0]"),
             (ObjectKind::Router, "interfaces[1].addresses[0]", "interfaces[1].addresses[0]"),
             (ObjectKind::Router, "timeouts.tcp_syn_s", "timeouts.tcp_syn"),
             (ObjectKind::Pool, "addresses[2]", "ranges[2]"),

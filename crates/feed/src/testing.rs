@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use rules::model::{
-    AddressRange, FloatingIp, Gateway, Interface, Mac, Pool, PortRange, Router, Rules, Segment, Timeouts,
+    AddressRange, Behaviour, FloatingIp, Gateway, Interface, Mac, Pairing, Pool, PortRange, Router, Rules,
+    Segment, TcpRules, Timeouts,
 };
 
 /// The only port.
@@ -26,8 +27,19 @@ pub(crate) fn rules(routers: u16) -> Rules {
             id: "pool".into(),
             revision: 0,
             addresses: vec![AddressRange { first, last: first }],
+            exclude_addresses: vec![],
             ports: PortRange { first: 1024, last: 65535 },
+            exclude_ports: vec![],
+            tcp: Behaviour::default(),
+            udp: Behaviour::default(),
+            icmp: Behaviour::default(),
+            mapping_by_port: vec![],
+            pairing: Pairing::default(),
+            preserve_port: false,
+            preserve_parity: false,
+            blocks: None,
             hold_down_s: 60,
+            hold_down_ports_max: None,
         }],
         routers: (0..routers).map(router).collect(),
     }
@@ -49,6 +61,7 @@ fn router(at: u16) -> Router {
         addresses: vec![address.parse().unwrap()],
         external,
         snat: true,
+        icmp_errors: true,
     };
     Router {
         id: format!("r{at}"),
@@ -60,19 +73,23 @@ fn router(at: u16) -> Router {
             interface("in", format!("net{at}"), 1, "10.0.0.1/24".into(), false),
             interface("out", "internet".into(), 2, format!("198.18.{high}.{}/15", low + 1), true),
         ],
-        gateway: Some(Gateway {
+        gateways: vec![Gateway {
             interface: "out".into(),
-            next_hop: Ipv4Addr::new(198, 19, 255, 254),
+            next_hop: Some(Ipv4Addr::new(198, 19, 255, 254)),
             snat: true,
             pool: Some("pool".into()),
-        }),
+        }],
         routes: Vec::new(),
         floating_ips: vec![FloatingIp {
             id: "web".into(),
             external: Ipv4Addr::new(198, 19, high, low + 1),
             internal: Ipv4Addr::new(10, 0, 0, 5),
+            gateway: None,
         }],
+        port_forwardings: Vec::new(),
         no_nat: Vec::new(),
         timeouts: Timeouts::default(),
+        tcp: TcpRules::default(),
+        udp_inbound_refresh: true,
     }
 }

@@ -28,6 +28,8 @@ impl Protocol {
     pub const UDP: Self = Self(17);
     /// DCCP
     pub const DCCP: Self = Self(33);
+    /// SCTP
+    pub const SCTP: Self = Self(132);
     /// UDP-Lite
     pub const UDP_LITE: Self = Self(136);
 }

@@ -8,8 +8,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::model::{
-    AddressRange, FloatingIp, Gateway, Interface, Mac, Pool, PortRange, Route, Router, Rules, Segment,
-    TimeoutProfile, Timeouts,
+    AddressRange, Behaviour, FloatingIp, Gateway, Interface, Mac, Pairing, Pool, PortRange, Route, Router,
+    Rules, Segment, TcpRules, TimeoutProfile, Timeouts,
 };
 use crate::store::Change;
 use crate::{Object, ObjectKind, ObjectRef};
@@ -72,13 +72,34 @@ pub(crate) fn pool() -> impl Strategy<Value = Pool> {
     let ports = prop_oneof![20 => Just((1024, 65535)), 1 => any::<(u16, u16)>()];
     (id("p", 4), prop_oneof![1 => Just(vec![]), 20 => vec(run, 1..3)], ports, 0..100_u32).prop_map(
         |(id, runs, (first, last), hold_down_s)| Pool {
-            id,
-            revision: 0,
             addresses: runs.into_iter().map(|(first, last)| AddressRange { first, last }).collect(),
             ports: PortRange { first, last },
             hold_down_s,
+            ..bare_pool(&id)
         },
     )
+}
+
+/// A pool of this name without an address, that behaves as one does of which nothing else is said.
+pub(crate) fn bare_pool(id: &str) -> Pool {
+    Pool {
+        id: id.to_owned(),
+        revision: 0,
+        addresses: vec![],
+        exclude_addresses: vec![],
+        ports: PortRange::default(),
+        exclude_ports: vec![],
+        tcp: Behaviour::default(),
+        udp: Behaviour::default(),
+        icmp: Behaviour::default(),
+        mapping_by_port: vec![],
+        pairing: Pairing::default(),
+        preserve_port: false,
+        preserve_parity: false,
+        blocks: None,
+        hold_down_s: 60,
+        hold_down_ports_max: None,
+    }
 }
 
 fn interface(external_leg: bool) -> impl Strategy<Value = Interface> {
@@ -92,18 +113,21 @@ fn interface(external_leg: bool) -> impl Strategy<Value = Interface> {
             addresses,
             external: external_leg != (flip == 0),
             snat,
+            icmp_errors: true,
         },
     )
 }
 
 pub(crate) fn router() -> impl Strategy<Value = Router> {
-    let gateway = (id("i", 4), external(), prop::bool::weighted(0.8), option::of(id("p", 4)))
-        .prop_map(|(interface, next_hop, snat, pool)| Gateway { interface, next_hop, snat, pool });
+    let gateway = (id("i", 4), external(), prop::bool::weighted(0.8), option::of(id("p", 4))).prop_map(
+        |(interface, next_hop, snat, pool)| Gateway { interface, next_hop: Some(next_hop), snat, pool },
+    );
     let route = (network(), address()).prop_map(|(prefix, next_hop)| Route { prefix, next_hop });
     let floating = (id("f", 6), external(), internal()).prop_map(|(id, external, internal)| FloatingIp {
         id,
         external,
         internal,
+        gateway: None,
     });
     let timeouts = (option::of(prop_oneof![Just(TimeoutProfile::Cloud), Just(TimeoutProfile::Rfc)]), {
         option::of(prop_oneof![20 => 1..1000_u32, 1 => any::<u32>()])
@@ -131,11 +155,14 @@ pub(crate) fn router() -> impl Strategy<Value = Router> {
                 name,
                 admin_up,
                 interfaces,
-                gateway,
+                gateways: gateway.into_iter().collect(),
                 routes,
                 floating_ips: fips,
+                port_forwardings: vec![],
                 no_nat,
                 timeouts,
+                tcp: TcpRules::default(),
+                udp_inbound_refresh: true,
             }
         },
     )
@@ -170,10 +197,10 @@ fn sort_out(rules: &mut Rules) {
     };
     for (n, router) in (0_u8..).zip(&mut rules.routers) {
         router.id = format!("r{n}");
-        if let Some(pool) = router.gateway.as_mut().and_then(|gateway| gateway.pool.as_mut()) {
+        if let Some(pool) = router.gateways.first_mut().and_then(|gateway| gateway.pool.as_mut()) {
             known(pool, rules.pools.len());
         }
-        router.floating_ips.truncate(if router.gateway.is_some() { 4 } else { 0 });
+        router.floating_ips.truncate(if router.gateways.is_empty() { 0 } else { 4 });
         let internals = router.interfaces.iter().filter(|interface| !interface.external).count();
         for (m, interface) in (0_u8..).zip(&mut router.interfaces) {
             known(&mut interface.segment, rules.segments.len());
@@ -183,9 +210,9 @@ fn sort_out(rules: &mut Rules) {
                 false => [10, 0, m, 1 + n],
             };
             // The leg that was made as the external one is the last.
-            if let Some(gateway) = &mut router.gateway {
+            if let Some(gateway) = router.gateways.first_mut() {
                 gateway.interface = format!("i{m}");
-                gateway.next_hop = [203, 0, 113, 254].into();
+                gateway.next_hop = Some([203, 0, 113, 254].into());
             }
             interface.id = format!("i{m}");
             interface.addresses.truncate(1);

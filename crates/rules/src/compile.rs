@@ -15,18 +15,23 @@ use ipnet::Ipv4Net;
 use packet::{MacAddress, PortIndex, VlanId};
 
 use crate::compiled::{
-    AddressRules, Behaviour, Dependence, FloatingIndex, FloatingRules, ForwardingRun, GatewayRules,
-    InterfaceIndex, InterfaceRules, Pairing, PoolAddress, PoolIndex, PoolRules, PortRun, Realm, RouterIndex,
-    RouterRules, RuleSet, SegmentIndex, SegmentRules, TcpRules, Wires,
+    AddressRules, FloatingIndex, FloatingRules, ForwardingRun, GatewayRules, InterfaceIndex, InterfaceRules,
+    PoolAddress, PoolIndex, PoolRules, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex, SegmentRules,
+    Wires,
 };
-use crate::model::{AddressRange, Gateway, Pool, PortRange, Router, Segment, default_hold_down_s};
+use crate::model::{Gateway, Pool, Router, Segment};
 use crate::numbers::{Numbers, NumbersExhausted};
 use crate::object::ObjectKind;
 use crate::routes::RouteTable;
 use crate::valid::Valid;
 
+mod forwardings;
+mod pools;
 #[cfg(test)]
 mod tests;
+
+use forwardings::Forwardings;
+use pools::{PoolAddresses, addresses_of, behaviour_of, behaviour_of_own_addresses, in_place};
 
 /// Compiles `valid`. `previous` is what this process compiled last; generations go on from there, and from `numbers`.
 ///
@@ -43,6 +48,7 @@ pub fn compile(
         segments: HashMap::new(),
         pool_objects: valid.pools().iter().map(|pool| (pool.id.as_str(), pool)).collect(),
         pools: HashMap::new(),
+        forwardings: Forwardings::default(),
         set: RuleSet::default(),
     };
     compiler.set.generation = compiler.numbers.begin(previous.map_or(0, |set| set.generation));
@@ -53,6 +59,7 @@ pub fn compile(
     for router in valid.routers() {
         compiler.add_router(router);
     }
+    compiler.forwardings.enter(&mut compiler.set);
     compiler.numbers.finish()?;
     *numbers = compiler.numbers;
     Ok(compiler.set)
@@ -62,8 +69,10 @@ pub fn compile(
 #[derive(Debug)]
 pub(crate) struct Basis {
     router: Arc<Router>,
+    /// Of its interfaces.
     segments: Vec<Arc<Segment>>,
-    pool: Option<Arc<Pool>>,
+    /// Of its gateways, where they translate to one that was fed.
+    pools: Vec<Option<Arc<Pool>>>,
 }
 
 impl Basis {
@@ -82,11 +91,12 @@ impl Basis {
         same(&self.router, &other.router, router)
             && self.segments.len() == other.segments.len()
             && self.segments.iter().zip(&other.segments).all(|(one, two)| same(one, two, segment))
-            && match (&self.pool, &other.pool) {
+            && self.pools.len() == other.pools.len()
+            && self.pools.iter().zip(&other.pools).all(|pair| match pair {
                 (None, None) => true,
                 (Some(one), Some(two)) => same(one, two, pool),
                 _ => false,
-            }
+            })
     }
 }
 
@@ -104,6 +114,8 @@ struct Compiler<'a> {
     pool_objects: HashMap<&'a str, &'a Arc<Pool>>,
     /// Pools compiled so far.
     pools: HashMap<&'a str, PoolIndex>,
+    /// Port forwardings seen so far.
+    forwardings: Forwardings,
     set: RuleSet,
 }
 
@@ -141,14 +153,19 @@ impl<'a> Compiler<'a> {
             self.set.router_by_realm.insert(realm, index);
         }
         let interfaces = self.add_interfaces(router, index);
-        let mut gateways: Vec<_> = router
-            .gateway
-            .iter()
-            .filter_map(|gateway| self.add_gateway(router, gateway, &interfaces))
-            .collect();
-        for gateway in &mut gateways {
-            gateway.floating_by_internal = self.add_floating_ips(router, index, gateway);
+        let mut gateways = Vec::with_capacity(router.gateways.len());
+        for gateway in &router.gateways {
+            let Some(mut rules) = self.add_gateway(router, gateway, &interfaces) else { continue };
+            rules.floating_by_internal = self.add_floating_ips(router, index, gateway, &rules);
+            if router.admin_up {
+                self.forwardings.add(router, index, gateway, (gateways.len(), &rules));
+            }
+            gateways.push(rules);
         }
+        let pool_of = |gateway: &Gateway| {
+            let pool = gateway.pool.as_ref().and_then(|pool| self.pool_objects.get(pool.as_str()));
+            pool.map(|pool| Arc::clone(pool))
+        };
         let basis = Basis {
             router: Arc::clone(router),
             segments: router
@@ -157,12 +174,7 @@ impl<'a> Compiler<'a> {
                 .filter_map(|interface| self.segments.get(interface.segment.as_str()))
                 .map(|(_, segment)| Arc::clone(segment))
                 .collect(),
-            pool: router
-                .gateway
-                .as_ref()
-                .and_then(|gateway| gateway.pool.as_ref())
-                .and_then(|pool| self.pool_objects.get(pool.as_str()))
-                .map(|pool| Arc::clone(pool)),
+            pools: router.gateways.iter().map(pool_of).collect(),
         };
         let routes = RouteTable::of_router(router, &interfaces);
         let mut no_nat = Ipv4Net::aggregate(&router.no_nat);
@@ -177,9 +189,9 @@ impl<'a> Compiler<'a> {
             gateways,
             no_nat,
             timeouts: router.timeouts.complete(),
-            timeouts_by_port: Vec::new(),
-            tcp: TcpRules::default(),
-            udp_inbound_refresh: true,
+            timeouts_by_port: router.timeouts.complete_by_port(),
+            tcp: router.tcp,
+            udp_inbound_refresh: router.udp_inbound_refresh,
             routes,
             basis,
         });
@@ -225,7 +237,7 @@ impl<'a> Compiler<'a> {
                 addresses: interface.addresses.clone(),
                 external: interface.external,
                 snat: interface.snat,
-                icmp_errors: true,
+                icmp_errors: interface.icmp_errors,
             });
         }
         indices
@@ -246,16 +258,11 @@ impl<'a> Compiler<'a> {
             _ if !gateway.snat => None,
             Some(id) => self.add_pool(id, realm),
             None => {
-                let addresses = self.pool_addresses(realm, addresses.iter().map(Ipv4Net::addr));
                 // No id has a slash in it, so this name is never that of a pool that was fed.
                 let id = format!("{}/{}", router.id, gateway.interface);
-                Some(self.push_pool(pool_rules(
-                    id,
-                    realm,
-                    addresses,
-                    PortRange::default(),
-                    default_hold_down_s(),
-                )))
+                let addresses =
+                    self.number_all(realm, in_place(addresses.iter().map(Ipv4Net::addr).collect()));
+                Some(self.push_pool(behaviour_of_own_addresses(id, realm, addresses, router, gateway)))
             }
         };
         if router.admin_up
@@ -279,20 +286,16 @@ impl<'a> Compiler<'a> {
             return Some(*index);
         }
         let pool = *self.pool_objects.get(id)?;
-        let addresses = self.pool_addresses(realm, pool.addresses.iter().flat_map(AddressRange::addresses));
-        let index =
-            self.push_pool(pool_rules(pool.id.clone(), realm, addresses, pool.ports, pool.hold_down_s));
+        let addresses = self.number_all(realm, addresses_of(pool));
+        let index = self.push_pool(behaviour_of(pool, realm, addresses));
         self.pools.insert(id, index);
         Some(index)
     }
 
-    /// The addresses of a pool on the external network `realm`: sorted, each once, each with its ports.
-    fn pool_addresses(&mut self, realm: Realm, fed: impl Iterator<Item = Ipv4Addr>) -> Vec<PoolAddress> {
-        let mut addresses: Vec<_> = fed.collect();
-        addresses.sort_unstable();
-        addresses.dedup();
+    /// The addresses of a pool on the external network `realm`, each with its ports.
+    fn number_all(&mut self, realm: Realm, addresses: PoolAddresses) -> Vec<PoolAddress> {
         let with_ports = |address| PoolAddress { address, ports: self.numbers.address(realm, address) };
-        addresses.into_iter().map(with_ports).collect()
+        addresses.0.into_iter().map(with_ports).collect()
     }
 
     fn push_pool(&mut self, pool: PoolRules) -> PoolIndex {
@@ -325,16 +328,20 @@ impl<'a> Compiler<'a> {
         &mut self,
         router: &Router,
         index: RouterIndex,
-        gateway: &GatewayRules,
+        gateway: &Gateway,
+        rules: &GatewayRules,
     ) -> HashMap<Ipv4Addr, FloatingIndex> {
         let mut by_internal = HashMap::with_capacity(router.floating_ips.len());
         for floating in &router.floating_ips {
+            if !router.is_by(gateway, floating.gateway.as_ref()) {
+                continue;
+            }
             let floating_index = FloatingIndex(next_index(&self.set.floating_ips));
             by_internal.insert(floating.internal, floating_index);
             if router.admin_up
-                && let Some(segment) = self.set.segment_mut(gateway.segment)
+                && let Some(segment) = self.set.segment_mut(rules.segment)
             {
-                segment.answer(floating.external, gateway.interface).floating = Some(floating_index);
+                segment.answer(floating.external, rules.interface).floating = Some(floating_index);
             }
             self.set.floating_ips.push(FloatingRules {
                 id: floating.id.clone(),
@@ -344,38 +351,6 @@ impl<'a> Compiler<'a> {
             });
         }
         by_internal
-    }
-}
-
-/// A pool with the default behaviour.
-fn pool_rules(
-    id: String,
-    realm: Realm,
-    addresses: Vec<PoolAddress>,
-    ports: PortRange,
-    hold_down_s: u32,
-) -> PoolRules {
-    let independent =
-        Behaviour { mapping: Dependence::EndpointIndependent, filtering: Dependence::AddressDependent };
-    let dependent = Behaviour {
-        mapping: Dependence::AddressAndPortDependent,
-        filtering: Dependence::AddressAndPortDependent,
-    };
-    PoolRules {
-        id,
-        realm,
-        addresses,
-        ports: vec![PortRun { first: ports.first, last: ports.last }],
-        tcp: dependent,
-        udp: independent,
-        icmp: independent,
-        mapping_by_port: Vec::new(),
-        pairing: Pairing::Strict,
-        preserve_port: false,
-        preserve_parity: false,
-        blocks: None,
-        hold_down_ms: hold_down_s.saturating_mul(1000),
-        hold_down_ports_max: u32::MAX,
     }
 }
 
@@ -396,12 +371,5 @@ impl SegmentRules {
             ports: None,
             forwardings: ForwardingRun::default(),
         })
-    }
-}
-
-impl AddressRange {
-    /// Every address, rising; none where the range runs backwards.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
     }
 }

@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 use packet::{MacAddress, PortIndex, Protocol, VlanId};
 
 use crate::compile::Basis;
+pub use crate::model::{Dependence, IdleReset, Pairing, TcpRules, UnsolicitedSyn};
 use crate::routes::RouteTable;
 
 /// A router's internal realm, or an external network: 24 bits, given to another object only when no flow state names it.
@@ -304,17 +305,6 @@ pub struct GatewayRules {
     pub forwardings_by_internal: Vec<ForwardingIndex>,
 }
 
-/// How much of the remote endpoint a decision depends on (RFC 4787 sections 4.1 and 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dependence {
-    /// On nothing of it.
-    EndpointIndependent,
-    /// On its address.
-    AddressDependent,
-    /// On its address and port.
-    AddressAndPortDependent,
-}
-
 /// How a pool maps and filters one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behaviour {
@@ -322,17 +312,6 @@ pub struct Behaviour {
     pub mapping: Dependence,
     /// Which remotes may reach a mapping: those to which the internal endpoint has spoken, as far as it depends on them.
     pub filtering: Dependence,
-}
-
-/// What a new host of a pool is paired with, and what happens when that is used up (RFC 4787 REQ-2, RFC 7857 section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pairing {
-    /// All flows of a host have one external address; when its ports are used up, new flows are refused.
-    Strict,
-    /// All flows of a host have one external address while it has ports; then another.
-    Soft,
-    /// Each mapping has any address.
-    None,
 }
 
 /// How many ports a host has at once, and in which units (RFC 6888 REQ-14).
@@ -473,42 +452,6 @@ pub struct ForwardingRules {
     pub internal_address: Ipv4Addr,
     /// The private ports: as many as the public ones (N:N), or one (N:1).
     pub internal: PortRun,
-}
-
-/// What happens when a TCP session's time is up without an end of the connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IdleReset {
-    /// Nothing: its next segment is dropped.
-    #[default]
-    None,
-    /// Its next segment is answered by a reset.
-    OnNextSegment,
-    /// Both sides get a reset.
-    BothNow,
-}
-
-/// What happens to a SYN from outside that no session waits for (RFC 5382 REQ-4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnsolicitedSyn {
-    /// It is dropped.
-    #[default]
-    Drop,
-    /// It is kept for 6 seconds; if by then the host has not opened the same connection from inside, it is answered by an
-    /// ICMP error.
-    ErrorAfter6s,
-}
-
-/// What a router does about TCP, timers aside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TcpRules {
-    /// Connections may be picked up in their middle: a session opens for any segment from inside but a reset.
-    pub loose: bool,
-    /// See [`UnsolicitedSyn`].
-    pub unsolicited_syn: UnsolicitedSyn,
-    /// See [`IdleReset`].
-    pub idle_reset: IdleReset,
-    /// The MSS option of a SYN is lowered to what the next link carries.
-    pub clamp_mss: bool,
 }
 
 /// Timers of flows to certain remote ports, in milliseconds.

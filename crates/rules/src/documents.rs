@@ -93,6 +93,7 @@ fn the_timers_on_the_page_are_those_of_the_profiles() {
         ("udp_initial_s", cloud.udp_initial, rfc.udp_initial),
         ("udp_stream_s", cloud.udp_stream, rfc.udp_stream),
         ("icmp_s", cloud.icmp, rfc.icmp),
+        ("other_s", cloud.other, rfc.other),
     ];
     for (field, cloud, rfc) in rows {
         let row = table.lines().find(|line| line.contains(&format!("`{field}`"))).unwrap();
@@ -111,15 +112,21 @@ fn the_limits_on_the_page_are_those_of_the_code() {
         ("routers", limits::ROUTERS_MAX),
         ("interfaces of all routers", limits::INTERFACES_MAX),
         ("floating IPs of all routers", limits::FLOATING_IPS_MAX),
+        ("port forwardings of all routers", limits::PORT_FORWARDINGS_MAX),
         ("routes and `no_nat` prefixes of all routers", limits::ROUTES_MAX),
         ("addresses of all pools", limits::ALL_POOL_ADDRESSES_MAX),
         ("interfaces of one router", limits::ROUTER_INTERFACES_MAX),
         ("addresses of one interface", limits::INTERFACE_ADDRESSES_MAX),
+        ("gateways of one router", limits::ROUTER_GATEWAYS_MAX),
         ("routes of one router", limits::ROUTER_ROUTES_MAX),
         ("floating IPs of one router", limits::ROUTER_FLOATING_IPS_MAX),
+        ("port forwardings of one router", limits::ROUTER_PORT_FORWARDINGS_MAX),
         ("`no_nat` prefixes of one router", limits::ROUTER_NO_NAT_MAX),
+        ("`timeouts.by_port` of one router", limits::TIMEOUTS_BY_PORT_MAX),
         ("runs of addresses of one pool", limits::POOL_RUNS_MAX),
         ("addresses of one pool", limits::POOL_ADDRESSES_MAX as usize),
+        ("`exclude_ports` of one pool", limits::POOL_EXCLUDED_PORTS_MAX),
+        ("`mapping_by_port` of one pool", limits::MAPPING_BY_PORT_MAX),
     ];
     for (what, limit) in rows {
         assert!(table.contains(&format!("\n| {what} | {limit} |")), "{what}: {limit}");

@@ -76,14 +76,26 @@ codes! {
     FipDuplicateInternal = 26 "FIP_DUPLICATE_INTERNAL",
     /// A floating IP for an address that the router does not reach on its internal side.
     FipInternalNotOnRouter = 27 "FIP_INTERNAL_NOT_ON_ROUTER",
-    /// Two segments for the same frames.
+    /// A floating IP for an address that has port forwardings.
+    FipHasPortForwarding = 28 "FIP_HAS_PORT_FORWARDING",
+    /// A port forwarding of an address that is a floating IP.
+    PfOnBoundFip = 29 "PF_ON_BOUND_FIP",
+    /// Two port forwardings of one port.
+    PfOverlap = 30 "PF_OVERLAP",
+    /// A port forwarding to another number of ports.
+    PfRangeMismatch = 31 "PF_RANGE_MISMATCH",
+    /// A port forwarding of a port that a pool gives to flows.
+    PfPortInSnatRange = 32 "PF_PORT_IN_SNAT_RANGE",
+    /// Two segments for the same frames, or two gateways on one network.
     RuleAmbiguous = 34 "RULE_AMBIGUOUS",
-    /// A pool without an address.
+    /// A pool without an address, or without a port.
     PoolEmpty = 35 "POOL_EMPTY",
     /// A pool with more addresses than a pool may have.
     PoolTooLarge = 36 "POOL_TOO_LARGE",
     /// An address in two pools of one external network, or twice in one pool.
     PoolOverlap = 37 "POOL_OVERLAP",
+    /// Blocks of ports that are not a power of two, or larger than the pool's ports.
+    BlockSize = 38 "BLOCK_SIZE",
     /// More objects than the gateway holds.
     Capacity = 44 "CAPACITY",
 }

@@ -16,6 +16,7 @@ pub mod model;
 mod numbers;
 mod object;
 mod routes;
+mod runs;
 mod store;
 mod text;
 mod timeouts;

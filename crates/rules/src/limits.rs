@@ -13,6 +13,8 @@ pub const ROUTERS_MAX: usize = 32_768;
 pub const INTERFACES_MAX: usize = 131_072;
 /// Floating IPs of all routers together.
 pub const FLOATING_IPS_MAX: usize = 524_288;
+/// Port forwardings of all routers together.
+pub const PORT_FORWARDINGS_MAX: usize = 524_288;
 /// Extra routes and `no_nat` prefixes of all routers together.
 pub const ROUTES_MAX: usize = 524_288;
 /// Addresses of all pools together. What a gateway translates to it has room for from its start, 384 KiB and a little for
@@ -28,14 +30,28 @@ const _: () = assert!(SEGMENTS_MAX + ROUTERS_MAX < REALMS_MAX as usize);
 pub const ROUTER_INTERFACES_MAX: usize = 32;
 /// Addresses of one interface.
 pub const INTERFACE_ADDRESSES_MAX: usize = 16;
+/// Gateways of one router.
+pub const ROUTER_GATEWAYS_MAX: usize = 8;
 /// Extra routes of one router.
 pub const ROUTER_ROUTES_MAX: usize = 1_024;
 /// Floating IPs of one router.
 pub const ROUTER_FLOATING_IPS_MAX: usize = 16_384;
+/// Port forwardings of one router.
+pub const ROUTER_PORT_FORWARDINGS_MAX: usize = 16_384;
+/// Entries of `timeouts.by_port` of one router: every new session looks through them.
+pub const TIMEOUTS_BY_PORT_MAX: usize = 64;
 /// `no_nat` prefixes of one router.
 pub const ROUTER_NO_NAT_MAX: usize = 256;
 /// Address runs of one pool.
 pub const POOL_RUNS_MAX: usize = 1_024;
+/// Runs of excluded ports of one pool.
+pub const POOL_EXCLUDED_PORTS_MAX: usize = 256;
+/// Entries of `mapping_by_port` of one pool: every new session looks through them.
+pub const MAPPING_BY_PORT_MAX: usize = 64;
+/// Ports of a block: the fewest.
+pub const BLOCK_PORTS_MIN: u16 = 8;
+/// Ports of a block: the most.
+pub const BLOCK_PORTS_MAX: u16 = 4_096;
 /// Addresses of one pool.
 pub const POOL_ADDRESSES_MAX: u64 = 8_192;
 

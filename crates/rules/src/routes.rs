@@ -61,7 +61,7 @@ impl RouteTable {
     }
 
     /// The routes of a router whose legs have these indices: its connected subnets, its extra routes, and the default
-    /// route by its gateway.
+    /// route by the gateway that has one.
     pub(crate) fn of_router(router: &Router, interfaces: &[InterfaceIndex]) -> Self {
         let legs = || router.interfaces.iter().zip(interfaces);
         let mut routes: Vec<(Ipv4Net, Target)> = legs()
@@ -77,10 +77,10 @@ impl RouteTable {
                 ));
             }
         }
-        if let Some(gateway) = &router.gateway
+        if let Some((gateway, next_hop)) = router.default_gateway()
             && let Some((_, index)) = legs().find(|(leg, _)| leg.id == gateway.interface)
         {
-            let hop = NextHop { interface: *index, address: gateway.next_hop };
+            let hop = NextHop { interface: *index, address: next_hop };
             routes.push((Ipv4Net::default(), Target::Via(hop)));
         }
         Self::new(routes)

@@ -37,7 +37,9 @@ pub enum TextError {
     #[error("`{0}` is not an address with a prefix length, as `10.0.0.1/24`")]
     Prefix(String),
     /// Not a run of ports.
-    #[error("`{0}` is not a run of ports: two numbers up to 65535 are expected, as `1024-65535`")]
+    #[error(
+        "`{0}` is not a run of ports: one or two numbers up to 65535 are expected, as `443` or `1024-65535`"
+    )]
     PortRange(String),
 }
 
@@ -95,7 +97,7 @@ impl FromStr for PortRange {
 
     fn from_str(text: &str) -> Result<Self, TextError> {
         let bad = || TextError::PortRange(text.to_owned());
-        let (first, last) = text.split_once('-').ok_or_else(bad)?;
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
         let port = |part: &str| part.trim().parse().map_err(|_| bad());
         Ok(Self { first: port(first)?, last: port(last)? })
     }
@@ -103,7 +105,7 @@ impl FromStr for PortRange {
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.first, self.last)
+        if self.first == self.last { self.first.fmt(f) } else { write!(f, "{}-{}", self.first, self.last) }
     }
 }
 
@@ -147,7 +149,49 @@ as_text!(
     "A run of addresses, both ends included: `203.0.113.10`, `203.0.113.0/28` or `203.0.113.10-203.0.113.20`.",
     r"^[0-9.]+(/[0-9]{1,2}| *- *[0-9.]+)?$"
 );
-as_text!(PortRange, "A run of ports, both ends included, as `1024-65535`.", "^[0-9]{1,5} *- *[0-9]{1,5}$");
+
+impl Serialize for PortRange {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.first == self.last {
+            serializer.serialize_u16(self.first)
+        } else {
+            serializer.collect_str(self)
+        }
+    }
+}
+
+/// A run of one port may be written as a number.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a run of ports, as 443 or 1024-65535")]
+enum PortOrRange {
+    Port(u16),
+    Range(String),
+}
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match PortOrRange::deserialize(deserializer)? {
+            PortOrRange::Port(port) => Ok(Self { first: port, last: port }),
+            PortOrRange::Range(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
+
+impl JsonSchema for PortRange {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PortRange".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A run of ports, both ends included, as `1024-65535`; or one port, as `443`.",
+            "anyOf": [
+                { "type": "string", "pattern": "^[0-9]{1,5}( *- *[0-9]{1,5})?$" },
+                { "type": "integer", "minimum": 1, "maximum": 65535 },
+            ],
+        })
+    }
+}
 
 /// An [`Ipv4Net`] whose error says what is expected.
 struct Prefix(Ipv4Net);

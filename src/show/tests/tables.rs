@@ -216,17 +216,18 @@ fn router() -> RouterRow {
                 external: true,
             },
         ],
-        gateway: Some(GatewayRow {
+        gateways: vec![GatewayRow {
             interface: "outside".into(),
-            next_hop: [203, 0, 113, 1].into(),
+            next_hop: Some([203, 0, 113, 1].into()),
             snat: true,
             pool: Some("shared".into()),
-        }),
+        }],
         floating_ips: vec![FloatingIpRow {
             id: "web-a".into(),
             external: [203, 0, 113, 50].into(),
             internal: [10, 0, 0, 6].into(),
         }],
+        port_forwardings: vec![],
         sessions: 4003,
         sessions_by: vec![
             SessionCount { protocol: SessionProtocol::Tcp, state: SessionState::Established, sessions: 4000 },
@@ -245,8 +246,9 @@ fn bare_router() -> RouterRow {
         generation: 1,
         state: RouterState::Down,
         interfaces: vec![],
-        gateway: None,
+        gateways: vec![],
         floating_ips: vec![],
+        port_forwardings: vec![],
         sessions: 0,
         sessions_by: vec![],
     }
@@ -309,7 +311,11 @@ fn each_way_out_is_said_in_words() {
         (true, Some("p".to_owned()), "SNAT to pool p; next hop"),
         (false, Some("p".to_owned()), "no SNAT; next hop"),
     ] {
-        row.gateway = row.gateway.map(|gateway| GatewayRow { snat, pool, ..gateway });
+        row.gateways = row
+            .gateways
+            .into_iter()
+            .map(|gateway| GatewayRow { snat, pool: pool.clone(), ..gateway })
+            .collect();
         let shown = routers::show_one(&row);
         assert!(shown.contains(text), "{shown}");
         assert!(shown.contains("; next hop 203.0.113.1 on outside"), "{shown}");

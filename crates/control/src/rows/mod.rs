@@ -9,7 +9,9 @@ mod session;
 mod status;
 
 pub use pool::PoolRow;
-pub use router::{DropRow, FloatingIpRow, GatewayRow, InterfaceRow, RouterRow, RouterState, SessionCount};
+pub use router::{
+    DropRow, FloatingIpRow, GatewayRow, InterfaceRow, PortForwardingRow, RouterRow, RouterState, SessionCount,
+};
 pub use session::{SessionProtocol, SessionRow, SessionState};
 pub use status::{
     BooksRow, FeedRow, HugepagesRow, PortRow, RegionRow, RejectRow, Status, TableRow, WorkerRow, WorkerState,

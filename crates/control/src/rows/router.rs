@@ -26,12 +26,15 @@ pub struct RouterRow {
     /// Its legs.
     #[serde(default)]
     pub interfaces: Vec<InterfaceRow>,
-    /// Its way out, if it has one.
+    /// Its ways out.
     #[serde(default)]
-    pub gateway: Option<GatewayRow>,
+    pub gateways: Vec<GatewayRow>,
     /// Its floating IPs.
     #[serde(default)]
     pub floating_ips: Vec<FloatingIpRow>,
+    /// Its port forwardings.
+    #[serde(default)]
+    pub port_forwardings: Vec<PortForwardingRow>,
     /// Its sessions, all of them.
     #[serde(default)]
     pub sessions: u64,
@@ -80,13 +83,14 @@ pub struct InterfaceRow {
     pub external: bool,
 }
 
-/// A router's way to the external network.
+/// A router's way to an external network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayRow {
     /// The external interface's id.
     pub interface: String,
-    /// The next hop of the default route.
-    pub next_hop: Ipv4Addr,
+    /// The next hop of the default route, if it is by this gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<Ipv4Addr>,
     /// Whether hosts without a floating IP are translated.
     pub snat: bool,
     /// The pool they are translated to; absent: the interface's own addresses.
@@ -103,6 +107,23 @@ pub struct FloatingIpRow {
     pub external: Ipv4Addr,
     /// The private address.
     pub internal: Ipv4Addr,
+}
+
+/// One port forwarding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortForwardingRow {
+    /// Its id, unique within the router.
+    pub id: String,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// The public address.
+    pub external: Ipv4Addr,
+    /// The public ports, as `8000-8010`.
+    pub external_ports: String,
+    /// The private address.
+    pub internal: Ipv4Addr,
+    /// The private ports.
+    pub internal_ports: String,
 }
 
 /// How many sessions of one kind there are.

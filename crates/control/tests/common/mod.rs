@@ -172,8 +172,9 @@ fn router(id: &str, state: RouterState) -> RouterRow {
         generation: 5,
         state,
         interfaces: vec![],
-        gateway: None,
+        gateways: vec![],
         floating_ips: vec![],
+        port_forwardings: vec![],
         sessions: 3,
         sessions_by: vec![count],
     }

@@ -44,13 +44,11 @@ fn every_bad_field_is_named_with_its_code() {
             OutOfRange,
             "interfaces[0].addresses[0].length",
         ),
-        (router_with(|r| r.gateways[0].nexthops.clear()), MissingField, "gateways[0].nexthops"),
         (
             router_with(|r| r.gateways[0].nexthops.push(vec![1, 2, 3, 4])),
             UnsupportedFeature,
             "gateways[0].nexthops[1]",
         ),
-        (router_with(|r| r.gateways.push(Default::default())), UnsupportedFeature, "gateways[1]"),
         (
             router_with(|r| r.floating_ips[0].external_ip = vec![0; 16]),
             UnsupportedFeature,
@@ -164,8 +162,19 @@ fn any_pool() -> impl Strategy<Value = Pool> {
             id,
             revision,
             addresses,
+            exclude_addresses: vec![],
             ports: PortRange { first, last },
+            exclude_ports: vec![],
+            tcp: Default::default(),
+            udp: Default::default(),
+            icmp: Default::default(),
+            mapping_by_port: vec![],
+            pairing: Default::default(),
+            preserve_port: false,
+            preserve_parity: false,
+            blocks: None,
             hold_down_s,
+            hold_down_ports_max: None,
         },
     )
 }
@@ -185,6 +194,8 @@ fn any_timeouts() -> impl Strategy<Value = Timeouts> {
             udp_initial_s: initial,
             udp_stream_s: stream,
             icmp_s: icmp,
+            other_s: None,
+            by_port: vec![],
         },
     )
 }
@@ -199,19 +210,21 @@ fn any_router() -> impl Strategy<Value = Router> {
                 addresses,
                 external,
                 snat,
+                icmp_errors: true,
             });
-    let gateway = (".*", address(), any::<bool>(), prop::option::of(".+"))
+    let gateway = (".*", prop::option::of(address()), any::<bool>(), prop::option::of(".+"))
         .prop_map(|(interface, next_hop, snat, pool)| Gateway { interface, next_hop, snat, pool });
     let route = (prefix(), address()).prop_map(|(prefix, next_hop)| Route { prefix, next_hop });
     let floating = (".*", address(), address()).prop_map(|(id, external, internal)| FloatingIp {
         id,
         external,
         internal,
+        gateway: None,
     });
     (
         (".*", any::<u64>(), ".*", ".*", any::<bool>()),
         prop::collection::vec(interface, 0..4),
-        prop::option::of(gateway),
+        prop::collection::vec(gateway, 0..3),
         prop::collection::vec(route, 0..4),
         prop::collection::vec(floating, 0..4),
         prop::collection::vec(prefix(), 0..4),
@@ -221,7 +234,7 @@ fn any_router() -> impl Strategy<Value = Router> {
             |(
                 (id, revision, project, name, admin_up),
                 interfaces,
-                gateway,
+                gateways,
                 routes,
                 floating_ips,
                 no_nat,
@@ -234,11 +247,14 @@ fn any_router() -> impl Strategy<Value = Router> {
                     name,
                     admin_up,
                     interfaces,
-                    gateway,
+                    gateways,
                     routes,
                     floating_ips,
+                    port_forwardings: vec![],
                     no_nat,
                     timeouts,
+                    tcp: Default::default(),
+                    udp_inbound_refresh: true,
                 }
             },
         )

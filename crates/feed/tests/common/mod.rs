@@ -35,7 +35,7 @@ pub fn rules_text(routers: &[&str], web: &str) -> String {
   interfaces:
   - {{id: in, segment: net{at}, mac: '02:01:00:00:00:{low:02x}', addresses: [10.0.0.1/24]}}
   - {{id: out, segment: internet, mac: '02:02:00:00:{high:02x}:{low:02x}', addresses: [198.18.{high}.{low}/15], external: true}}
-  gateway: {{interface: out, next_hop: 198.19.255.254}}
+  gateways: [{{interface: out, next_hop: 198.19.255.254}}]
   floating_ips: [{{id: web, external: 198.19.{high}.{low}, internal: {web}}}]
 "
         );

@@ -70,7 +70,7 @@ const ROWS: [Row; 26] = [
         reason: DropReason::NoRoute,
         // A floating IP of a router that has since lost the subnet behind it cannot be; one without a gateway can.
         before: |world| {
-            let gateway = "    gateway: {interface: ext, next_hop: 203.0.113.1, pool: blue}\n    floating_ips:\n      - {id: web, external: 203.0.113.60, internal: 10.0.0.50}\n";
+            let gateway = "    gateways: [{interface: ext, next_hop: 203.0.113.1, pool: blue}]\n    floating_ips:\n      - {id: web, external: 203.0.113.60, internal: 10.0.0.50}\n";
             let ext = "      - {id: ext, segment: internet, mac: \"fa:16:3e:00:02:03\", addresses: [203.0.113.3/24], external: true}\n";
             world.adopt(&rules_with(&[(gateway, ""), (ext, "")]));
         },

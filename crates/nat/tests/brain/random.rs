@@ -45,7 +45,7 @@ fn rules(variant: usize) -> (String, Vec<(Ipv4Addr, Host)>) {
         5 => changes.push(("  - id: red\n    interfaces", "  - id: crimson\n    interfaces")),
         6 => changes.push(("next_hop: 203.0.113.1, pool: red}", "next_hop: 203.0.113.1, snat: false}")),
         7 => changes.push(("no_nat: [192.0.2.0/24]", "no_nat: [198.51.100.0/31]")),
-        8 => changes.push(("pool: red}", "pool: red}\n    timeouts: {profile: rfc}")),
+        8 => changes.push(("pool: red}]", "pool: red}]\n    timeouts: {profile: rfc}")),
         _ => {}
     }
     (rules_with(&changes), floating)

@@ -66,8 +66,8 @@ fn a_host_without_translation_is_told_so_and_nothing_leaves() {
     let rows = [
         (
             "SNAT off at the router",
-            "gateway: {interface: ext, next_hop: 203.0.113.1, pool: red}",
-            "gateway: {interface: ext, next_hop: 203.0.113.1, snat: false}",
+            "gateways: [{interface: ext, next_hop: 203.0.113.1, pool: red}]",
+            "gateways: [{interface: ext, next_hop: 203.0.113.1, snat: false}]",
         ),
         ("SNAT off at its interface", "addresses: [10.0.0.1/24]}", "addresses: [10.0.0.1/24], snat: false}"),
     ];
@@ -92,7 +92,7 @@ fn a_host_without_translation_is_told_so_and_nothing_leaves() {
 fn a_router_without_a_way_out_says_so() {
     let ext = r#"
       - {id: ext, segment: internet, mac: "fa:16:3e:00:02:03", addresses: [203.0.113.3/24], external: true}
-    gateway: {interface: ext, next_hop: 203.0.113.1, pool: blue}
+    gateways: [{interface: ext, next_hop: 203.0.113.1, pool: blue}]
     floating_ips:
       - {id: web, external: 203.0.113.60, internal: 10.0.0.50}"#;
     let mut world = scene_with(&[(ext, "")]);

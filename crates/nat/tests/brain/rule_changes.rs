@@ -162,8 +162,8 @@ fn a_change_elsewhere_leaves_a_routers_flows_alone() {
         ("  - id: red\n", "  - id: red\n    name: renamed\n    revision: 7\n"),
         ("  - {id: blue-lan, port: in0, vlan: 200}", "  - {id: blue-lan, port: in0, vlan: 201}"),
         (
-            "    gateway: {interface: ext, next_hop: 203.0.113.1, pool: blue}",
-            "    admin_up: false\n    gateway: {interface: ext, next_hop: 203.0.113.1, pool: blue}",
+            "    gateways: [{interface: ext, next_hop: 203.0.113.1, pool: blue}]",
+            "    admin_up: false\n    gateways: [{interface: ext, next_hop: 203.0.113.1, pool: blue}]",
         ),
     ];
     for (from, to) in changes {
@@ -248,8 +248,8 @@ fn changed_timers_count_from_the_next_packet() {
     let mut world = scene_on(Setup::of_one_worker(), &[]);
     let flows = Flows::begin(&mut world);
     world.one(SERVER.udp(53, flows.red[0], b""));
-    let timeouts = "pool: red}\n    timeouts: {udp_stream_s: 20, tcp_established_s: 25, icmp_s: 15}";
-    world.adopt(&rules_with(&[("pool: red}", timeouts)]));
+    let timeouts = "pool: red}]\n    timeouts: {udp_stream_s: 20, tcp_established_s: 25, icmp_s: 15}";
+    world.adopt(&rules_with(&[("pool: red}]", timeouts)]));
     flows.red_goes_on(&mut world);
     let red = |world: &World| world.sessions().iter().filter(|one| one.external.address == RED_POOL).count();
     for (ms, left) in [(14_999, 3), (1, 2), (4_999, 2), (1, 1), (4_999, 1), (1, 0)] {
@@ -259,7 +259,7 @@ fn changed_timers_count_from_the_next_packet() {
     // Longer ones as well.
     let mut world = scene();
     world.one(RED_A.udp(4_000, DNS, b""));
-    world.adopt(&rules_with(&[("pool: red}", "pool: red}\n    timeouts: {udp_initial_s: 100}")]));
+    world.adopt(&rules_with(&[("pool: red}]", "pool: red}]\n    timeouts: {udp_initial_s: 100}")]));
     world.pass(99_999);
     assert_eq!(world.sessions().len(), 1);
     world.pass(1);

@@ -98,15 +98,15 @@ fn cloud_profile_times_every_phase() {
 #[test]
 fn rfc_profile_times_every_phase() {
     for row in &ROWS {
-        let profile = "pool: red}\n    timeouts: {profile: rfc}";
-        lives_exactly(scene_with(&[("pool: red}", profile)]), row, row.rfc_s);
+        let profile = "pool: red}]\n    timeouts: {profile: rfc}";
+        lives_exactly(scene_with(&[("pool: red}]", profile)]), row, row.rfc_s);
     }
 }
 
 #[test]
 fn a_router_has_timers_of_its_own() {
-    let timeouts = "pool: red}\n    timeouts: {udp_initial_s: 7, tcp_established_s: 9}";
-    let world = || scene_with(&[("pool: red}", timeouts)]);
+    let timeouts = "pool: red}]\n    timeouts: {udp_initial_s: 7, tcp_established_s: 9}";
+    let world = || scene_with(&[("pool: red}]", timeouts)]);
     lives_exactly(world(), &ROWS[5], 7);
     lives_exactly(world(), &ROWS[1], 9);
     lives_exactly(world(), &ROWS[7], 60);

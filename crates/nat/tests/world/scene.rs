@@ -32,7 +32,7 @@ routers:
       - {id: lan, segment: red-lan, mac: "fa:16:3e:00:01:01", addresses: [10.0.0.1/24]}
       - {id: db, segment: red-db, mac: "fa:16:3e:00:01:02", addresses: [10.0.1.1/24]}
       - {id: ext, segment: internet, mac: "fa:16:3e:00:01:03", addresses: [203.0.113.2/24], external: true}
-    gateway: {interface: ext, next_hop: 203.0.113.1, pool: red}
+    gateways: [{interface: ext, next_hop: 203.0.113.1, pool: red}]
     floating_ips:
       - {id: web, external: 203.0.113.50, internal: 10.0.0.50}
       - {id: mail, external: 203.0.113.51, internal: 10.0.0.51}
@@ -41,7 +41,7 @@ routers:
     interfaces:
       - {id: lan, segment: blue-lan, mac: "fa:16:3e:00:02:01", addresses: [10.0.0.1/24]}
       - {id: ext, segment: internet, mac: "fa:16:3e:00:02:03", addresses: [203.0.113.3/24], external: true}
-    gateway: {interface: ext, next_hop: 203.0.113.1, pool: blue}
+    gateways: [{interface: ext, next_hop: 203.0.113.1, pool: blue}]
     floating_ips:
       - {id: web, external: 203.0.113.60, internal: 10.0.0.50}
 "#;

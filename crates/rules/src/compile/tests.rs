@@ -6,7 +6,7 @@ use super::*;
 use crate::arbitrary;
 use crate::compiled::TimeoutsMs;
 use crate::file::read_rules;
-use crate::model::Rules;
+use crate::model::{AddressRange, Rules};
 use crate::store::{Change, Store};
 use crate::validate::validate;
 
@@ -20,7 +20,7 @@ routers:
   interfaces:
   - {id: in, segment: a, mac: fa:16:3e:00:00:01, addresses: [10.0.0.1/24]}
   - {id: out, segment: ext, mac: fa:16:3e:00:00:02, addresses: [203.0.113.2/24], external: true}
-  gateway: {interface: out, next_hop: 203.0.113.1, pool: p}
+  gateways: [{interface: out, next_hop: 203.0.113.1, pool: p}]
   routes: [{prefix: 10.0.0.0/8, next_hop: 10.0.0.9}, {prefix: 198.51.100.0/24, next_hop: 203.0.113.9}]
   floating_ips: [{id: f, external: 203.0.113.50, internal: 10.7.0.5}]
   no_nat: [192.0.2.128/25, 192.0.2.0/25, 10.9.0.0/16]
@@ -28,7 +28,7 @@ routers:
   interfaces:
   - {id: in, segment: b, mac: fa:16:3e:00:00:01, addresses: [10.0.0.1/24], snat: false}
   - {id: out, segment: ext, mac: fa:16:3e:00:00:03, addresses: [203.0.113.3/24, 203.0.113.4/24], external: true}
-  gateway: {interface: out, next_hop: 203.0.113.1}
+  gateways: [{interface: out, next_hop: 203.0.113.1}]
   timeouts: {profile: rfc, icmp_s: 7}
 ";
 
@@ -165,6 +165,7 @@ fn absent_timers_come_from_the_profile() {
         udp_initial: 30_000,
         udp_stream: 180_000,
         icmp: 60_000,
+        other: 180_000,
     };
     assert_eq!(router(&set, "r1").timeouts, cloud);
     // RFC 5382 REQ-5, RFC 4787 REQ-5; the last was given.
@@ -177,6 +178,7 @@ fn absent_timers_come_from_the_profile() {
         udp_initial: 120_000,
         udp_stream: 300_000,
         icmp: 7_000,
+        other: 600_000,
     };
     assert_eq!(router(&set, "r2").timeouts, rfc);
 }
@@ -317,8 +319,8 @@ fn naive_route(router: &Router, destination: Ipv4Addr) -> Option<(String, Ipv4Ad
         };
         offer(route.prefix.prefix_len(), &router.interfaces.iter().find(on).unwrap().id, route.next_hop);
     }
-    if let Some(gateway) = &router.gateway {
-        offer(0, &gateway.interface, gateway.next_hop);
+    for gateway in &router.gateways {
+        offer(0, &gateway.interface, gateway.next_hop.unwrap());
     }
     best.map(|(_, interface, hop)| (interface, hop))
 }
@@ -329,7 +331,7 @@ type Answer = (String, bool, Option<String>, Option<String>);
 fn naive_answer(valid: &Valid, segment: &str, address: Ipv4Addr) -> Option<Answer> {
     let up = || valid.routers().iter().filter(|router| router.admin_up);
     let leg_on = |router: &&Arc<Router>| {
-        let gateway = router.gateway.as_ref()?;
+        let gateway = router.gateways.first()?;
         router.interfaces.iter().find(|leg| leg.id == gateway.interface && leg.segment == segment).cloned()
     };
     let local = up().find(|router| {
@@ -343,7 +345,7 @@ fn naive_answer(valid: &Valid, segment: &str, address: Ipv4Addr) -> Option<Answe
     });
     let pool = up().find_map(|router| {
         let leg = leg_on(&router)?;
-        let gateway = router.gateway.as_ref().filter(|gateway| gateway.snat)?;
+        let gateway = router.gateways.first().filter(|gateway| gateway.snat)?;
         match &gateway.pool {
             None => leg
                 .addresses

@@ -15,13 +15,13 @@ routers:
   interfaces:
   - {id: in, segment: net, mac: fa:16:3e:00:00:01, addresses: [10.0.0.1/24]}
   - {id: out, segment: ext, mac: fa:16:3e:00:00:02, addresses: [203.0.113.2/24], external: true}
-  gateway: {interface: out, next_hop: 203.0.113.1, pool: p1}
+  gateways: [{interface: out, next_hop: 203.0.113.1, pool: p1}]
   floating_ips: [{id: f, external: 203.0.113.50, internal: 10.0.0.5}]
 - id: r2
   interfaces:
   - {id: in, segment: net2, mac: fa:16:3e:00:00:01, addresses: [10.0.0.1/24]}
   - {id: out, segment: ext, mac: fa:16:3e:00:00:03, addresses: [203.0.113.3/24], external: true}
-  gateway: {interface: out, next_hop: 203.0.113.1, pool: p2}
+  gateways: [{interface: out, next_hop: 203.0.113.1, pool: p2}]
   floating_ips: [{id: f, external: 203.0.113.51, internal: 10.0.0.5}]
 ";
 
@@ -142,7 +142,7 @@ fn a_snapshot_keeps_the_pool_of_a_router_that_was_refused() {
     let mut store = store();
     let mut rules = base();
     rules.pools.remove(0);
-    rules.routers[0].gateway.as_mut().unwrap().pool = Some("p3".into());
+    rules.routers[0].gateways[0].pool = Some("p3".into());
     let outcome = store.apply(Change::Snapshot(rules));
     assert_eq!(
         codes(&outcome),

@@ -12,67 +12,81 @@ use hashbrown::HashMap;
 
 use super::address::why_not_on;
 use super::report::Report;
-use super::together::{Claim, Names, Place};
+use super::together::{Claim, Names, Place, Way};
 use crate::fault::Code;
-use crate::model::{AddressRange, Pool, Router};
+use crate::model::{AddressRange, Gateway, Pool};
 
 /// A pool on a network.
 #[derive(Clone, Copy)]
-struct Use<'a> {
-    pool: &'a Pool,
+pub(super) struct Use<'a> {
+    pub(super) pool: &'a Pool,
     /// The pool's position.
-    pool_at: usize,
+    pub(super) pool_at: usize,
     /// The position of the first router that uses it.
     user_at: usize,
+    /// The gateway by which that does.
+    gateway: usize,
     /// The position of the network.
     segment: usize,
 }
 
 impl Use<'_> {
     /// The position of the object with which the pool's addresses come to be on the network.
-    fn complete_at(&self) -> usize {
+    pub(super) fn complete_at(&self) -> usize {
         self.pool_at.max(self.user_at)
     }
 
     /// The field with which they do.
     fn field(&self, run: usize) -> String {
-        if self.pool_at > self.user_at { format!("addresses[{run}]") } else { "gateway.pool".to_owned() }
+        if self.pool_at > self.user_at {
+            format!("addresses[{run}]")
+        } else {
+            format!("gateways[{}].pool", self.gateway)
+        }
     }
 }
 
 /// One of a pool's runs of addresses, on a network.
 #[derive(Clone, Copy)]
-struct Run<'a> {
-    of: Use<'a>,
+pub(super) struct Run<'a> {
+    pub(super) of: Use<'a>,
     index: usize,
     addresses: AddressRange,
 }
 
-pub(super) fn check<'a>(names: &Names<'a>, claims: &[Claim<'a>], report: &mut Report<'a>) {
+impl Run<'_> {
+    /// The field with which its addresses come to be on the network.
+    pub(super) fn field(&self) -> String {
+        self.of.field(self.index)
+    }
+}
+
+/// Checks pools, and returns their runs for further questions to [`run_with`].
+pub(super) fn check<'a>(names: &Names<'a>, claims: &[Claim<'a>], report: &mut Report<'a>) -> Vec<Run<'a>> {
     let uses = uses(names, report);
     let runs = disjoint_runs(&uses, report);
     check_claims(&runs, claims, report);
     check_subnets(names, &uses, &runs, report);
+    runs
 }
 
-/// The router's pool, where it translates to one.
-fn pool_of(router: &Router) -> Option<&str> {
-    router.gateway.as_ref().filter(|gateway| gateway.snat)?.pool.as_deref()
+/// The gateway's pool, where it translates to one.
+fn pool_of(gateway: &Gateway) -> Option<&str> {
+    gateway.pool.as_deref().filter(|_| gateway.snat)
 }
 
 /// Which pool is on which network, by the pool's position. A pool is on one: its ports are counted once.
 fn uses<'a>(names: &Names<'a>, report: &mut Report<'a>) -> HashMap<usize, Use<'a>> {
     let mut uses: HashMap<usize, Use<'a>> = HashMap::new();
-    for (at, router) in names.routers() {
-        let Some((pool_at, pool)) = pool_of(router).and_then(|id| names.pool(id)) else { continue };
-        let Some(segment) = router.gateway_leg().and_then(|leg| names.segment(&leg.segment)) else {
-            continue;
-        };
-        let first = uses.entry(pool_at).or_insert(Use { pool, pool_at, user_at: at, segment });
+    for Way { at, index, gateway, segment, .. } in names.ways_out() {
+        let Some((pool_at, pool)) = pool_of(gateway).and_then(|id| names.pool(id)) else { continue };
+        let first = Use { pool, pool_at, user_at: at, gateway: index, segment };
+        let first = uses.entry(pool_at).or_insert(first);
         if first.segment != segment {
             let message =
                 format!("pool `{}` serves another external network, and a pool serves one", pool.id);
-            report.of(at).add_conflict(Code::UnsupportedFeature, "gateway.pool", message, first.user_at);
+            let field = format!("gateways[{index}].pool");
+            report.of(at).add_conflict(Code::UnsupportedFeature, field, message, first.user_at);
         }
     }
     uses
@@ -85,10 +99,9 @@ fn disjoint_runs<'a>(uses: &HashMap<usize, Use<'a>>, report: &mut Report<'a>) ->
     let mut runs: Vec<Run<'a>> = uses
         .values()
         .flat_map(|one| {
-            let addresses = one.pool.addresses.iter().enumerate();
-            addresses.map(|(index, addresses)| Run { of: *one, index, addresses: *addresses })
+            let left = one.pool.runs_left();
+            left.map(|(index, addresses)| Run { of: *one, index, addresses })
         })
-        .filter(|run| run.addresses.first <= run.addresses.last)
         .collect();
     runs.sort_by_key(|run| (run.of.segment, run.addresses.first, run.of.pool_at, run.index));
 
@@ -123,7 +136,11 @@ fn disjoint_runs<'a>(uses: &HashMap<usize, Use<'a>>, report: &mut Report<'a>) ->
 }
 
 /// The run that an address of a network is in.
-fn run_with<'r, 'a>(runs: &'r [Run<'a>], segment: usize, address: Ipv4Addr) -> Option<&'r Run<'a>> {
+pub(super) fn run_with<'r, 'a>(
+    runs: &'r [Run<'a>],
+    segment: usize,
+    address: Ipv4Addr,
+) -> Option<&'r Run<'a>> {
     let after = runs.partition_point(|run| (run.of.segment, run.addresses.first) <= (segment, address));
     let run = runs.get(after.checked_sub(1)?)?;
     (run.of.segment == segment && run.addresses.contains(address)).then_some(run)
@@ -160,8 +177,8 @@ fn check_claims<'a>(runs: &[Run<'a>], claims: &[Claim<'a>], report: &mut Report<
 fn is_own(claim: &Claim<'_>, pool: &Pool) -> bool {
     let Place::Interface(index, _) = claim.place else { return false };
     let leg = claim.router.interfaces.get(index).map(|leg| leg.id.as_str());
-    let gateway = claim.router.gateway.as_ref().map(|gateway| gateway.interface.as_str());
-    leg == gateway && pool_of(claim.router) == Some(pool.id.as_str())
+    let by_leg = |gateway: &&Gateway| leg == Some(gateway.interface.as_str());
+    claim.router.gateways.iter().find(by_leg).and_then(pool_of) == Some(pool.id.as_str())
 }
 
 /// No pool holds an address that its users' subnets have another use for: next hop, network, broadcast.
@@ -171,26 +188,24 @@ fn check_subnets<'a>(
     runs: &[Run<'a>],
     report: &mut Report<'a>,
 ) {
-    for (at, router) in names.routers() {
-        let Some((pool_at, _)) = pool_of(router).and_then(|id| names.pool(id)) else { continue };
-        let (Some(gateway), Some(leg)) = (&router.gateway, router.gateway_leg()) else { continue };
-        let Some(first) = uses.get(&pool_at).filter(|one| names.segment(&leg.segment) == Some(one.segment))
-        else {
-            continue;
-        };
+    for Way { at, router, index, gateway, leg, segment } in names.ways_out() {
+        let Some((pool_at, _)) = pool_of(gateway).and_then(|id| names.pool(id)) else { continue };
+        let Some(first) = uses.get(&pool_at).filter(|one| one.segment == segment) else { continue };
         let edges = leg.addresses.iter().flat_map(|subnet| {
             [subnet.network(), subnet.broadcast()]
                 .into_iter()
                 .filter_map(|edge| Some((edge, Code::BadAddress, why_not_on(subnet, edge)?)))
         });
-        let next_hop = (gateway.next_hop, Code::ExternalIpConflict, "the gateway's next hop");
-        for (address, code, why) in edges.chain([next_hop]) {
+        let next_hop = gateway.next_hop.map(|hop| (hop, Code::ExternalIpConflict, "the gateway's next hop"));
+        let routes = router.routes.iter().map(|route| route.next_hop);
+        let via = routes.map(|hop| (hop, Code::ExternalIpConflict, "the next hop of a route"));
+        for (address, code, why) in edges.chain(next_hop).chain(via) {
             let Some(run) = run_with(runs, first.segment, address) else { continue };
             if run.of.pool_at != pool_at {
                 continue;
             }
             let message = format!("{address} of pool `{}` is {why}", run.of.pool.id);
-            let own = Use { user_at: at, ..run.of };
+            let own = Use { user_at: at, gateway: index, ..run.of };
             let other = pool_at.min(at);
             report.of(own.complete_at()).add_conflict(code, own.field(run.index), message, other);
         }

@@ -1,13 +1,16 @@
 //! Whether rules hold together: every fault of every object, at once.
 //!
 //! Two kinds of question. *Alone* ([`segment`], [`pool`], [`router`]): is the object sound in itself. *Together*
-//! ([`together`], [`external`]): do objects agree about names, MACs, addresses and room. Where two do not go together,
+//! ([`together`], [`external`], [`forwardings`]): do objects agree about names, MACs, addresses and room. Where two do not go together,
 //! one of them is to blame: **the one that comes last in the order in which they are looked at**. A file is looked at as
 //! it is written. A change is looked at behind what is in force, so that a newcomer never puts the blame on an object
 //! that was there before it; [`Store`](crate::Store) rests on that.
 
 mod address;
 mod external;
+mod forwardings;
+mod gateways;
+mod inbound;
 mod pool;
 mod report;
 mod router;
@@ -53,6 +56,16 @@ pub(crate) fn check(objects: &[Object], settled: usize, ports: &[String]) -> Vec
     }
     together::check(objects, &mut report);
     report.into_faults()
+}
+
+/// Whether a run of ports is one.
+fn check_ports(ports: crate::model::PortRange, field: &str, report: &mut report::Of<'_, '_>) -> bool {
+    let sound = ports.first > 0 && ports.first <= ports.last;
+    if !sound {
+        let message = format!("{ports} is not a rising run of ports from 1 to 65535");
+        report.add(crate::fault::Code::OutOfRange, field, message);
+    }
+    sound
 }
 
 /// Ids are written into logs, metric labels and paths: a narrow alphabet keeps them whole everywhere.

@@ -19,7 +19,7 @@ routers:
   interfaces:
   - {id: in, segment: net, mac: fa:16:3e:00:00:01, addresses: [10.0.0.1/24]}
   - {id: out, segment: ext, mac: fa:16:3e:00:00:02, addresses: [203.0.113.2/24], external: true}
-  gateway: {interface: out, next_hop: 203.0.113.1, pool: p1}
+  gateways: [{interface: out, next_hop: 203.0.113.1, pool: p1}]
   routes: [{prefix: 10.20.0.0/16, next_hop: 10.0.0.9}]
   floating_ips: [{id: f1, external: 203.0.113.50, internal: 10.20.0.5}]
   no_nat: [192.0.2.0/24]
@@ -27,7 +27,7 @@ routers:
   interfaces:
   - {id: in, segment: net, mac: fa:16:3e:00:00:03, addresses: [10.0.1.1/24]}
   - {id: out, segment: ext, mac: fa:16:3e:00:00:04, addresses: [203.0.113.3/24], external: true}
-  gateway: {interface: out, next_hop: 203.0.113.1, pool: p2}
+  gateways: [{interface: out, next_hop: 203.0.113.1, pool: p2}]
 ";
 
 fn ports() -> Vec<String> {
@@ -62,8 +62,8 @@ const ROWS: &[Row] = &[
         "{id: out, segment: net, mac: fa:16:3e:00:00:01",
         &[
             "router r1: interfaces[1].id: DUPLICATE_ID: ",
-            "router r1: gateway.next_hop: NO_ROUTE_TO_NEXTHOP: ",
-            "router r1: gateway.interface: GATEWAY_NOT_EXTERNAL: ",
+            "router r1: gateways[0].next_hop: NO_ROUTE_TO_NEXTHOP: ",
+            "router r1: gateways[0].interface: GATEWAY_NOT_EXTERNAL: ",
         ],
     ),
     (
@@ -175,40 +175,43 @@ const ROWS: &[Row] = &[
         "addresses: [169.254.1.2/24]",
         &[
             "router r2: interfaces[1].addresses[0]: BAD_ADDRESS: 169.254.1.2 is link-local",
-            "router r2: gateway.next_hop: NO_ROUTE_TO_NEXTHOP: 203.0.113.1 is on no subnet of the gateway's interface `out`",
+            "router r2: gateways[0].next_hop: NO_ROUTE_TO_NEXTHOP: 203.0.113.1 is on no subnet of the gateway's interface `out`",
         ],
     ),
     // Gateways.
     (
         "{interface: out, next_hop: 203.0.113.1, pool: p2}",
         "{interface: out, next_hop: 203.0.113.3, pool: p2}",
-        &["router r2: gateway.next_hop: ROUTE_LOOP: "],
+        &["router r2: gateways[0].next_hop: ROUTE_LOOP: "],
     ),
     (
         "{interface: out, next_hop: 203.0.113.1, pool: p2}",
         "{interface: out, next_hop: 203.0.113.255, pool: p2}",
-        &["router r2: gateway.next_hop: BAD_ADDRESS: 203.0.113.255 is the subnet's broadcast address"],
+        &["router r2: gateways[0].next_hop: BAD_ADDRESS: 203.0.113.255 is the subnet's broadcast address"],
     ),
     (
         "{interface: out, next_hop: 203.0.113.1, pool: p2}",
         "{interface: out, next_hop: 10.0.1.9, pool: p2}",
-        &["router r2: gateway.next_hop: NO_ROUTE_TO_NEXTHOP: "],
+        &["router r2: gateways[0].next_hop: NO_ROUTE_TO_NEXTHOP: "],
     ),
     (
         "{interface: out, next_hop: 203.0.113.1, pool: p2}",
         "{interface: out, next_hop: 224.0.0.1, pool: p2}",
-        &["router r2: gateway.next_hop: BAD_ADDRESS: "],
+        &["router r2: gateways[0].next_hop: BAD_ADDRESS: "],
     ),
     (
         "{interface: out, next_hop: 203.0.113.1, pool: p2}",
         "{interface: in, next_hop: 10.0.1.9, pool: p2}",
-        &["router r2: gateway.interface: GATEWAY_NOT_EXTERNAL: "],
+        &[
+            "router r2: gateways[0].interface: GATEWAY_NOT_EXTERNAL: ",
+            "router r2: interfaces[1].external: UNSUPPORTED_FEATURE: an external interface has to be a gateway's",
+        ],
     ),
     (
         "{interface: out, next_hop: 203.0.113.1, pool: p2}",
         "{interface: out, next_hop: 203.0.113.11, pool: p2}",
         &[
-            "router r2: gateway.pool: EXTERNAL_IP_CONFLICT: 203.0.113.11 of pool `p2` is the gateway's next hop (pool p2)",
+            "router r2: gateways[0].pool: EXTERNAL_IP_CONFLICT: 203.0.113.11 of pool `p2` is the gateway's next hop (pool p2)",
         ],
     ),
     (
@@ -217,38 +220,38 @@ const ROWS: &[Row] = &[
         &["router r2: interfaces[0].external: UNSUPPORTED_FEATURE: "],
     ),
     // Pools and networks.
-    ("pool: p2", "pool: p3", &["router r2: gateway.pool: UNKNOWN_POOL: there is no pool `p3` (pool p3)"]),
+    ("pool: p2", "pool: p3", &["router r2: gateways[0].pool: UNKNOWN_POOL: there is no pool `p3` (pool p3)"]),
     (
         "[203.0.113.11]",
         "[203.0.113.0]",
         &[
-            "router r2: gateway.pool: BAD_ADDRESS: 203.0.113.0 of pool `p2` is the subnet's own address (pool p2)",
+            "router r2: gateways[0].pool: BAD_ADDRESS: 203.0.113.0 of pool `p2` is the subnet's own address (pool p2)",
         ],
     ),
     (
         "[203.0.113.11]",
         "[203.0.113.255]",
         &[
-            "router r2: gateway.pool: BAD_ADDRESS: 203.0.113.255 of pool `p2` is the subnet's broadcast address (pool p2)",
+            "router r2: gateways[0].pool: BAD_ADDRESS: 203.0.113.255 of pool `p2` is the subnet's broadcast address (pool p2)",
         ],
     ),
     (
         "[203.0.113.11]",
         "[203.0.113.2]",
         &[
-            "router r2: gateway.pool: EXTERNAL_IP_CONFLICT: 203.0.113.2 of pool `p2` is an interface's address (router r1)",
+            "router r2: gateways[0].pool: EXTERNAL_IP_CONFLICT: 203.0.113.2 of pool `p2` is an interface's address (router r1)",
         ],
     ),
     (
         "[203.0.113.11]",
         "[203.0.113.9-203.0.113.11]",
-        &["router r2: gateway.pool: POOL_OVERLAP: 203.0.113.10 is in pool `p1` too (pool p1)"],
+        &["router r2: gateways[0].pool: POOL_OVERLAP: 203.0.113.10 is in pool `p1` too (pool p1)"],
     ),
     (
-        "segment: ext, mac: fa:16:3e:00:00:04, addresses: [203.0.113.3/24], external: true}\n  gateway: {interface: out, next_hop: 203.0.113.1, pool: p2}",
-        "segment: ext2, mac: fa:16:3e:00:00:04, addresses: [203.0.113.3/24], external: true}\n  gateway: {interface: out, next_hop: 203.0.113.1, pool: p1}",
+        "segment: ext, mac: fa:16:3e:00:00:04, addresses: [203.0.113.3/24], external: true}\n  gateways: [{interface: out, next_hop: 203.0.113.1, pool: p2}]",
+        "segment: ext2, mac: fa:16:3e:00:00:04, addresses: [203.0.113.3/24], external: true}\n  gateways: [{interface: out, next_hop: 203.0.113.1, pool: p1}]",
         &[
-            "router r2: gateway.pool: UNSUPPORTED_FEATURE: pool `p1` serves another external network, and a pool serves one (router r1)",
+            "router r2: gateways[0].pool: UNSUPPORTED_FEATURE: pool `p1` serves another external network, and a pool serves one (router r1)",
         ],
     ),
     // Routes.
@@ -336,18 +339,18 @@ const ROWS: &[Row] = &[
         ],
     ),
     (
-        "pool: p2}",
-        "pool: p2}\n  floating_ips: [{id: f1, external: 203.0.113.50, internal: 10.0.1.5}]",
+        "pool: p2}]",
+        "pool: p2}]\n  floating_ips: [{id: f1, external: 203.0.113.50, internal: 10.0.1.5}]",
         &[
             "router r2: floating_ips[0].external: EXTERNAL_IP_CONFLICT: 203.0.113.50 is floating_ips[0].external already (router r1)",
         ],
     ),
     (
-        "  gateway: {interface: out, next_hop: 203.0.113.1, pool: p1}\n",
+        "  gateways: [{interface: out, next_hop: 203.0.113.1, pool: p1}]\n",
         "",
         &[
             "router r1: interfaces[1].external: UNSUPPORTED_FEATURE: ",
-            "router r1: gateway: MISSING_FIELD: a floating IP needs a gateway",
+            "router r1: gateways: MISSING_FIELD: a floating IP needs a gateway",
         ],
     ),
     // Timers.
@@ -459,8 +462,10 @@ fn of_two_overlapping_pools_the_first_still_keeps_its_addresses() {
         let text = BASE.replace("[203.0.113.10]", p1).replace("[203.0.113.11]", p2);
         found(&read_rules(&text.replace("203.0.113.50", external)).unwrap())
     };
-    let wanted =
-        ["router r1 floating_ips[0].external EXTERNAL_IP_CONFLICT", "router r2 gateway.pool POOL_OVERLAP"];
+    let wanted = [
+        "router r1 floating_ips[0].external EXTERNAL_IP_CONFLICT",
+        "router r2 gateways[0].pool POOL_OVERLAP",
+    ];
     assert_eq!(with("[203.0.113.10-203.0.113.12]", "[203.0.113.9-203.0.113.10]", "203.0.113.12"), wanted);
     assert_eq!(with("[203.0.113.9-203.0.113.10]", "[203.0.113.10-203.0.113.12]", "203.0.113.9"), wanted);
     assert_eq!(with("[203.0.113.9-203.0.113.12]", "[203.0.113.10-203.0.113.11]", "203.0.113.12"), wanted);
@@ -509,13 +514,7 @@ fn the_object_that_goes_over_the_gateways_limit_is_to_blame_and_a_smaller_one_st
     let big = |n: u32| {
         let first = 0x0b00_0000 + n * POOL;
         let run = crate::model::AddressRange { first: first.into(), last: (first + POOL - 1).into() };
-        crate::model::Pool {
-            id: format!("p{n}"),
-            revision: 0,
-            addresses: vec![run],
-            ports: Default::default(),
-            hold_down_s: 0,
-        }
+        crate::model::Pool { addresses: vec![run], ..crate::arbitrary::bare_pool(&format!("p{n}")) }
     };
     let fit = limits::ALL_POOL_ADDRESSES_MAX as u32 / POOL;
     let mut rules = Rules { pools: (0..fit).map(big).collect(), ..Rules::default() };

@@ -8,14 +8,14 @@ use std::net::Ipv4Addr;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::external;
 use super::report::Report;
+use super::{external, forwardings};
 use crate::fault::Code;
 use crate::limits::{
-    ALL_POOL_ADDRESSES_MAX, FLOATING_IPS_MAX, INTERFACES_MAX, POOLS_MAX, ROUTERS_MAX, ROUTES_MAX,
-    SEGMENTS_MAX,
+    ALL_POOL_ADDRESSES_MAX, FLOATING_IPS_MAX, INTERFACES_MAX, POOLS_MAX, PORT_FORWARDINGS_MAX, ROUTERS_MAX,
+    ROUTES_MAX, SEGMENTS_MAX,
 };
-use crate::model::{AddressRange, Interface, Mac, Pool, Router, Segment};
+use crate::model::{AddressRange, Gateway, Interface, Mac, Pool, Router, Segment};
 use crate::object::{Object, ObjectKind, ObjectRef};
 
 /// The objects by name. Where a name is given twice the first has it, and the second is left out of everything else: a
@@ -57,6 +57,21 @@ pub(super) struct Claim<'a> {
     pub(super) place: Place,
 }
 
+/// A router's way out, on a network.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    /// The router's position.
+    pub(super) at: usize,
+    pub(super) router: &'a Router,
+    /// The gateway's index in the router.
+    pub(super) index: usize,
+    pub(super) gateway: &'a Gateway,
+    /// Its interface.
+    pub(super) leg: &'a Interface,
+    /// The segment's position.
+    pub(super) segment: usize,
+}
+
 pub(super) fn check<'a>(objects: &'a [Object], report: &mut Report<'a>) {
     check_room(objects, report);
     let names = Names::new(objects, report);
@@ -65,7 +80,8 @@ pub(super) fn check<'a>(objects: &'a [Object], report: &mut Report<'a>) {
     check_references(&names, report);
     let claims = names.claims();
     check_claims(&claims, report);
-    external::check(&names, &claims, report);
+    let runs = external::check(&names, &claims, report);
+    forwardings::check(&names, &claims, &runs, report);
 }
 
 impl<'a> Names<'a> {
@@ -119,49 +135,64 @@ impl<'a> Names<'a> {
                     place: Place::Interface(index, which),
                 }));
             }
-            let Some(segment) = router.gateway_leg().and_then(|leg| self.segment(&leg.segment)) else {
-                continue;
-            };
-            claims.extend(router.floating_ips.iter().enumerate().map(|(index, floating)| Claim {
-                segment,
-                address: floating.external,
-                at,
-                router,
-                place: Place::Floating(index),
-            }));
+            let external = router.floating_ips.iter().enumerate().filter_map(|(index, floating)| {
+                let segment = self.network_of(router, floating.gateway.as_ref())?;
+                Some(Claim { segment, address: floating.external, at, router, place: Place::Floating(index) })
+            });
+            claims.extend(external);
         }
         claims
     }
-}
 
-impl Router {
-    /// The interface that the gateway names, if there is one.
-    pub(super) fn gateway_leg(&self) -> Option<&Interface> {
-        self.gateway.as_ref().and_then(|gateway| self.interface(&gateway.interface))
+    /// Every gateway that leads somewhere, in order.
+    pub(super) fn ways_out(&self) -> impl Iterator<Item = Way<'a>> + '_ {
+        self.routers().flat_map(move |(at, router)| {
+            router.gateways.iter().enumerate().filter_map(move |(index, gateway)| {
+                let leg = router.interface(&gateway.interface)?;
+                let segment = self.segment(&leg.segment)?;
+                Some(Way { at, router, index, gateway, leg, segment })
+            })
+        })
+    }
+
+    /// The network of the gateway that a floating IP or port forwarding names.
+    pub(super) fn network_of(&self, router: &Router, gateway: Option<&String>) -> Option<usize> {
+        let leg = router.interface(&router.gateway_named(gateway)?.interface)?;
+        self.segment(&leg.segment)
     }
 }
 
 /// Counts in order: the object that goes over a bound is to blame, not those before it.
 fn check_room(objects: &[Object], report: &mut Report<'_>) {
-    let mut rooms: [(usize, usize, &str); 7] = [
+    let mut rooms: [(usize, usize, &str); 8] = [
         (0, SEGMENTS_MAX, "segments"),
         (0, POOLS_MAX, "pools"),
         (0, ALL_POOL_ADDRESSES_MAX, "pool addresses"),
         (0, ROUTERS_MAX, "routers"),
         (0, INTERFACES_MAX, "interfaces"),
         (0, FLOATING_IPS_MAX, "floating IPs"),
+        (0, PORT_FORWARDINGS_MAX, "port forwardings"),
         (0, ROUTES_MAX, "routes and no_nat prefixes"),
     ];
     for (at, object) in objects.iter().enumerate() {
         let wanted = match object {
-            Object::Segment(_) => [1, 0, 0, 0, 0, 0, 0],
+            Object::Segment(_) => [1, 0, 0, 0, 0, 0, 0, 0],
             Object::Pool(pool) => {
                 let addresses: u64 = pool.addresses.iter().map(AddressRange::count).sum();
-                [0, 1, usize::try_from(addresses).unwrap_or(usize::MAX), 0, 0, 0, 0]
+                [0, 1, usize::try_from(addresses).unwrap_or(usize::MAX), 0, 0, 0, 0, 0]
             }
             Object::Router(router) => {
                 let routes = router.routes.len() + router.no_nat.len();
-                [0, 0, 0, 1, router.interfaces.len(), router.floating_ips.len(), routes]
+                [
+                    0,
+                    0,
+                    0,
+                    1,
+                    router.interfaces.len(),
+                    router.floating_ips.len(),
+                    router.port_forwardings.len(),
+                    routes,
+                ]
             }
         };
         let over =
@@ -223,12 +254,15 @@ fn check_references<'a>(names: &Names<'a>, report: &mut Report<'a>) {
                 report.of(at).add_missing(Code::UnknownSegment, field, message, missing);
             }
         }
-        if let Some(pool) = router.gateway.as_ref().and_then(|gateway| gateway.pool.as_ref())
-            && names.pool(pool).is_none()
-        {
-            let message = format!("there is no pool `{}`", pool.escape_debug());
-            let missing = ObjectRef::new(ObjectKind::Pool, pool.as_str());
-            report.of(at).add_missing(Code::UnknownPool, "gateway.pool", message, missing);
+        for (index, gateway) in router.gateways.iter().enumerate() {
+            if let Some(pool) = &gateway.pool
+                && names.pool(pool).is_none()
+            {
+                let message = format!("there is no pool `{}`", pool.escape_debug());
+                let missing = ObjectRef::new(ObjectKind::Pool, pool.as_str());
+                let field = format!("gateways[{index}].pool");
+                report.of(at).add_missing(Code::UnknownPool, field, message, missing);
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ routers:
     interfaces:
       - {id: lan, segment: lan, mac: "fa:16:3e:00:00:01", addresses: [10.0.0.1/24]}
       - {id: ext, segment: internet, mac: "fa:16:3e:00:00:02", addresses: [203.0.113.2/24], external: true}
-    gateway: {interface: ext, next_hop: 203.0.113.1}
+    gateways: [{interface: ext, next_hop: 203.0.113.1}]
     floating_ips: [{id: web, external: 203.0.113.50, internal: 10.0.0.50}]
 "#;
 

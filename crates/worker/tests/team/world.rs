@@ -58,7 +58,7 @@ pub(crate) fn rules_with_timeouts(variant: usize, timeouts: &str) -> String {
   interfaces:
   - {{id: lan, segment: {id}-lan, mac: {}, addresses: [{GATEWAY}/16]}}
   - {{id: ext, segment: internet, mac: 'fa:16:3e:00:01:{tenant:02}', addresses: [203.0.113.{}/24], external: true}}
-  gateway: {{interface: ext, next_hop: {}, pool: pool}}
+  gateways: [{{interface: ext, next_hop: {}, pool: pool}}]
   floating_ips: [{{id: moves, external: 203.0.113.{external}, internal: 10.0.249.{internal}}}]
   timeouts: {timeouts}",
             gateway_mac(tenant),

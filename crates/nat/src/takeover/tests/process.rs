@@ -40,7 +40,7 @@ pub(super) fn rules(tenants: &[&str]) -> String {
     interfaces:
       - {{id: lan, segment: {tenant}-lan, mac: \"fa:16:3e:00:0{number}:01\", addresses: [10.0.0.1/16]}}
       - {{id: ext, segment: internet, mac: \"fa:16:3e:00:0{number}:03\", addresses: [203.0.113.{}/24], external: true}}
-    gateway: {{interface: ext, next_hop: 203.0.113.1, pool: {tenant}}}
+    gateways: [{{interface: ext, next_hop: 203.0.113.1, pool: {tenant}}}]
 ",
             2 + number
         );
