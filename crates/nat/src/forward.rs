@@ -2,7 +2,7 @@
 
 use flowtable::{LineIndex, SlotIndex};
 use packet::ethernet::{self, LinkHeader};
-use packet::{Frame, MacAddress, Moment, PacketIo, Parsed, PortIndex, VlanId, icmp, rewrite};
+use packet::{Frame, MacAddress, Moment, PacketIo, PortIndex, VlanId, icmp, rewrite};
 use rules::compiled::{InterfaceIndex, Realm};
 
 use crate::DropReason;
@@ -51,7 +51,7 @@ impl<F: Frame> Gateway<F> {
             }
             Resolution::Elsewhere => return self.hand_off(lane, self.state.worker_of(shard)),
         };
-        if let Err(owner) = self.note(sessions, &lane.parsed, now_ms) {
+        if let Err(owner) = self.note(sessions, &lane, now_ms) {
             return self.hand_off(lane, owner);
         }
         match change {
@@ -74,21 +74,25 @@ impl<F: Frame> Gateway<F> {
     fn note(
         &mut self,
         sessions: [Option<SessionLine>; 2],
-        parsed: &Parsed,
+        lane: &Lane<F>,
         now_ms: u32,
     ) -> Result<(), WorkerIndex> {
+        let parsed = &lane.parsed;
         let mut owner_elsewhere = None;
         for SessionLine { line, router } in sessions.into_iter().flatten() {
-            let timeouts = &self.rules.routers[router.0 as usize].timeouts;
-            if self.state.brings_the_end_nearer(line, parsed, timeouts) {
-                let shard = self.state.shard_of_line(line);
-                match self.shards.get_mut(shard) {
-                    Some(owner) => {
-                        self.state.note_flags(line, parsed);
-                        owner.set_deadline(line, timeouts, now_ms);
-                    }
-                    None => owner_elsewhere = Some(self.state.worker_of(shard)),
+            let router = &self.rules.routers[router.0 as usize];
+            let Some(news) = self.state.news(line, parsed, lane.frame.bytes(), router) else { continue };
+            if !news.brings_the_end_nearer {
+                self.state.note_news(line, &news, now_ms);
+                continue;
+            }
+            let shard = self.state.shard_of_line(line);
+            match self.shards.get_mut(shard) {
+                Some(owner) => {
+                    self.state.note_news(line, &news, now_ms);
+                    owner.set_deadline(line, router, now_ms);
                 }
+                None => owner_elsewhere = Some(self.state.worker_of(shard)),
             }
         }
         if let Some(owner) = owner_elsewhere {

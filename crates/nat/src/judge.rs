@@ -19,7 +19,6 @@ use crate::flow::Flow;
 use crate::shard::Shard;
 use crate::shards::Shards;
 use crate::state::State;
-use crate::tcp;
 use crate::verdict::{Change, Passage, Verdict};
 
 /// A packet to be judged, and what the stages before have found out about it.
@@ -102,7 +101,7 @@ impl Judge<'_> {
         let inside = [flow.realm(), self.state.translated(line).realm()];
         let router = inside.into_iter().find_map(|realm| rules.router_of(realm));
         if let (Some(router), Ok(owner)) = (router, self.owner(shard)) {
-            owner.set_deadline(line, &rules.routers[router.0 as usize].timeouts, now_ms);
+            owner.set_deadline(line, &rules.routers[router.0 as usize], now_ms);
         }
         Ok(Some(line))
     }
@@ -151,10 +150,6 @@ pub(crate) fn check_translatable(parsed: &Parsed) -> Result<(), DropReason> {
         Protocol::ICMP => Err(DropReason::IcmpUnsupported),
         _ => Err(DropReason::UnknownProtocol),
     }
-}
-
-pub(crate) fn is_opening(parsed: &Parsed) -> bool {
-    parsed.protocol == Protocol::TCP && tcp::is_opening(parsed.tcp_flags)
 }
 
 pub(crate) fn is_echo_request(parsed: &Parsed) -> bool {

@@ -5,7 +5,8 @@
 //!   classify        classify.rs     which network, which interface: which router, which side
 //!   judge           judge.rs        -> Verdict; changes no bytes. Its sides: outbound.rs, inbound.rs, both for a hairpin
 //!                   icmp_errors.rs  the same for errors, and for the packets they quote
-//!   sessions        sessions.rs     two lines a session, which anyone reads and notes packets in; sessions/listing.rs: shown
+//!   sessions        sessions.rs     two lines a session, which anyone reads; sessions/noting.rs: what packets leave there
+//!                   tcp.rs          which segments are believed, and what they make of a connection; timers.rs: how long it lasts
 //!   owners          shard.rs        sessions opened, closed, expired; mappings.rs: who has which external endpoint
 //!   forward         forward.rs      fits? next hop known? then note, rewrite, link header, send
 //!   answers         answers.rs      echo replies, ICMP errors; address_resolution.rs: ARP; neighbours.rs: who is known
@@ -50,6 +51,7 @@ mod sync;
 mod takeover;
 mod tcp;
 mod time;
+mod timers;
 mod verdict;
 mod waiting;
 

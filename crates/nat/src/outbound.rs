@@ -5,7 +5,8 @@ use rules::compiled::{AddressRules, GatewayRules, InterfaceIndex, InterfaceRules
 
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
-use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, is_opening, may_travel};
+use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
+use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
 
 impl Judge<'_> {
@@ -96,7 +97,7 @@ impl Judge<'_> {
         check_translatable(case.parsed)?;
         let shard = case.shard.unwrap_or_else(|| self.state.shard_of_host(flow.realm(), address));
         let line = match self.session(shard, flow, case.line)? {
-            Some(line) if !(is_opening(case.parsed) && self.state.is_over(line)) => line,
+            Some(line) if !(is_opening(case.parsed) && self.state.is_reopened_by(line, case.parsed)) => line,
             ended => {
                 check_opens(case.parsed)?;
                 self.check_checksum(case)?;

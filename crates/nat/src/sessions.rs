@@ -10,29 +10,32 @@
 //!  | key (Flow)         | address | port  | window | seen    | realm | generation |
 //!  |                    |    4    |   2   | scale 1|  1      |   4   |     4      |
 //!  32                   40                48                 56                64
-//!  | last seen | created| packets         | bytes            | acknowledged | window |
-//!  |  ms 4     |  ms 4  |       8         |   8              |  (sequence) 4| edge 4 |
+//!  | last seen | created| packets         | bytes            | span           8  |
+//!  |  ms 4     |  ms 4  |       8         |   8              | first 4 |  last 4 |
 //!
 //!  owner part   address, port, realm, created: written before the line can be found, never after
-//!  seen part    the rest: written by whichever worker sees a packet. Two that see one flow at a time may lose a count;
-//!               `seen` only gains bits; `generation` says under which rules it was found good, which all agree on.
+//!  seen part    the rest: written by whichever worker sees a packet. Two that see one flow at a time may lose a count, or
+//!               a step of the span; `seen` is changed bit by bit; `generation` says under which rules it was found good,
+//!               which all agree on.
+//!  of TCP       scale, seen and span: what this side has shown, and which of the other's sequence numbers it takes, from
+//!               what it has acknowledged to the edge of its window (tcp.rs)
 //! ```
 
 mod listing;
+mod noting;
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use flowtable::{LineIndex, SlotIndex};
-use packet::{Parsed, Protocol};
+use packet::Protocol;
 use rules::RuleSet;
-use rules::compiled::{Realm, RouterRules, TimeoutsMs};
+use rules::compiled::{Realm, RouterRules};
 use zerocopy::FromBytes;
 
 use crate::flow::{Endpoint, Flow};
 use crate::mappings::Holds;
 use crate::state::State;
 use crate::tcp::{Phase, Seen};
-use crate::time;
 
 pub use listing::SessionView;
 
@@ -43,7 +46,6 @@ pub(crate) struct Line {
     /// Put in place of the source (outbound) or of the destination (inbound); its octets in memory are in wire order.
     address: AtomicU32,
     port: AtomicU16,
-    /// Of the TCP window, which is not followed so far; the same holds for `acknowledged` and `window_edge`.
     window_scale: AtomicU8,
     seen: AtomicU8,
     /// Of the other side.
@@ -53,8 +55,7 @@ pub(crate) struct Line {
     created_ms: AtomicU32,
     packets: AtomicU64,
     bytes: AtomicU64,
-    acknowledged: AtomicU32,
-    window_edge: AtomicU32,
+    span: AtomicU64,
 }
 
 const _: () = {
@@ -70,8 +71,7 @@ const _: () = {
         (std::mem::offset_of!(Line, created_ms), 20),
         (std::mem::offset_of!(Line, packets), 24),
         (std::mem::offset_of!(Line, bytes), 32),
-        (std::mem::offset_of!(Line, acknowledged), 40),
-        (std::mem::offset_of!(Line, window_edge), 44),
+        (std::mem::offset_of!(Line, span), 40),
     ];
     let mut i = 0;
     while i < drawn.len() {
@@ -89,10 +89,7 @@ impl Line {
         self.generation.store(generation, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
         self.created_ms.store(now_ms, Relaxed);
-        for word in [&self.packets, &self.bytes] {
-            word.store(0, Relaxed);
-        }
-        for word in [&self.acknowledged, &self.window_edge] {
+        for word in [&self.packets, &self.bytes, &self.span] {
             word.store(0, Relaxed);
         }
         self.window_scale.store(0, Relaxed);
@@ -110,10 +107,6 @@ impl Line {
 
     pub(crate) fn last_seen_ms(&self) -> u32 {
         self.last_seen_ms.load(Relaxed)
-    }
-
-    fn seen(&self) -> Seen {
-        Seen::from_bits_truncate(self.seen.load(Relaxed))
     }
 
     fn packets(&self) -> u64 {
@@ -167,57 +160,6 @@ impl State {
         self.parts.sessions.value(line).packets() == 0
     }
 
-    /// Whether a connection is over: the same endpoints may open it again.
-    pub(crate) fn is_over(&self, line: LineIndex) -> bool {
-        let phase = self.phase(self.parts.sessions.slot_of(line));
-        matches!(phase, Phase::TcpTimeWait | Phase::TcpReset)
-    }
-
-    /// Whether noting the packet would make the session's time shorter: a first FIN or reset, or, by unusual timers, the
-    /// end of a handshake. Then its owner has to note it, and set the deadline.
-    pub(crate) fn brings_the_end_nearer(
-        &self,
-        line: LineIndex,
-        packet: &Parsed,
-        timeouts: &TimeoutsMs,
-    ) -> bool {
-        if packet.protocol != Protocol::TCP {
-            return false;
-        }
-        let news = Seen::in_segment(packet.tcp_flags);
-        let sessions = &self.parts.sessions;
-        if sessions.value(line).seen().contains(news) {
-            return false;
-        }
-        let before = self.lines(sessions.slot_of(line)).map(Line::seen);
-        let mut after = before;
-        after[sessions.side_of(line)] |= news;
-        let [before, after] = [before, after].map(|[outbound, inbound]| Phase::of_tcp(outbound, inbound));
-        timeout_ms(after, timeouts) < timeout_ms(before, timeouts)
-    }
-
-    /// Notes a packet that is sent on. What a segment shows for the first time is added in place: a later end is found when
-    /// the earlier one has come.
-    pub(crate) fn touch(&self, line: LineIndex, packet: &Parsed, now_ms: u32) {
-        let value = self.parts.sessions.value(line);
-        value.last_seen_ms.store(now_ms, Relaxed);
-        value.packets.store(value.packets().wrapping_add(1), Relaxed);
-        let bytes = value.bytes.load(Relaxed).wrapping_add(u64::from(packet.total_length));
-        value.bytes.store(bytes, Relaxed);
-        self.note_flags(line, packet);
-    }
-
-    /// Notes what a segment shows for the first time, and counts nothing.
-    pub(crate) fn note_flags(&self, line: LineIndex, packet: &Parsed) {
-        if packet.protocol == Protocol::TCP {
-            let value = self.parts.sessions.value(line);
-            let news = Seen::in_segment(packet.tcp_flags);
-            if !value.seen().contains(news) {
-                value.seen.fetch_or(news.bits(), Relaxed);
-            }
-        }
-    }
-
     /// The router of the line's internal side, as far as it is up. Reads the line alone.
     fn router_of_line<'a>(&self, line: LineIndex, rules: &'a RuleSet) -> Option<&'a RouterRules> {
         let sessions = &self.parts.sessions;
@@ -239,9 +181,9 @@ impl State {
         [OUTBOUND, INBOUND].map(|side| sessions.value(sessions.line_of(slot, side)))
     }
 
-    pub(crate) fn last_seen_ms(&self, slot: SlotIndex) -> u32 {
-        let [outbound, inbound] = self.lines(slot).map(Line::last_seen_ms);
-        if time::has_come(outbound, inbound) { inbound } else { outbound }
+    /// When a packet was last seen, outbound and inbound.
+    pub(crate) fn last_seen_ms(&self, slot: SlotIndex) -> [u32; 2] {
+        self.lines(slot).map(Line::last_seen_ms)
     }
 
     pub(crate) fn phase(&self, slot: SlotIndex) -> Phase {
@@ -276,27 +218,4 @@ pub(crate) fn is_allowed(
         && !gateway.floating_by_internal.contains_key(&source)
         && !router.is_no_nat(destination)
         && router.route(destination).is_some_and(|next_hop| next_hop.interface == gateway.interface)
-}
-
-/// The phase of a session that begins.
-pub(crate) fn first_phase(protocol: Protocol) -> Phase {
-    match protocol {
-        Protocol::TCP => Phase::TcpOpening,
-        Protocol::UDP => Phase::UdpInitial,
-        _ => Phase::IcmpQuery,
-    }
-}
-
-/// How long a session in this phase may stay silent.
-pub(crate) fn timeout_ms(phase: Phase, timeouts: &TimeoutsMs) -> u32 {
-    match phase {
-        Phase::TcpOpening => timeouts.tcp_syn,
-        Phase::TcpEstablished => timeouts.tcp_established,
-        Phase::TcpClosing => timeouts.tcp_fin,
-        Phase::TcpTimeWait => timeouts.tcp_time_wait,
-        Phase::TcpReset => timeouts.tcp_rst,
-        Phase::UdpInitial => timeouts.udp_initial,
-        Phase::UdpStream => timeouts.udp_stream,
-        Phase::IcmpQuery => timeouts.icmp,
-    }
 }

@@ -12,14 +12,15 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use rules::RuleSet;
-use rules::compiled::{GatewayRules, PoolIndex, Realm, RouterRules, TimeoutsMs};
+use rules::compiled::{GatewayRules, PoolIndex, Realm, RouterRules};
 
 use crate::counters::Counters;
 use crate::flow::{Endpoint, Flow};
 use crate::mappings::Mappings;
 use crate::random::Random;
-use crate::sessions::{INBOUND, Line, OUTBOUND, first_phase, is_allowed, timeout_ms};
+use crate::sessions::{INBOUND, Line, OUTBOUND, is_allowed};
 use crate::state::State;
+use crate::timers::{first_phase, timeout_ms};
 use crate::{DropReason, time};
 
 /// How often an opening begins anew because a session of earlier rules was in its way.
@@ -153,7 +154,7 @@ impl Shard {
         now_ms: u32,
     ) -> Result<SlotIndex, Obstacle> {
         let keys = [*internal, internal.with_source(external, realm).reversed()];
-        let timeout_ms = timeout_ms(first_phase(internal.protocol()), &router.timeouts);
+        let timeout_ms = timeout_ms(first_phase(internal.protocol()), internal, router);
         let inserted = self.sessions.insert(keys, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
             outbound.fill(external, realm, router.generation, now_ms);
             inbound.fill(internal.source(), internal.realm(), router.generation, now_ms);
@@ -182,11 +183,18 @@ impl Shard {
     }
 
     /// Sets when a session ends, by its phase now: after a segment that brings the end nearer was noted, or after
-    /// judgement by other rules, which may have made its time shorter. A longer one is found when the shorter has come.
-    pub(crate) fn set_deadline(&mut self, line: LineIndex, timeouts: &TimeoutsMs, now_ms: u32) {
+    /// judgement by other rules, which may have made its time shorter; where that is over, its time begins anew with the
+    /// packet that was judged. A longer one is found when the shorter has come.
+    pub(crate) fn set_deadline(&mut self, line: LineIndex, router: &RouterRules, now_ms: u32) {
         let slot = self.state.parts.sessions.slot_of(line);
-        let timeout_ms = timeout_ms(self.state.phase(slot), timeouts);
-        self.sessions.set_deadline(slot, now_ms.wrapping_add(timeout_ms));
+        let end_ms = self.state.end_ms(slot, router);
+        let deadline_ms = if time::has_come(end_ms, now_ms) {
+            let [internal, _] = self.state.keys(slot);
+            now_ms.wrapping_add(timeout_ms(self.state.phase(slot), &internal, router))
+        } else {
+            end_ms
+        };
+        self.sessions.set_deadline(slot, deadline_ms);
     }
 
     /// Closes sessions whose time is up, ends hold-downs that are over, and frees what every worker has let go of: a bounded
@@ -197,10 +205,8 @@ impl Shard {
         self.sessions.sweep(now_ms, slots, &mut due);
         for slot in due {
             let [internal, _] = self.state.keys(slot);
-            let end_ms = rules.router_of(internal.realm()).map(|router| {
-                let timeouts = &rules.routers[router.0 as usize].timeouts;
-                self.state.last_seen_ms(slot).wrapping_add(timeout_ms(self.state.phase(slot), timeouts))
-            });
+            let router = rules.router_of(internal.realm()).map(|router| &rules.routers[router.0 as usize]);
+            let end_ms = router.map(|router| self.state.end_ms(slot, router));
             match end_ms {
                 Some(end_ms) if !time::has_come(end_ms, now_ms) => self.sessions.set_deadline(slot, end_ms),
                 _ => self.close(slot, counters, now_ms),

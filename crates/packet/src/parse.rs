@@ -104,6 +104,14 @@ pub struct Parsed {
     pub destination_port: u16,
     /// TCP flags byte (FIN 0x01, SYN 0x02, RST 0x04, ACK 0x10); else 0.
     pub tcp_flags: u8,
+    /// The length of the TCP header with its options, in bytes; else 0.
+    pub tcp_header_length: u8,
+    /// The TCP window as it stands, not scaled; else 0.
+    pub tcp_window: u16,
+    /// TCP sequence number; else 0.
+    pub tcp_sequence: u32,
+    /// TCP acknowledgement number, which counts where the flags have ACK; else 0.
+    pub tcp_acknowledgement: u32,
     /// ICMP type; else 0.
     pub icmp_type: u8,
     /// ICMP code; else 0.
@@ -147,6 +155,17 @@ impl Parsed {
         usize::from(self.transport_offset)..self.network_range().end
     }
 
+    /// How many bytes of data a TCP segment carries; of a first fragment, those that it has itself. Else 0.
+    #[inline]
+    pub fn tcp_payload_length(&self) -> u16 {
+        if self.tcp_header_length == 0 {
+            return 0;
+        }
+        let headers =
+            u16::from(self.transport_offset - self.network_offset) + u16::from(self.tcp_header_length);
+        self.total_length.saturating_sub(headers)
+    }
+
     #[inline]
     fn read_payload(
         bytes: &[u8],
@@ -179,6 +198,10 @@ impl Parsed {
             source_port: 0,
             destination_port: 0,
             tcp_flags: 0,
+            tcp_header_length: 0,
+            tcp_window: 0,
+            tcp_sequence: 0,
+            tcp_acknowledgement: 0,
             icmp_type: 0,
             icmp_code: 0,
         }
@@ -220,6 +243,10 @@ impl Parsed {
             source_port: transport.source_port,
             destination_port: transport.destination_port,
             tcp_flags: transport.tcp_flags,
+            tcp_header_length: transport.tcp_header_length,
+            tcp_window: transport.tcp_window,
+            tcp_sequence: transport.tcp_sequence,
+            tcp_acknowledgement: transport.tcp_acknowledgement,
             icmp_type: transport.icmp_type,
             icmp_code: transport.icmp_code,
         })
@@ -235,6 +262,10 @@ struct Transport {
     source_port: u16,
     destination_port: u16,
     tcp_flags: u8,
+    tcp_header_length: u8,
+    tcp_window: u16,
+    tcp_sequence: u32,
+    tcp_acknowledgement: u32,
     icmp_type: u8,
     icmp_code: u8,
 }
@@ -253,7 +284,15 @@ impl Transport {
                 if header_length > bytes.len() {
                     return Err(Malformed::Truncated);
                 }
-                Ok(Self { tcp_flags: header.flags, ..Self::of_ports(&header.ports) })
+                Ok(Self {
+                    tcp_flags: header.flags,
+                    // At most 60.
+                    tcp_header_length: header_length as u8,
+                    tcp_window: header.window.get(),
+                    tcp_sequence: u32::from_be_bytes(header.sequence),
+                    tcp_acknowledgement: u32::from_be_bytes(header.acknowledgement),
+                    ..Self::of_ports(&header.ports)
+                })
             }
             Protocol::UDP => {
                 let (header, _) = view::<wire::Udp>(bytes)?;
@@ -267,7 +306,7 @@ impl Transport {
                     destination_port: identifier,
                     icmp_type: header.icmp_type,
                     icmp_code: header.code,
-                    tcp_flags: 0,
+                    ..Self::default()
                 })
             }
             _ => Ok(Self::default()),

@@ -47,16 +47,50 @@ pub fn tcp(
     acknowledgement: u32,
     payload: &[u8],
 ) -> Vec<u8> {
-    let mut segment = ports(from, to);
-    segment.extend(sequence.to_be_bytes());
-    segment.extend(acknowledgement.to_be_bytes());
-    segment.extend([5 << 4, flags]);
-    // Window, checksum, urgent pointer.
-    segment.extend([0xfa, 0xf0, 0, 0, 0, 0]);
-    segment.extend(payload);
-    let checksum = !slow_sum(&pseudo_header(from.1, to.1, Protocol::TCP, &segment), &segment);
-    store(&mut segment, 16, checksum);
-    ipv4(host(from), host(to), vlan, Protocol::TCP, &segment)
+    let segment = Segment { flags, sequence, acknowledgement, payload, ..Segment::default() };
+    self::segment(from, to, vlan, segment)
+}
+
+/// What a TCP segment says, its ports and checksum aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// Those of [`crate::tcp`].
+    pub flags: u8,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledgement: u32,
+    /// As it stands, not scaled.
+    pub window: u16,
+    /// Of a multiple of four bytes, 40 at most.
+    pub options: &'a [u8],
+    /// The data.
+    pub payload: &'a [u8],
+}
+
+impl Default for Segment<'_> {
+    /// Neither flags nor data, and the window of a host at rest.
+    fn default() -> Self {
+        Self { flags: 0, sequence: 0, acknowledgement: 0, window: 0xfaf0, options: &[], payload: &[] }
+    }
+}
+
+/// Any TCP segment.
+pub fn segment(from: Endpoint, to: Endpoint, vlan: Option<VlanId>, segment: Segment) -> Vec<u8> {
+    let Segment { flags, sequence, acknowledgement, window, options, payload } = segment;
+    assert!(options.len().is_multiple_of(4) && options.len() <= 40, "options of {} bytes", options.len());
+    let mut bytes = ports(from, to);
+    bytes.extend(sequence.to_be_bytes());
+    bytes.extend(acknowledgement.to_be_bytes());
+    bytes.extend([(5 + options.len() as u8 / 4) << 4, flags]);
+    bytes.extend(window.to_be_bytes());
+    // Checksum, urgent pointer.
+    bytes.extend([0; 4]);
+    bytes.extend(options);
+    bytes.extend(payload);
+    let checksum = !slow_sum(&pseudo_header(from.1, to.1, Protocol::TCP, &bytes), &bytes);
+    store(&mut bytes, 16, checksum);
+    ipv4(host(from), host(to), vlan, Protocol::TCP, &bytes)
 }
 
 /// An ICMP echo; `icmp_type` is [`ECHO_REQUEST`](crate::icmp::kind::ECHO_REQUEST) or

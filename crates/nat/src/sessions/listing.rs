@@ -7,11 +7,12 @@ use packet::Protocol;
 use rules::RuleSet;
 use rules::compiled::Realm;
 
-use super::{Line, OUTBOUND, timeout_ms};
+use super::{Line, OUTBOUND};
 use crate::flow::Endpoint;
 use crate::shard::Shard;
 use crate::state::State;
 use crate::tcp::Phase;
+use crate::time;
 
 /// Slots that one listing looks at: free ones are passed over 64 at a time.
 const LISTED_SLOTS_MAX: u32 = 1 << 15;
@@ -80,22 +81,23 @@ impl State {
             return None;
         }
         let lines = self.lines(slot);
-        let (phase, idle_ms) = (self.phase(slot), now_ms.wrapping_sub(self.last_seen_ms(slot)));
-        let timeout_ms = rules
-            .router_of(internal.realm())
-            .map_or(0, |router| timeout_ms(phase, &rules.routers[router.0 as usize].timeouts));
+        let [outbound, inbound] = self.last_seen_ms(slot);
+        let last_seen_ms = if time::has_come(outbound, inbound) { inbound } else { outbound };
+        let router = rules.router_of(internal.realm()).map(|router| &rules.routers[router.0 as usize]);
+        let end_ms =
+            router.map(|router| self.end_ms(slot, router)).filter(|end| !time::has_come(*end, now_ms));
         Some(SessionView {
             realm: internal.realm(),
             protocol: internal.protocol(),
-            phase,
+            phase: self.phase(slot),
             internal: internal.source(),
             external: external.destination(),
             remote: internal.destination(),
             packets: lines.map(Line::packets),
             bytes: lines.map(|line| line.bytes.load(Relaxed)),
             age_ms: now_ms.wrapping_sub(lines[OUTBOUND].created_ms.load(Relaxed)),
-            idle_ms,
-            expires_in_ms: timeout_ms.saturating_sub(idle_ms),
+            idle_ms: now_ms.wrapping_sub(last_seen_ms),
+            expires_in_ms: end_ms.map_or(0, |end_ms| end_ms.wrapping_sub(now_ms)),
         })
     }
 }

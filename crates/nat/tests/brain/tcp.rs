@@ -4,7 +4,8 @@ use nat::{DropReason, Phase};
 use packet::tcp::{ACK, FIN, PSH, RST, SYN};
 
 use crate::world::scene::*;
-use crate::world::{Endpoint, Host, World};
+use crate::world::{Endpoint, FIRST_BYTE, Host, World};
+use packet::testing::Segment;
 
 const WWW: Endpoint = (SERVER.address, 443);
 
@@ -39,6 +40,7 @@ fn rfc5382_req4_an_unsolicited_syn_is_dropped_without_a_word() {
     world.drops(SERVER.tcp(80, external, SYN), DropReason::NoMapping);
 }
 
+//= rfc5382#REQ-2
 #[test]
 fn rfc5382_req2_simultaneous_open_is_let_through() {
     let mut world = scene();
@@ -58,6 +60,8 @@ fn a_connection_is_established_by_both_sides_or_not_at_all() {
     world.one(RED_A.tcp(4_000, WWW, ACK));
     assert_eq!(world.session().phase, Phase::TcpOpening, "a scanner's own acknowledgement proves nothing");
     world.one(SERVER.tcp(443, external, SYN | ACK));
+    assert_eq!(world.session().phase, Phase::TcpOpening, "nor an answer that nobody has acknowledged");
+    world.one(RED_A.tcp(4_000, WWW, ACK));
     assert_eq!(world.session().phase, Phase::TcpEstablished);
 }
 
@@ -71,6 +75,7 @@ fn retransmissions_of_a_syn_keep_the_port() {
     }
 }
 
+//= rfc7857#2.1
 #[test]
 fn a_connection_closes_as_rfc7857_section_2_says() {
     let mut world = scene();
@@ -87,16 +92,96 @@ fn a_connection_closes_as_rfc7857_section_2_says() {
     world.one(SERVER.tcp(443, external, ACK));
 }
 
+/// A segment with other numbers than those in sequence.
+fn off(flags: u8, sequence: u32) -> Segment<'static> {
+    Segment { flags, sequence, acknowledgement: FIRST_BYTE, ..Segment::default() }
+}
+
+//= rfc7857#2.3
 #[test]
 fn rfc7857_section_2_3_a_reset_is_translated_and_the_session_lingers() {
     let mut world = scene();
     let external = connect(&mut world, RED_A, 4_000, WWW);
     let reset = world.one(SERVER.tcp(443, external, RST));
     assert_eq!(reset, RED_A.peer(SERVER.address).tcp(443, (RED_A.address, 4_000), RST).hop());
-    // Had it been forged, the connection would go on.
+    assert_eq!(world.session().phase, Phase::TcpReset);
+    // Had it been forged, the connection would go on, as long as it likes.
     assert_eq!(world.one(RED_A.tcp(4_000, WWW, PSH | ACK)).source(), external);
+    assert_eq!(world.session().phase, Phase::TcpEstablished);
+    world.pass(3_599_000);
+    assert_eq!(world.sessions().len(), 1);
 }
 
+//= rfc7857#2.3
+#[test]
+fn a_reset_out_of_its_window_is_forwarded_and_changes_nothing() {
+    let mut world = scene();
+    let external = connect(&mut world, RED_A, 4_000, WWW);
+    let edge = FIRST_BYTE + 0xfaf0;
+    for flags in [RST, RST | ACK, FIN | ACK] {
+        for sequence in [FIRST_BYTE - 1, edge + 1, 0, u32::MAX] {
+            let heard = world.one(SERVER.segment(443, external, off(flags, sequence)));
+            let whole = RED_A.peer(SERVER.address).segment(443, (RED_A.address, 4_000), off(flags, sequence));
+            assert_eq!(heard, whole.hop(), "the endpoint decides, and challenges it where it likes");
+            world.one(RED_A.segment(4_000, WWW, off(flags, sequence)));
+            assert_eq!(world.session().phase, Phase::TcpEstablished, "{flags:#x} {sequence}");
+        }
+    }
+    // The challenge, and the answer to that of a server which has really lost the connection.
+    world.one(RED_A.tcp(4_000, WWW, ACK));
+    world.one(SERVER.tcp(443, external, RST));
+    assert_eq!(world.session().phase, Phase::TcpReset);
+}
+
+#[test]
+fn a_refused_connection_is_over_by_a_reset_that_acknowledges_its_syn_and_by_no_other() {
+    let mut world = scene();
+    let external = world.one(RED_A.tcp(4_000, WWW, SYN)).source();
+    world.one(SERVER.tcp(443, external, RST));
+    let wrong = Segment { acknowledgement: FIRST_BYTE + 1, ..off(RST | ACK, 0) };
+    world.one(SERVER.segment(443, external, wrong));
+    assert_eq!(world.session().phase, Phase::TcpOpening);
+    world.one(SERVER.segment(443, external, off(RST | ACK, 0)));
+    assert_eq!(world.session().phase, Phase::TcpReset);
+}
+
+#[test]
+fn windows_are_scaled_as_their_side_said() {
+    let mut world = scene();
+    let syn = |flags, scale| Segment { options: scale, ..off(flags, FIRST_BYTE - 1) };
+    let external = world.one(RED_A.segment(4_000, WWW, syn(SYN, &[1, 3, 3, 7]))).source();
+    world.one(SERVER.segment(443, external, syn(SYN | ACK, &[1, 3, 3, 2])));
+    world.one(RED_A.tcp(4_000, WWW, ACK));
+    world.one(SERVER.tcp(443, external, ACK));
+    let phase_after = |world: &mut World, host: Host, port, to, sequence| {
+        world.one(host.segment(port, to, off(FIN | ACK, sequence)));
+        world.session().phase
+    };
+    let (inner, outer) = (FIRST_BYTE + (0xfaf0 << 7), FIRST_BYTE + (0xfaf0 << 2));
+    assert_eq!(phase_after(&mut world, SERVER, 443, external, inner + 1), Phase::TcpEstablished);
+    assert_eq!(phase_after(&mut world, RED_A, 4_000, WWW, outer + 1), Phase::TcpEstablished);
+    assert_eq!(phase_after(&mut world, SERVER, 443, external, inner), Phase::TcpClosing);
+    assert_eq!(phase_after(&mut world, RED_A, 4_000, WWW, outer), Phase::TcpTimeWait);
+}
+
+//= rfc7857#8
+#[test]
+fn resets_that_change_nothing_keep_nothing_alive() {
+    let mut world = scene();
+    let external = connect(&mut world, RED_A, 4_000, WWW);
+    for _ in 0..71 {
+        world.pass(50_000);
+        // Out of their windows.
+        world.one(RED_A.segment(4_000, WWW, off(RST, 7)));
+        world.one(SERVER.segment(443, external, off(RST, 7)));
+    }
+    world.pass(49_000);
+    assert_eq!(world.sessions().len(), 1);
+    world.pass(1_000);
+    assert_eq!(world.sessions().len(), 0, "after the hour of its last acknowledgement");
+}
+
+//= rfc7857#2.1
 #[test]
 fn rfc6191_a_syn_reopens_a_connection_that_is_over() {
     for end in [[FIN | ACK, FIN | ACK], [RST, RST]] {
@@ -104,9 +189,21 @@ fn rfc6191_a_syn_reopens_a_connection_that_is_over() {
         let external = connect(&mut world, RED_A, 4_000, WWW);
         world.one(RED_A.tcp(4_000, WWW, end[0]));
         world.one(SERVER.tcp(443, external, end[1]));
-        let again = connect(&mut world, RED_A, 4_000, WWW);
-        assert_eq!(world.session().phase, Phase::TcpEstablished, "a session of its own, and one only");
-        world.one(SERVER.tcp(443, again, PSH | ACK));
+        let syn = |sequence| RED_A.segment(4_000, WWW, off(SYN, sequence));
+        if end[0] != RST {
+            world.one(SERVER.segment(443, external, off(ACK, FIRST_BYTE + 1)));
+            // An old one is the server's to answer: it still knows the connection.
+            assert_eq!(world.one(syn(FIRST_BYTE - 1)).source(), external);
+            assert_eq!(world.session().phase, Phase::TcpTimeWait);
+        }
+        let again = world.one(syn(FIRST_BYTE + 5)).source();
+        let session = world.session();
+        assert_eq!(session.phase, Phase::TcpOpening, "a session of its own, and one only");
+        let answer = Segment { acknowledgement: FIRST_BYTE + 6, ..off(SYN | ACK, 77) };
+        world.one(SERVER.segment(443, again, answer));
+        let third = Segment { acknowledgement: 78, ..off(ACK, FIRST_BYTE + 6) };
+        world.one(RED_A.segment(4_000, WWW, third));
+        assert_eq!(world.session().phase, Phase::TcpEstablished);
         assert_eq!(world.count(|counters| &counters.sessions_created), 2);
         assert_eq!(world.count(|counters| &counters.sessions_closed), 1);
     }

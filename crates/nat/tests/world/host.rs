@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use packet::arp::{Arp, Operation};
 use packet::ethernet::LinkHeader;
+use packet::testing::Segment;
 use packet::{MacAddress, Parsed, Protocol, VlanId, ethernet, icmp, testing};
 
 /// An address and a port.
@@ -15,6 +16,9 @@ pub(crate) type Endpoint = (Ipv4Addr, u16);
 
 /// Type, code and the second word of an ICMP header.
 pub(crate) type Icmp = (u8, u8, u32);
+
+/// The sequence number of the first byte behind the SYN of [`Host::tcp`], of either side.
+pub(crate) const FIRST_BYTE: u32 = 2_000;
 
 /// A network's place: a port and a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,11 +58,21 @@ impl Host {
         self.says(testing::udp(self.endpoint(port), self.other(to), self.wire.vlan, payload))
     }
 
-    /// A TCP segment.
+    /// A TCP segment in sequence: with a SYN before the first byte, else there, acknowledging as much of the other side.
     pub(crate) fn tcp(self, port: u16, to: Endpoint, flags: u8) -> Packet {
         let payload: &[u8] = if flags & packet::tcp::PSH != 0 { b"data" } else { b"" };
+        let sequence = FIRST_BYTE - u32::from(flags & packet::tcp::SYN != 0);
+        self.segment(
+            port,
+            to,
+            Segment { flags, sequence, acknowledgement: FIRST_BYTE, payload, ..Segment::default() },
+        )
+    }
+
+    /// Any TCP segment.
+    pub(crate) fn segment(self, port: u16, to: Endpoint, segment: Segment) -> Packet {
         let (from, to) = (self.endpoint(port), self.other(to));
-        self.says(testing::tcp(from, to, self.wire.vlan, flags, 1_000, 2_000, payload))
+        self.says(testing::segment(from, to, self.wire.vlan, segment))
     }
 
     /// An ICMP echo request.

@@ -32,7 +32,7 @@ use rules::compiled::Realm;
 use rules::limits::REALMS_MAX;
 use rules::{Numbers, RuleSet};
 
-pub(crate) use host::{Endpoint, Host, Icmp, Packet, Wire, mac};
+pub(crate) use host::{Endpoint, FIRST_BYTE, Host, Icmp, Packet, Wire, mac};
 pub(crate) use ports::Ports;
 pub(crate) use random::Random;
 pub(crate) use team::{Entrance, Team, TeamSetup, index};

@@ -73,6 +73,10 @@ fn every_field_of_a_tcp_segment_is_read() {
             source_port: CLIENT.2,
             destination_port: SERVER.2,
             tcp_flags: 0x12,
+            tcp_header_length: 20,
+            tcp_window: 0xfaf0,
+            tcp_sequence: 1,
+            tcp_acknowledgement: 2,
             icmp_type: 0,
             icmp_code: 0,
         })

@@ -187,9 +187,9 @@ fn a_region_that_does_not_fit_is_emptied_and_says_why() {
     is_refused(&left, FreshReason::NotARegion, not_a_region, |path| fs::write(path, [0; 9_000]).unwrap());
     is_refused(
         &left,
-        FreshReason::OtherLayout { found: 3, ours: 1 },
-        "the flow state has layout version 3, this natgate has 1",
-        |path| flip(path, 8, 1),
+        FreshReason::OtherLayout { found: 3, ours: 2 },
+        "the flow state has layout version 3, this natgate has 2",
+        |path| flip(path, 8, 0),
     );
     is_refused(
         &left,

@@ -219,6 +219,10 @@ fn packet(flow: &Flow) -> Parsed {
         source_port: flow.source().port,
         destination_port: flow.destination().port,
         tcp_flags: if flow.protocol() == Protocol::TCP { SYN } else { 0 },
+        tcp_header_length: if flow.protocol() == Protocol::TCP { 20 } else { 0 },
+        tcp_window: 0,
+        tcp_sequence: 0,
+        tcp_acknowledgement: 0,
         icmp_type: 0,
         icmp_code: 0,
     }

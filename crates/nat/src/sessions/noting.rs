@@ -1,0 +1,156 @@
+//! What a packet leaves behind in its session's lines, and whose work that is.
+//!
+//! ```text
+//! an ordinary segment, a datagram   its own line alone: counts, when, and how far its side has acknowledged
+//! SYN, FIN, RST, a side's first     both lines are read, and the connection is told (tcp.rs); what is new is written by
+//!   acknowledgement                 whoever carries it, unless it brings the session's end nearer: then by its owner
+//! ```
+//!
+//! Flags are set and cleared as bits, so that two workers never undo each other's; a span is stored whole, and a step that is
+//! lost because two stored at once comes again with the next acknowledgement.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use flowtable::LineIndex;
+use packet::{Parsed, Protocol, tcp};
+use rules::compiled::RouterRules;
+
+use super::{INBOUND, Line, OUTBOUND};
+use crate::state::State;
+use crate::tcp::{Connection, Phase, Seen, Segment, Side, Span};
+use crate::timers::timeout_ms;
+
+/// What a segment changes of its connection, to be written with [`State::note_news`].
+pub(crate) struct News {
+    before: Connection,
+    after: Connection,
+    /// The session's time is shorter after it: its owner has to write it, and to set the deadline.
+    pub(crate) brings_the_end_nearer: bool,
+}
+
+impl Line {
+    pub(super) fn seen(&self) -> Seen {
+        Seen::from_bits_truncate(self.seen.load(Relaxed))
+    }
+
+    fn side(&self) -> Side {
+        let window_scale = self.window_scale.load(Relaxed).min(tcp::WINDOW_SCALE_MAX);
+        Side { seen: self.seen(), span: unpack(self.span.load(Relaxed)), window_scale }
+    }
+
+    fn note_side(&self, before: Side, after: Side) {
+        let (gained, lost) = (after.seen - before.seen, before.seen - after.seen);
+        // What the flags make of it comes first.
+        if after.window_scale != before.window_scale {
+            self.window_scale.store(after.window_scale, Relaxed);
+        }
+        if after.span != before.span {
+            self.span.store(pack(after.span), Relaxed);
+        }
+        if !gained.is_empty() {
+            self.seen.fetch_or(gained.bits(), Relaxed);
+        }
+        if !lost.is_empty() {
+            self.seen.fetch_and(!lost.bits(), Relaxed);
+        }
+    }
+}
+
+fn pack(span: Span) -> u64 {
+    u64::from(span.last) << 32 | u64::from(span.first)
+}
+
+fn unpack(word: u64) -> Span {
+    Span { first: word as u32, last: (word >> 32) as u32 }
+}
+
+/// What any worker may do with a session's line that it found.
+impl State {
+    /// What a packet tells of its connection beyond what [`Self::touch`] notes. `None` for nearly all, by one read of their
+    /// own line.
+    pub(crate) fn news(
+        &self,
+        line: LineIndex,
+        packet: &Parsed,
+        bytes: &[u8],
+        router: &RouterRules,
+    ) -> Option<News> {
+        if packet.protocol != Protocol::TCP
+            || self.parts.sessions.value(line).side().is_plain(packet.tcp_flags)
+        {
+            return None;
+        }
+        let before = self.connection(line);
+        let after = before.hear(&Segment::of(packet, bytes));
+        if after == before {
+            return None;
+        }
+        let sessions = &self.parts.sessions;
+        let flow = sessions.key(sessions.line_of(sessions.slot_of(line), OUTBOUND));
+        let side = sessions.side_of(line);
+        let [before_ms, after_ms] =
+            [before, after].map(|connection| timeout_ms(phase(side, connection), &flow, router));
+        Some(News { before, after, brings_the_end_nearer: after_ms < before_ms })
+    }
+
+    /// Writes what a segment has changed, and that its time begins now.
+    pub(crate) fn note_news(&self, line: LineIndex, news: &News, now_ms: u32) {
+        let [sender, receiver] = self.sender_and_receiver(line);
+        receiver.note_side(news.before.receiver, news.after.receiver);
+        sender.note_side(news.before.sender, news.after.sender);
+        sender.last_seen_ms.store(now_ms, Relaxed);
+    }
+
+    /// Notes a packet that is sent on. A reset does not keep a session alive (RFC 7857 section 8).
+    pub(crate) fn touch(&self, line: LineIndex, packet: &Parsed, now_ms: u32) {
+        let value = self.parts.sessions.value(line);
+        value.packets.store(value.packets().wrapping_add(1), Relaxed);
+        let bytes = value.bytes.load(Relaxed).wrapping_add(u64::from(packet.total_length));
+        value.bytes.store(bytes, Relaxed);
+        if packet.protocol == Protocol::TCP {
+            //= rfc7857#8
+            if packet.tcp_flags & tcp::RST != 0 {
+                return;
+            }
+            let side = value.side();
+            if side.is_plain(packet.tcp_flags) {
+                let span = side.acknowledge(packet.tcp_acknowledgement, packet.tcp_window);
+                if span != side.span {
+                    value.span.store(pack(span), Relaxed);
+                }
+            }
+        }
+        value.last_seen_ms.store(now_ms, Relaxed);
+    }
+
+    /// Whether a SYN from inside opens the same endpoints' next connection: the last one is over, and the SYN is behind all
+    /// that was ever acknowledged of it, or there was a reset.
+    //= rfc7857#2.1
+    pub(crate) fn is_reopened_by(&self, line: LineIndex, packet: &Parsed) -> bool {
+        let Connection { sender, receiver } = self.connection(line);
+        match phase(self.parts.sessions.side_of(line), Connection { sender, receiver }) {
+            Phase::TcpReset => true,
+            Phase::TcpTimeWait => packet.tcp_sequence.wrapping_sub(receiver.span.first) as i32 >= 0,
+            _ => false,
+        }
+    }
+
+    fn connection(&self, line: LineIndex) -> Connection {
+        let [sender, receiver] = self.sender_and_receiver(line).map(Line::side);
+        Connection { sender, receiver }
+    }
+
+    /// The line, and the session's other one.
+    fn sender_and_receiver(&self, line: LineIndex) -> [&Line; 2] {
+        let sessions = &self.parts.sessions;
+        let other = if sessions.side_of(line) == OUTBOUND { INBOUND } else { OUTBOUND };
+        [line, sessions.line_of(sessions.slot_of(line), other)].map(|line| sessions.value(line))
+    }
+}
+
+fn phase(side: usize, Connection { sender, receiver }: Connection) -> Phase {
+    match side {
+        OUTBOUND => Phase::of_tcp(sender.seen, receiver.seen),
+        _ => Phase::of_tcp(receiver.seen, sender.seen),
+    }
+}
