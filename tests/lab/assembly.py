@@ -18,7 +18,7 @@ import crash
 from clients import Failed, curl, curl_together, require, seen
 from gateway import BINARY, RULES, Natgate, books_close
 from netns import LabError
-from topology import FLOATING_A2, FLOATING_B2, STREAM, WEB, Laboratory
+from topology import FLOATING_A2, FLOATING_B2, STREAM, STUN, WEB, Laboratory
 
 TESTS = []
 
@@ -201,6 +201,38 @@ def restart_without_feed_comes_up_with_last_rules(lab, gateway):
     require(not gateway.status()["feed"]["connected"], "a feed is connected")
     curl_together(checks.WEB_URL, lab.host("a1"), lab.host("b1"))
     require(seen(curl(lab.host("web"), f"http://{FLOATING_A2}/"))[0] == WEB, "the floating IP did not come back")
+
+
+# What the internet sees of a pool.
+
+CLASSES = ("endpoint_independent", "address_dependent", "address_and_port_dependent")
+
+
+#= rfc4787#REQ-1
+#= rfc4787#REQ-8
+#= rfc5382#REQ-1
+@requirement
+def stun_finds_the_mapping_and_the_filter_that_the_pool_promises(lab, gateway):
+    gateway.start()
+    pool = '- {id: shared, addresses: ["203.0.113.10"]}'
+    require(pool in RULES, "rules.yaml has no such pool any more")
+    for mapping in CLASSES:
+        for filtering in CLASSES:
+            behaviour = f"{{mapping: {mapping}, filtering: {filtering}}}"
+            generation = gateway.status()["generation"]
+            gateway.write_rules(RULES.replace(pool, f'- {{id: shared, addresses: ["203.0.113.10"], udp: {behaviour}, tcp: {behaviour}}}'))
+            gateway.wait(lambda: gateway.status()["generation"] > generation, "rules in force", 5)
+            for host in ("a1", "b1"):
+                found = classify(lab.host(host))
+                require(found["udp"]["mapping"] == mapping, f"{host}, {behaviour}: UDP is mapped {found['udp']}")
+                require(found["udp"]["filtering"] == filtering, f"{host}, {behaviour}: UDP is filtered {found['udp']['filtering']}")
+                require(found["tcp"]["mapping"] == mapping, f"{host}, {behaviour}: TCP is mapped {found['tcp']}")
+
+
+def classify(host):
+    """How the NAT before a host maps and filters, as STUN finds."""
+    done = host.start_python("stun.py", "classify", WEB, STUN, own_output=True)
+    return json.loads(done.output(40))
 
 
 # What must not pass, and what must not burn.

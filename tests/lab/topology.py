@@ -2,7 +2,7 @@
 
     a1 10.0.0.5  (SNAT)         ┐
     a2 10.0.0.6  (floating .50) ├ VLAN 100 ┐                                           ┌ web 198.51.100.10, MTU 1500
-    a3 10.0.0.7  (SNAT)         ┘          │                                           │   HTTP, DNS, iperf3, echo
+    a3 10.0.0.7  (SNAT)         ┘          │                                           │   HTTP, DNS, iperf3, echo, STUN
                                          switch ── gw: inside │ outside ── switch ── isp
     b1 10.0.0.5  (SNAT)         ┐          │                                203.0.113.1│
     b2 10.0.0.6  (floating .60) ┴ VLAN 200 ┘                                           └ far 192.0.2.10, MTU 1400
@@ -25,6 +25,7 @@ TENANT_GATEWAY = "10.0.0.1"
 EXTERNAL = "203.0.113.10"
 FLOATING_A2, FLOATING_B2 = "203.0.113.50", "203.0.113.60"
 ISP, WEB, FAR = "203.0.113.1", "198.51.100.10", "192.0.2.10"
+WEB_TOO = "198.51.100.11"
 WEB_NAME = "www.example.net"
 NARROW_MTU = 1400
 VLANS = {"a": 100, "b": 200}
@@ -36,6 +37,7 @@ TENANT_HOSTS = {
     "b2": "10.0.0.6",
 }
 HTTP, DNS, IPERF, ECHO, STREAM, ENDURE = 80, 53, 5201, 7000, 7001, 7002
+STUN, STUN_TOO = 3478, 3479
 
 # The receiver's own packet filter counts every datagram that arrives.
 COUNT_UDP = """
@@ -98,6 +100,9 @@ class Laboratory(World):
             host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
             host.run("ip", "route", "add", "default", "via", router)
 
+        # Its second address, for STUN's sake: who filters by address has to meet two.
+        self.host("web").run("ip", "address", "add", f"{WEB_TOO}/24", "dev", "eth0")
+
         for name in ("a1", "web"):
             self.host(name).run("nft", "-f", "-", stdin=COUNT_UDP)
 
@@ -123,6 +128,7 @@ class Laboratory(World):
             (web.start_python("web.py", "web", HTTP), "tcp", HTTP),
             (far.start_python("web.py", "far", HTTP), "tcp", HTTP),
             (web.start_python("flows.py", "serve", ECHO), "tcp", ECHO),
+            (web.start_python("stun.py", "serve", WEB, WEB_TOO, STUN, STUN_TOO), "tcp", STUN),
             (web.start("iperf3", "--server", "--version4", "--port", IPERF), "tcp", IPERF),
             (
                 web.start(
