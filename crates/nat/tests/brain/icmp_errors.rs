@@ -189,7 +189,7 @@ fn a_tenant_cannot_choose_its_translation_by_what_it_quotes() {
 #[test]
 fn rfc5508_req10_redirects_are_not_forwarded() {
     let mut world = scene();
-    let seen = world.one(RED_A.udp(4_000, (SERVER.address, 53), b""));
+    let seen = world.one(RED_A.udp(4_000, (SERVER.address, 7_000), b""));
     world.drops(SERVER.error(RED_POOL, (5, 1, 0x0a00_0001), &seen, 8), DropReason::IcmpUnsupported);
     let heard = world.one(SERVER.udp(1, (WEB, 80), b""));
     world.drops(RED_WEB.error(SERVER.address, (5, 1, 0), &heard, 8), DropReason::IcmpUnsupported);
@@ -198,7 +198,7 @@ fn rfc5508_req10_redirects_are_not_forwarded() {
 #[test]
 fn rfc5508_req6_an_error_refreshes_no_session() {
     let mut world = scene();
-    let seen = world.one(RED_A.udp(4_000, (SERVER.address, 53), b""));
+    let seen = world.one(RED_A.udp(4_000, (SERVER.address, 7_000), b""));
     let echo = world.one(RED_A.ping(9, OTHER.address));
     world.pass(20_000);
     let before: Vec<_> = world.sessions().iter().map(|session| (session.packets, session.idle_ms)).collect();
@@ -216,7 +216,7 @@ fn rfc5508_req6_an_error_refreshes_no_session() {
 #[test]
 fn no_error_ends_a_mapping_or_a_connection() {
     let mut world = scene();
-    let datagram = world.one(RED_A.udp(4_000, (SERVER.address, 53), b""));
+    let datagram = world.one(RED_A.udp(4_000, (SERVER.address, 7_000), b""));
     let external = connect(&mut world, RED_A, 5_000, (SERVER.address, 443));
     let segment = SERVER.peer(external.0).tcp(external.1, (SERVER.address, 443), SYN);
     for icmp in ERRORS {
@@ -224,7 +224,7 @@ fn no_error_ends_a_mapping_or_a_connection() {
         world.one(SERVER.error(RED_POOL, icmp, &segment, 8));
     }
     world.pass(29_999);
-    assert_eq!(world.one(SERVER.udp(53, datagram.source(), b"")).destination(), (RED_A.address, 4_000));
+    assert_eq!(world.one(SERVER.udp(7_000, datagram.source(), b"")).destination(), (RED_A.address, 4_000));
     assert_eq!(world.one(SERVER.tcp(443, external, 0x10)).destination(), (RED_A.address, 5_000));
     assert_eq!(world.count(|counters| &counters.sessions_closed), 0);
 }
@@ -232,9 +232,9 @@ fn no_error_ends_a_mapping_or_a_connection() {
 #[test]
 fn an_error_travels_as_any_packet_does() {
     let mut world = scene();
-    let seen = world.one(RED_A.udp(4_000, (SERVER.address, 53), b""));
+    let seen = world.one(RED_A.udp(4_000, (SERVER.address, 7_000), b""));
     // It dies at its last hop, and RFC 1122 forbids an error about it.
     world.drops(SERVER.error(RED_POOL, PORT_UNREACHABLE, &seen, 8).with_ttl(1), DropReason::TtlExpired);
-    let heard = world.one(SERVER.udp(53, seen.source(), b""));
+    let heard = world.one(SERVER.udp(7_000, seen.source(), b""));
     world.drops(RED_A.error(SERVER.address, PORT_UNREACHABLE, &heard, 8).with_ttl(1), DropReason::TtlExpired);
 }

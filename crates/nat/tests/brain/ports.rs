@@ -7,7 +7,8 @@ use crate::tcp::connect;
 use crate::world::scene::*;
 use crate::world::{Endpoint, Setup, World};
 
-const DNS: Endpoint = (SERVER.address, 53);
+/// By another port than its own, which has timers of its own.
+const DNS: Endpoint = (SERVER.address, 5_353);
 
 fn with_ports(ports: &str) -> World {
     let pool = format!("addresses: [203.0.113.10], ports: {ports}");
@@ -28,10 +29,10 @@ fn rfc6888_req11_exhausted_ports_refuse_new_flows_and_end_none() {
     }
     // Each mapping still lets in and out, and a new remote needs no new port.
     for (port, external) in (4_000..).zip(externals) {
-        assert_eq!(world.one(SERVER.udp(53, external, b"")).destination(), (RED_A.address, port));
+        assert_eq!(world.one(SERVER.udp(5_353, external, b"")).destination(), (RED_A.address, port));
         assert_eq!(world.one(RED_A.udp(port, (OTHER.address, 1), b"")).source(), external);
     }
-    assert_eq!(world.one(SERVER.tcp(53, connection, SYN)).destination(), (RED_A.address, 5_000));
+    assert_eq!(world.one(SERVER.tcp(5_353, connection, SYN)).destination(), (RED_A.address, 5_000));
     // Nor do other protocols' ports run out with UDP's.
     world.one(RED_B.ping(1, SERVER.address));
 }
@@ -46,7 +47,7 @@ fn a_full_table_refuses_new_sessions_and_ends_none() {
     assert_eq!(world.ports_used(RED_POOL), 8, "a refusal keeps no port");
     assert_eq!(world.occupancy().hosts, 1);
     for (port, external) in (4_000..).zip(externals) {
-        assert_eq!(world.one(SERVER.tcp(53, external, SYN)).destination(), (RED_A.address, port));
+        assert_eq!(world.one(SERVER.tcp(5_353, external, SYN)).destination(), (RED_A.address, port));
     }
     world.pass(31_000);
     world.one(RED_A.tcp(5_000, DNS, SYN));
@@ -81,7 +82,7 @@ fn rfc6888_req8_a_freed_udp_port_rests_for_a_minute() {
     assert_eq!(world.sessions().len(), 0);
     assert_eq!(world.occupancy().mappings, 1, "the mapping rests");
     // While it rests nothing comes in by it, and no one else has it.
-    world.drops(SERVER.udp(53, external, b""), DropReason::NoMapping);
+    world.drops(SERVER.udp(5_353, external, b""), DropReason::NoMapping);
     world.pass(59_999);
     world.refuses(RED_B.udp(4_000, DNS, b""), DropReason::PortExhausted);
     world.refuses(RED_A.udp(4_001, DNS, b""), DropReason::PortExhausted);
@@ -128,7 +129,7 @@ fn a_mapping_lives_as_long_as_the_last_of_its_sessions() {
     world.pass(20_000);
     // The first remote's session has ended, and its permission with it.
     assert_eq!(world.sessions().len(), 1);
-    world.drops(SERVER.udp(53, external, b""), DropReason::Filtered);
+    world.drops(SERVER.udp(5_353, external, b""), DropReason::Filtered);
     world.one(OTHER.udp(1, external, b""));
     assert_eq!(world.one(RED_A.udp(4_000, DNS, b"")).source(), external);
 }

@@ -248,7 +248,7 @@ fn changed_timers_count_from_the_next_packet() {
     let mut world = scene_on(Setup::of_one_worker(), &[]);
     let flows = Flows::begin(&mut world);
     world.one(SERVER.udp(53, flows.red[0], b""));
-    let timeouts = "pool: red}]\n    timeouts: {udp_stream_s: 20, tcp_established_s: 25, icmp_s: 15}";
+    let timeouts = "pool: red}]\n    timeouts: {tcp_established_s: 25, icmp_s: 15, by_port: [{protocol: udp, ports: \"53\", established_s: 20}]}";
     world.adopt(&rules_with(&[("pool: red}]", timeouts)]));
     flows.red_goes_on(&mut world);
     let red = |world: &World| world.sessions().iter().filter(|one| one.external.address == RED_POOL).count();
@@ -259,7 +259,10 @@ fn changed_timers_count_from_the_next_packet() {
     // Longer ones as well.
     let mut world = scene();
     world.one(RED_A.udp(4_000, DNS, b""));
-    world.adopt(&rules_with(&[("pool: red}]", "pool: red}]\n    timeouts: {udp_initial_s: 100}")]));
+    world.adopt(&rules_with(&[(
+        "pool: red}]",
+        "pool: red}]\n    timeouts: {by_port: [{protocol: udp, ports: \"53\", initial_s: 100}]}",
+    )]));
     world.pass(99_999);
     assert_eq!(world.sessions().len(), 1);
     world.pass(1);
