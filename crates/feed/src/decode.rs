@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use rules::model::{
-    AddressRange, FloatingIp, Gateway, Interface, Mac, Pool, PortRange, Route, Router, Segment,
-    TimeoutProfile, Timeouts,
+    AddressRange, FloatingIp, Gateway, IdleReset, Interface, Mac, Pool, PortForwarding, PortProtocol,
+    PortRange, PortTimeouts, Route, Router, Segment, TcpRules, TimeoutProfile, Timeouts, UnsolicitedSyn,
 };
 use rules::{Object, ObjectKind, ObjectRef};
 
@@ -105,38 +105,32 @@ fn pool(pool: &wire::NatPool) -> Result<Pool, Vec<Reject>> {
         }
         addresses.push(AddressRange { first: prefix.network(), last: prefix.broadcast() });
     }
-    for (at, range) in pool.ranges.iter().enumerate() {
-        addresses.push(AddressRange {
-            first: reader.address(&format!("ranges[{at}].first"), &range.first),
-            last: reader.address(&format!("ranges[{at}].last"), &range.last),
-        });
-    }
+    addresses.extend(reader.each("ranges", &pool.ranges, Reader::range));
     let ports = match &pool.ports {
         None => PortRange::default(),
-        Some(ports) => PortRange {
-            first: reader.u16("ports.first", ports.first),
-            last: reader.u16("ports.last", ports.last),
-        },
+        Some(ports) => reader.ports("ports", Some(ports)),
     };
     let hold_down_s = pool.hold_down_s.unwrap_or(HOLD_DOWN_DEFAULT_S);
-    reader.close(Pool {
+    let pool = Pool {
         id: meta.id,
         revision: meta.revision,
         addresses,
-        exclude_addresses: Vec::new(),
+        exclude_addresses: reader.each("exclude", &pool.exclude, Reader::range),
         ports,
-        exclude_ports: Vec::new(),
-        tcp: Default::default(),
-        udp: Default::default(),
-        icmp: Default::default(),
-        mapping_by_port: Vec::new(),
-        pairing: Default::default(),
-        preserve_port: false,
-        preserve_parity: false,
-        blocks: None,
+        exclude_ports: reader
+            .each("exclude_ports", &pool.exclude_ports, |reader, field, one| reader.ports(field, Some(one))),
+        tcp: behaviour::of(&mut reader, "tcp", pool.tcp_mapping, pool.tcp_filtering),
+        udp: behaviour::of(&mut reader, "udp", pool.udp_mapping, pool.udp_filtering),
+        icmp: behaviour::of(&mut reader, "icmp", pool.icmp_mapping, pool.icmp_filtering),
+        mapping_by_port: reader.each("mapping_by_port", &pool.mapping_by_port, behaviour::by_port),
+        pairing: behaviour::pairing(&mut reader, pool.pairing),
+        preserve_port: pool.preserve_port,
+        preserve_parity: pool.preserve_parity,
+        blocks: pool.port_blocks.as_ref().map(|blocks| behaviour::blocks(&mut reader, blocks)),
         hold_down_s,
-        hold_down_ports_max: None,
-    })
+        hold_down_ports_max: pool.hold_down_max,
+    };
+    reader.close(pool)
 }
 
 fn router(router: &wire::Router) -> Result<Router, Vec<Reject>> {
@@ -146,7 +140,11 @@ fn router(router: &wire::Router) -> Result<Router, Vec<Reject>> {
     let routes = reader.each("routes", &router.routes, route);
     let floating_ips = reader.each("floating_ips", &router.floating_ips, floating_ip);
     let no_nat = reader.each("no_nat", &router.no_nat, |reader, field, one| reader.prefix(field, Some(one)));
-    let timeouts = router.timeouts.as_ref().map_or_else(Timeouts::default, |one| timeouts(&mut reader, one));
+    let port_forwardings = reader.each("port_forwardings", &router.port_forwardings, port_forwarding);
+    let timeouts = router.timeouts.clone().unwrap_or_default();
+    let tcp = tcp(&mut reader, &router.tcp.unwrap_or_default(), timeouts.idle_reset);
+    let udp_inbound_refresh = timeouts.udp_inbound_refresh.unwrap_or(true);
+    let timeouts = self::timeouts(&mut reader, &timeouts);
     reader.close(Router {
         id: meta.id,
         revision: meta.revision,
@@ -157,11 +155,11 @@ fn router(router: &wire::Router) -> Result<Router, Vec<Reject>> {
         gateways,
         routes,
         floating_ips,
-        port_forwardings: Vec::new(),
+        port_forwardings,
         no_nat,
         timeouts,
-        tcp: Default::default(),
-        udp_inbound_refresh: true,
+        tcp,
+        udp_inbound_refresh,
     })
 }
 
@@ -179,7 +177,7 @@ fn interface(reader: &mut Reader, field: &str, one: &wire::Interface) -> Interfa
         }),
         external: one.external,
         snat: one.snat_source,
-        icmp_errors: true,
+        icmp_errors: !one.no_icmp_errors,
     }
 }
 
@@ -232,7 +230,53 @@ fn floating_ip(reader: &mut Reader, field: &str, one: &wire::FloatingIp) -> Floa
         id: one.id.clone(),
         external: reader.address(&format!("{field}.external_ip"), &one.external_ip),
         internal: reader.address(&format!("{field}.internal_ip"), &one.internal_ip),
-        gateway: None,
+        gateway: given(&one.gateway_interface_id),
+    }
+}
+
+fn port_forwarding(reader: &mut Reader, field: &str, one: &wire::PortForwarding) -> PortForwarding {
+    PortForwarding {
+        id: one.id.clone(),
+        external: reader.address(&format!("{field}.external_ip"), &one.external_ip),
+        protocol: reader.protocol(&format!("{field}.proto"), one.proto),
+        external_ports: reader.ports(&format!("{field}.external_ports"), one.external_ports.as_ref()),
+        internal: reader.address(&format!("{field}.internal_ip"), &one.internal_ip),
+        internal_ports: one
+            .internal_ports
+            .as_ref()
+            .map(|ports| reader.ports(&format!("{field}.internal_ports"), Some(ports))),
+        gateway: given(&one.gateway_interface_id),
+    }
+}
+
+/// A text that may be absent.
+fn given(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
+}
+
+fn tcp(reader: &mut Reader, one: &wire::TcpRules, idle_reset: i32) -> TcpRules {
+    use wire::tcp_rules::UnsolicitedSyn as Syn;
+    use wire::timeouts::IdleReset as Reset;
+    TcpRules {
+        loose: one.loose,
+        unsolicited_syn: match Syn::try_from(one.unsolicited_syn) {
+            Ok(Syn::SynDrop) => UnsolicitedSyn::Drop,
+            Ok(Syn::SynErrorAfter6s) => UnsolicitedSyn::ErrorAfter6s,
+            Err(_) => {
+                reader.unknown_enum("tcp.unsolicited_syn", one.unsolicited_syn);
+                UnsolicitedSyn::default()
+            }
+        },
+        idle_reset: match Reset::try_from(idle_reset) {
+            Ok(Reset::None) => IdleReset::None,
+            Ok(Reset::OnNextPacket) => IdleReset::OnNextSegment,
+            Ok(Reset::BothNow) => IdleReset::BothNow,
+            Err(_) => {
+                reader.unknown_enum("timeouts.idle_reset", idle_reset);
+                IdleReset::default()
+            }
+        },
+        clamp_mss: one.clamp_mss,
     }
 }
 
@@ -258,8 +302,13 @@ fn timeouts(reader: &mut Reader, one: &wire::Timeouts) -> Timeouts {
         udp_initial_s: given(one.udp_initial),
         udp_stream_s: given(one.udp_stream),
         icmp_s: given(one.icmp),
-        other_s: None,
-        by_port: Vec::new(),
+        other_s: given(one.generic),
+        by_port: reader.each("timeouts.by_port", &one.by_port, |reader, field, one| PortTimeouts {
+            protocol: reader.protocol(&format!("{field}.proto"), one.proto),
+            ports: reader.ports(&format!("{field}.dst_ports"), one.dst_ports.as_ref()),
+            initial_s: given(one.initial),
+            established_s: given(one.established),
+        }),
     }
 }
 
@@ -325,6 +374,35 @@ impl Reader {
         Ipv4Addr::UNSPECIFIED
     }
 
+    fn range(&mut self, field: &str, range: &wire::IpRange) -> AddressRange {
+        AddressRange {
+            first: self.address(&format!("{field}.first"), &range.first),
+            last: self.address(&format!("{field}.last"), &range.last),
+        }
+    }
+
+    fn ports(&mut self, field: &str, ports: Option<&wire::PortRange>) -> PortRange {
+        let Some(ports) = ports else {
+            self.fault(Code::MissingField, field, "a run of ports is missing");
+            return PortRange::default();
+        };
+        PortRange {
+            first: self.u16(&format!("{field}.first"), ports.first),
+            last: self.u16(&format!("{field}.last"), ports.last),
+        }
+    }
+
+    fn protocol(&mut self, field: &str, protocol: i32) -> PortProtocol {
+        match wire::Proto::try_from(protocol) {
+            Ok(wire::Proto::Tcp) => return PortProtocol::Tcp,
+            Ok(wire::Proto::Udp) => return PortProtocol::Udp,
+            Ok(wire::Proto::Sctp) => return PortProtocol::Sctp,
+            Ok(wire::Proto::Unspecified) => self.fault(Code::MissingField, field, "a protocol is missing"),
+            Err(_) => self.unknown_enum(field, protocol),
+        }
+        PortProtocol::Tcp
+    }
+
     fn prefix(&mut self, field: &str, prefix: Option<&wire::IpPrefix>) -> Ipv4Net {
         let Some(prefix) = prefix else {
             self.fault(Code::MissingField, field, "a prefix is missing");
@@ -350,5 +428,6 @@ impl Reader {
     }
 }
 
+mod behaviour;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,11 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use rules::model::{FloatingIp, Gateway, Interface, Pool, Route, Router, Segment, TimeoutProfile, Timeouts};
+use rules::model::{
+    AddressRange, Dependence, FloatingIp, Gateway, IdleReset, Interface, Pairing, Pool, PortForwarding,
+    PortProtocol, PortRange, PortTimeouts, Route, Router, Segment, TcpRules, TimeoutProfile, Timeouts,
+    UnsolicitedSyn,
+};
 use rules::{Object, ObjectKind, ObjectRef};
 
 use crate::reject::{Code, Reject};
@@ -62,15 +66,76 @@ fn segment(segment: &Segment, revision: u64) -> wire::Segment {
 }
 
 fn pool(pool: &Pool, revision: u64) -> wire::NatPool {
-    let ranges =
-        pool.addresses.iter().map(|one| wire::IpRange { first: bytes(one.first), last: bytes(one.last) });
+    use wire::nat_pool::{PortBlocks, PortMapping};
+    let [tcp, udp, icmp] = [pool.tcp, pool.udp, pool.icmp];
     wire::NatPool {
         meta: Some(meta(&pool.id, revision)),
         prefixes: Vec::new(),
-        ranges: ranges.collect(),
-        ports: Some(wire::PortRange { first: pool.ports.first.into(), last: pool.ports.last.into() }),
+        ranges: pool.addresses.iter().map(range).collect(),
+        exclude: pool.exclude_addresses.iter().map(range).collect(),
+        ports: Some(ports(pool.ports)),
+        exclude_ports: pool.exclude_ports.iter().copied().map(ports).collect(),
+        tcp_mapping: mapping(tcp.mapping),
+        udp_mapping: mapping(udp.mapping),
+        icmp_mapping: mapping(icmp.mapping),
+        tcp_filtering: filtering(tcp.filtering),
+        udp_filtering: filtering(udp.filtering),
+        icmp_filtering: filtering(icmp.filtering),
+        pairing: match pool.pairing {
+            Pairing::Strict => wire::nat_pool::Pairing::Strict,
+            Pairing::Soft => wire::nat_pool::Pairing::Soft,
+            Pairing::None => wire::nat_pool::Pairing::None,
+        }
+        .into(),
+        port_blocks: pool.blocks.map(|blocks| PortBlocks {
+            block_size: blocks.ports.into(),
+            max_blocks_per_host: blocks.per_host_max.into(),
+        }),
         hold_down_s: Some(pool.hold_down_s),
+        hold_down_max: pool.hold_down_ports_max,
+        preserve_port: pool.preserve_port,
+        preserve_parity: pool.preserve_parity,
+        mapping_by_port: pool
+            .mapping_by_port
+            .iter()
+            .map(|one| PortMapping {
+                proto: protocol(one.protocol),
+                dst_ports: Some(ports(one.ports)),
+                mapping: mapping(Some(one.mapping)),
+            })
+            .collect(),
     }
+}
+
+fn mapping(mapping: Option<Dependence>) -> i32 {
+    use wire::nat_pool::Mapping;
+    match mapping {
+        None => Mapping::Default,
+        Some(Dependence::EndpointIndependent) => Mapping::Eim,
+        Some(Dependence::AddressDependent) => Mapping::Adm,
+        Some(Dependence::AddressAndPortDependent) => Mapping::Apdm,
+    }
+    .into()
+}
+
+fn filtering(filtering: Option<Dependence>) -> i32 {
+    use wire::nat_pool::Filtering;
+    match filtering {
+        None => Filtering::Default,
+        Some(Dependence::EndpointIndependent) => Filtering::Eif,
+        Some(Dependence::AddressDependent) => Filtering::Adf,
+        Some(Dependence::AddressAndPortDependent) => Filtering::Apdf,
+    }
+    .into()
+}
+
+fn protocol(protocol: PortProtocol) -> i32 {
+    match protocol {
+        PortProtocol::Tcp => wire::Proto::Tcp,
+        PortProtocol::Udp => wire::Proto::Udp,
+        PortProtocol::Sctp => wire::Proto::Sctp,
+    }
+    .into()
 }
 
 fn router(router: &Router, revision: u64) -> wire::Router {
@@ -83,8 +148,10 @@ fn router(router: &Router, revision: u64) -> wire::Router {
         gateways: router.gateways.iter().map(gateway).collect(),
         routes: router.routes.iter().map(route).collect(),
         floating_ips: router.floating_ips.iter().map(floating_ip).collect(),
+        port_forwardings: router.port_forwardings.iter().map(port_forwarding).collect(),
         no_nat: router.no_nat.iter().map(prefix).collect(),
-        timeouts: (router.timeouts != Timeouts::default()).then(|| timeouts(&router.timeouts)),
+        timeouts: timeouts(router),
+        tcp: tcp(&router.tcp),
     }
 }
 
@@ -97,6 +164,7 @@ fn interface(interface: &Interface) -> wire::Interface {
         external: interface.external,
         admin_up: true,
         snat_source: interface.snat,
+        no_icmp_errors: !interface.icmp_errors,
     }
 }
 
@@ -121,13 +189,48 @@ fn floating_ip(floating: &FloatingIp) -> wire::FloatingIp {
         id: floating.id.clone(),
         external_ip: bytes(floating.external),
         internal_ip: bytes(floating.internal),
+        gateway_interface_id: floating.gateway.clone().unwrap_or_default(),
         mode: wire::floating_ip::Mode::Stateless.into(),
     }
 }
 
-fn timeouts(timeouts: &Timeouts) -> wire::Timeouts {
-    use wire::timeouts::Profile;
-    wire::Timeouts {
+fn port_forwarding(one: &PortForwarding) -> wire::PortForwarding {
+    wire::PortForwarding {
+        id: one.id.clone(),
+        external_ip: bytes(one.external),
+        proto: protocol(one.protocol),
+        external_ports: Some(ports(one.external_ports)),
+        internal_ip: bytes(one.internal),
+        internal_ports: one.internal_ports.map(ports),
+        gateway_interface_id: one.gateway.clone().unwrap_or_default(),
+    }
+}
+
+/// What of TCP is no timer; absent where it says nothing.
+fn tcp(tcp: &TcpRules) -> Option<wire::TcpRules> {
+    let unsolicited_syn = match tcp.unsolicited_syn {
+        UnsolicitedSyn::Drop => wire::tcp_rules::UnsolicitedSyn::SynDrop,
+        UnsolicitedSyn::ErrorAfter6s => wire::tcp_rules::UnsolicitedSyn::SynErrorAfter6s,
+    };
+    let written = wire::TcpRules {
+        loose: tcp.loose,
+        unsolicited_syn: unsolicited_syn.into(),
+        clamp_mss: tcp.clamp_mss,
+    };
+    (written != wire::TcpRules::default()).then_some(written)
+}
+
+/// Timers, and what happens when they are up; absent where it says nothing.
+fn timeouts(router: &Router) -> Option<wire::Timeouts> {
+    use wire::timeouts::{IdleReset as Reset, PortTimeout, Profile};
+    let timeouts: &Timeouts = &router.timeouts;
+    let by_port = |one: &PortTimeouts| PortTimeout {
+        proto: protocol(one.protocol),
+        dst_ports: Some(ports(one.ports)),
+        established: one.established_s.unwrap_or(0),
+        initial: one.initial_s.unwrap_or(0),
+    };
+    let written = wire::Timeouts {
         tcp_syn: timeouts.tcp_syn_s.unwrap_or(0),
         tcp_established: timeouts.tcp_established_s.unwrap_or(0),
         tcp_fin: timeouts.tcp_fin_s.unwrap_or(0),
@@ -136,13 +239,31 @@ fn timeouts(timeouts: &Timeouts) -> wire::Timeouts {
         udp_initial: timeouts.udp_initial_s.unwrap_or(0),
         udp_stream: timeouts.udp_stream_s.unwrap_or(0),
         icmp: timeouts.icmp_s.unwrap_or(0),
+        generic: timeouts.other_s.unwrap_or(0),
+        by_port: timeouts.by_port.iter().map(by_port).collect(),
+        idle_reset: match router.tcp.idle_reset {
+            IdleReset::None => Reset::None,
+            IdleReset::OnNextSegment => Reset::OnNextPacket,
+            IdleReset::BothNow => Reset::BothNow,
+        }
+        .into(),
+        udp_inbound_refresh: (!router.udp_inbound_refresh).then_some(false),
         profile: match timeouts.profile {
             None => Profile::Default,
             Some(TimeoutProfile::Cloud) => Profile::Cloud,
             Some(TimeoutProfile::Rfc) => Profile::Rfc,
         }
         .into(),
-    }
+    };
+    (written != wire::Timeouts::default()).then_some(written)
+}
+
+fn range(range: &AddressRange) -> wire::IpRange {
+    wire::IpRange { first: bytes(range.first), last: bytes(range.last) }
+}
+
+fn ports(ports: PortRange) -> wire::PortRange {
+    wire::PortRange { first: ports.first.into(), last: ports.last.into() }
 }
 
 fn meta(id: &str, revision: u64) -> wire::Meta {
@@ -165,6 +286,12 @@ const FIELD_NAMES: &[(ObjectKind, &str, &str)] = &[
     (ObjectKind::Segment, "port", "kind.port"),
     (ObjectKind::Pool, "id", "meta.id"),
     (ObjectKind::Pool, "addresses", "ranges"),
+    (ObjectKind::Pool, "exclude_addresses", "exclude"),
+    (ObjectKind::Pool, "blocks", "port_blocks"),
+    (ObjectKind::Pool, "blocks.ports", "block_size"),
+    (ObjectKind::Pool, "blocks.per_host_max", "max_blocks_per_host"),
+    (ObjectKind::Pool, "mapping_by_port.protocol", "proto"),
+    (ObjectKind::Pool, "mapping_by_port.ports", "dst_ports"),
     (ObjectKind::Router, "id", "meta.id"),
     (ObjectKind::Router, "project", "meta.project_id"),
     (ObjectKind::Router, "name", "meta.name"),
@@ -177,6 +304,11 @@ const FIELD_NAMES: &[(ObjectKind, &str, &str)] = &[
     (ObjectKind::Router, "routes.next_hop", "nexthop"),
     (ObjectKind::Router, "floating_ips.external", "external_ip"),
     (ObjectKind::Router, "floating_ips.internal", "internal_ip"),
+    (ObjectKind::Router, "floating_ips.gateway", "gateway_interface_id"),
+    (ObjectKind::Router, "port_forwardings.external", "external_ip"),
+    (ObjectKind::Router, "port_forwardings.internal", "internal_ip"),
+    (ObjectKind::Router, "port_forwardings.protocol", "proto"),
+    (ObjectKind::Router, "port_forwardings.gateway", "gateway_interface_id"),
     (ObjectKind::Router, "timeouts.tcp_syn_s", "tcp_syn"),
     (ObjectKind::Router, "timeouts.tcp_established_s", "tcp_established"),
     (ObjectKind::Router, "timeouts.tcp_fin_s", "tcp_fin"),
@@ -185,6 +317,11 @@ const FIELD_NAMES: &[(ObjectKind, &str, &str)] = &[
     (ObjectKind::Router, "timeouts.udp_initial_s", "udp_initial"),
     (ObjectKind::Router, "timeouts.udp_stream_s", "udp_stream"),
     (ObjectKind::Router, "timeouts.icmp_s", "icmp"),
+    (ObjectKind::Router, "timeouts.other_s", "generic"),
+    (ObjectKind::Router, "timeouts.by_port.protocol", "proto"),
+    (ObjectKind::Router, "timeouts.by_port.ports", "dst_ports"),
+    (ObjectKind::Router, "timeouts.by_port.initial_s", "initial"),
+    (ObjectKind::Router, "timeouts.by_port.established_s", "established"),
 ];
 
 /// The path of a field in the .proto's words. A path that is in them already stays what it is.
@@ -219,6 +356,9 @@ mod tests {
             (ObjectKind::Router, "gateways[1].next_hop", "gateways[1].nexthops[0]"),
             (ObjectKind::Router, "interfaces[1].addresses[0]", "interfaces[1].addresses[0]"),
             (ObjectKind::Router, "timeouts.tcp_syn_s", "timeouts.tcp_syn"),
+            (ObjectKind::Router, "timeouts.by_port[3].ports", "timeouts.by_port[3].dst_ports"),
+            (ObjectKind::Router, "port_forwardings[1].external", "port_forwardings[1].external_ip"),
+            (ObjectKind::Pool, "blocks.ports", "port_blocks.block_size"),
             (ObjectKind::Pool, "addresses[2]", "ranges[2]"),
             (ObjectKind::Segment, "id", "meta.id"),
             // Paths of the decoder are the .proto's already.

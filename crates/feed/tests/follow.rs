@@ -82,7 +82,7 @@ async fn a_bad_file_keeps_the_old_rules_and_names_all_its_faults() {
     assert_eq!(
         found,
         [
-            "router a gateway.next_hop NO_ROUTE_TO_NEXTHOP",
+            "router a gateways[0].next_hop NO_ROUTE_TO_NEXTHOP",
             "router b interfaces[0].segment UNKNOWN_SEGMENT",
             "router c floating_ips[0].external EXTERNAL_IP_CONFLICT",
             "router c interfaces[0].mac BAD_ADDRESS",

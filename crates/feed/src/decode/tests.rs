@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use prost::Message as _;
-use rules::model::Rules;
+use rules::model::{Behaviour, Blocks, Dependence, MappingByPort, Pairing, Rules};
 
 use super::*;
 use crate::{encode, testing};
@@ -155,72 +155,138 @@ fn any_segment() -> impl Strategy<Value = Segment> {
         .prop_map(|(id, revision, port, vlan, mtu)| Segment { id, revision, port, vlan, mtu })
 }
 
+fn ports() -> impl Strategy<Value = PortRange> {
+    any::<(u16, u16)>().prop_map(|(first, last)| PortRange { first, last })
+}
+
+fn protocol() -> impl Strategy<Value = PortProtocol> {
+    prop_oneof![Just(PortProtocol::Tcp), Just(PortProtocol::Udp), Just(PortProtocol::Sctp)]
+}
+
+fn dependence() -> impl Strategy<Value = Dependence> {
+    prop_oneof![
+        Just(Dependence::EndpointIndependent),
+        Just(Dependence::AddressDependent),
+        Just(Dependence::AddressAndPortDependent),
+    ]
+}
+
 fn any_pool() -> impl Strategy<Value = Pool> {
-    let range = (address(), address()).prop_map(|(first, last)| AddressRange { first, last });
-    (".*", any::<u64>(), prop::collection::vec(range, 0..5), any::<(u16, u16)>(), any::<u32>()).prop_map(
-        |(id, revision, addresses, (first, last), hold_down_s)| Pool {
-            id,
-            revision,
-            addresses,
-            exclude_addresses: vec![],
-            ports: PortRange { first, last },
-            exclude_ports: vec![],
-            tcp: Default::default(),
-            udp: Default::default(),
-            icmp: Default::default(),
-            mapping_by_port: vec![],
-            pairing: Default::default(),
-            preserve_port: false,
-            preserve_parity: false,
-            blocks: None,
-            hold_down_s,
-            hold_down_ports_max: None,
-        },
-    )
+    let range = || (address(), address()).prop_map(|(first, last)| AddressRange { first, last });
+    let by_port = (protocol(), ports(), dependence()).prop_map(|(protocol, ports, mapping)| MappingByPort {
+        protocol,
+        ports,
+        mapping,
+    });
+    let behaviour = || {
+        (prop::option::of(dependence()), prop::option::of(dependence()))
+            .prop_map(|(mapping, filtering)| Behaviour { mapping, filtering })
+    };
+    let blocks = any::<(u16, u16)>().prop_map(|(ports, per_host_max)| Blocks { ports, per_host_max });
+    let pairing = prop_oneof![Just(Pairing::Strict), Just(Pairing::Soft), Just(Pairing::None)];
+    let behaviours = (
+        (behaviour(), behaviour(), behaviour()),
+        prop::collection::vec(by_port, 0..3),
+        pairing,
+        any::<(bool, bool)>(),
+        prop::option::of(blocks),
+        any::<Option<u32>>(),
+    );
+    let excluded = (prop::collection::vec(range(), 0..3), prop::collection::vec(ports(), 0..3));
+    ((".*", any::<u64>(), prop::collection::vec(range(), 0..5), ports(), any::<u32>()), excluded, behaviours)
+        .prop_map(
+            |(
+                (id, revision, addresses, ports, hold_down_s),
+                (exclude_addresses, exclude_ports),
+                (
+                    (tcp, udp, icmp),
+                    mapping_by_port,
+                    pairing,
+                    (preserve_port, preserve_parity),
+                    blocks,
+                    hold_down_ports_max,
+                ),
+            )| Pool {
+                id,
+                revision,
+                addresses,
+                exclude_addresses,
+                ports,
+                exclude_ports,
+                tcp,
+                udp,
+                icmp,
+                mapping_by_port,
+                pairing,
+                preserve_port,
+                preserve_parity,
+                blocks,
+                hold_down_s,
+                hold_down_ports_max,
+            },
+        )
 }
 
 fn any_timeouts() -> impl Strategy<Value = Timeouts> {
     // 0 is what the wire says for "absent", and no valid timer.
     let timer = || prop::option::of(1..=u32::MAX);
     let profile = prop::option::of(prop_oneof![Just(TimeoutProfile::Cloud), Just(TimeoutProfile::Rfc)]);
-    (profile, [timer(), timer(), timer(), timer(), timer(), timer(), timer(), timer()]).prop_map(
-        |(profile, [syn, established, fin, time_wait, rst, initial, stream, icmp])| Timeouts {
-            profile,
-            tcp_syn_s: syn,
-            tcp_established_s: established,
-            tcp_fin_s: fin,
-            tcp_time_wait_s: time_wait,
-            tcp_rst_s: rst,
-            udp_initial_s: initial,
-            udp_stream_s: stream,
-            icmp_s: icmp,
-            other_s: None,
-            by_port: vec![],
+    let by_port =
+        (protocol(), ports(), timer(), timer()).prop_map(|(protocol, ports, initial_s, established_s)| {
+            PortTimeouts { protocol, ports, initial_s, established_s }
+        });
+    let timers = [timer(), timer(), timer(), timer(), timer(), timer(), timer(), timer(), timer()];
+    (profile, timers, prop::collection::vec(by_port, 0..3)).prop_map(
+        |(profile, [syn, established, fin, time_wait, rst, initial, stream, icmp, other], by_port)| {
+            Timeouts {
+                profile,
+                tcp_syn_s: syn,
+                tcp_established_s: established,
+                tcp_fin_s: fin,
+                tcp_time_wait_s: time_wait,
+                tcp_rst_s: rst,
+                udp_initial_s: initial,
+                udp_stream_s: stream,
+                icmp_s: icmp,
+                other_s: other,
+                by_port,
+            }
         },
     )
 }
 
 fn any_router() -> impl Strategy<Value = Router> {
-    let interface =
-        (".*", ".*", any::<[u8; 6]>(), prop::collection::vec(prefix(), 0..3), any::<bool>(), any::<bool>())
-            .prop_map(|(id, segment, mac, addresses, external, snat)| Interface {
-                id,
-                segment,
-                mac: Mac(mac),
-                addresses,
-                external,
-                snat,
-                icmp_errors: true,
-            });
+    let interface = (".*", ".*", any::<[u8; 6]>(), prop::collection::vec(prefix(), 0..3), any::<[bool; 3]>())
+        .prop_map(|(id, segment, mac, addresses, [external, snat, icmp_errors])| Interface {
+            id,
+            segment,
+            mac: Mac(mac),
+            addresses,
+            external,
+            snat,
+            icmp_errors,
+        });
     let gateway = (".*", prop::option::of(address()), any::<bool>(), prop::option::of(".+"))
         .prop_map(|(interface, next_hop, snat, pool)| Gateway { interface, next_hop, snat, pool });
     let route = (prefix(), address()).prop_map(|(prefix, next_hop)| Route { prefix, next_hop });
-    let floating = (".*", address(), address()).prop_map(|(id, external, internal)| FloatingIp {
-        id,
-        external,
-        internal,
-        gateway: None,
-    });
+    let by = || prop::option::of(".+");
+    let floating = (".*", address(), address(), by())
+        .prop_map(|(id, external, internal, gateway)| FloatingIp { id, external, internal, gateway });
+    let forwarding = (".*", protocol(), (address(), ports()), (address(), prop::option::of(ports())), by())
+        .prop_map(|(id, protocol, (external, external_ports), (internal, internal_ports), gateway)| {
+            PortForwarding { id, external, protocol, external_ports, internal, internal_ports, gateway }
+        });
+    let tcp = (
+        any::<(bool, bool)>(),
+        prop_oneof![Just(UnsolicitedSyn::Drop), Just(UnsolicitedSyn::ErrorAfter6s)],
+        prop_oneof![Just(IdleReset::None), Just(IdleReset::OnNextSegment), Just(IdleReset::BothNow)],
+    )
+        .prop_map(|((loose, clamp_mss), unsolicited_syn, idle_reset)| TcpRules {
+            loose,
+            unsolicited_syn,
+            idle_reset,
+            clamp_mss,
+        });
     (
         (".*", any::<u64>(), ".*", ".*", any::<bool>()),
         prop::collection::vec(interface, 0..4),
@@ -229,6 +295,7 @@ fn any_router() -> impl Strategy<Value = Router> {
         prop::collection::vec(floating, 0..4),
         prop::collection::vec(prefix(), 0..4),
         any_timeouts(),
+        (prop::collection::vec(forwarding, 0..3), tcp, any::<bool>()),
     )
         .prop_map(
             |(
@@ -239,6 +306,7 @@ fn any_router() -> impl Strategy<Value = Router> {
                 floating_ips,
                 no_nat,
                 timeouts,
+                (port_forwardings, tcp, udp_inbound_refresh),
             )| {
                 Router {
                     id,
@@ -250,11 +318,11 @@ fn any_router() -> impl Strategy<Value = Router> {
                     gateways,
                     routes,
                     floating_ips,
-                    port_forwardings: vec![],
+                    port_forwardings,
                     no_nat,
                     timeouts,
-                    tcp: Default::default(),
-                    udp_inbound_refresh: true,
+                    tcp,
+                    udp_inbound_refresh,
                 }
             },
         )

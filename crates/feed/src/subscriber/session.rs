@@ -21,6 +21,11 @@ use crate::wire::feed_client::FeedClient;
 use crate::wire::{Ack, FromGateway, Hello, Pong, ToGateway, from_gateway, to_gateway};
 use crate::{PROTOCOL, encode};
 
+/// What this gateway does beyond the first version of the .proto: a controller must not send it to one that does not, as
+/// unknown fields are ignored. docs/feed.md says which fields belong to each.
+const FEATURES: [&str; 5] =
+    ["gateways", "pool-behaviour", "port-forwarding", "tcp-rules", "timeouts-by-port"];
+
 /// A feed answers the Hello within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// A feed takes leave within this time.
@@ -81,7 +86,7 @@ impl Session {
             version: subscriber.config.version.clone(),
             proto_min: PROTOCOL,
             proto_max: PROTOCOL,
-            features: Vec::new(),
+            features: FEATURES.map(str::to_owned).to_vec(),
             applied_epoch: subscriber.replica.epoch(),
             applied_version: subscriber.replica.version(),
             applied_digest: subscriber.digest(),
