@@ -67,6 +67,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "http-body-util",
         ],
     ),
+    // Never shipped.
+    ("sim", &["nat", "packet", "rules", "tempfile"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["packet", "dpdk-sys", "libc"]),
     ("interleavings", &["flowtable"]),
@@ -147,4 +149,29 @@ fn every_dependency_has_a_licence_that_goes_with_ours() {
         let is_fine = licence.split(" AND ").all(|part| part.replace('/', " OR ").split(" OR ").any(is_free));
         assert!(is_fine, "{name}: {licence:?} is not among {LICENCES:?}");
     }
+}
+
+/// What judges the brain shares no line with it.
+#[test]
+fn the_oracle_imports_nothing_of_what_it_judges() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/sim/src/oracle");
+    let mut files = 0;
+    for file in std::fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        files += 1;
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
+            let imports = line.strip_prefix("pub use ").or(line.strip_prefix("use "));
+            let own = ["super::", "std::", "bytes::", "world::"];
+            assert!(
+                imports.is_none_or(|path| own.iter().any(|own| path.starts_with(own))),
+                "{path:?}: {line}"
+            );
+            let paths =
+                ["crate::", "packet::", "flowtable::", "rules::", "nat::", "worker::", "extern crate"];
+            let named = paths.iter().find(|path| line.contains(*path));
+            assert!(named.is_none(), "{path:?} names {named:?}: {line}");
+        }
+    }
+    assert!(files > 5, "the oracle is there");
 }

@@ -1,0 +1,22 @@
+//! The judge of the brain. Never shipped.
+//!
+//! ```text
+//! oracle      another NAT, written from the RFCs, that is told what came out and says whether it had to
+//! scene       worlds to play in: what the oracle is told, and the same as rules for the gateways
+//! team        the gateways, in memory: workers stepped in an order of the seed's, rings between them
+//! play        random operations; each packet that comes out is compared with the oracle's
+//! ```
+//!
+//! A seed is a test case: it decides everything, so a failure is told by its seed and the number of its operation.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a judge fails by panicking")]
+
+mod craft;
+pub mod oracle;
+pub mod play;
+mod random;
+mod scene;
+mod show;
+mod team;
+
+pub use random::Random;

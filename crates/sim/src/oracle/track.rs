@@ -1,0 +1,126 @@
+//! What has been seen of a session, and how long it may stay silent: RFC 4787 4.3, RFC 5382 5, RFC 7857 2, RFC 6146 3.5.2.
+
+use super::bytes::{Header, TCP, UDP};
+use super::world::Timeouts;
+
+/// One side of a connection: what it has shown, and which sequence numbers it takes from the other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Side {
+    syn: bool,
+    /// It has acknowledged the other side, so its window is known.
+    heard: bool,
+    fin: bool,
+    first: u32,
+    last: u32,
+}
+
+impl Side {
+    fn takes(&self, number: u32) -> bool {
+        number.wrapping_sub(self.first) <= self.last.wrapping_sub(self.first)
+    }
+}
+
+/// See the file's page. Index 0 is of packets out, 1 of packets in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Track {
+    pub(super) packets: [u64; 2],
+    last_ms: [u64; 2],
+    sides: [Side; 2],
+    reset: bool,
+}
+
+impl Track {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self { last_ms: [now_ms; 2], ..Self::default() }
+    }
+
+    /// A packet has passed.
+    pub(super) fn note(&mut self, side: usize, header: &Header, now_ms: u64) {
+        self.packets[side] += 1;
+        let believed = header.protocol == TCP && self.hear(side, header);
+        //= rfc7857#8
+        if believed || header.protocol != TCP || header.flags & 4 == 0 {
+            self.last_ms[side] = now_ms;
+        }
+    }
+
+    /// Who says what he cannot know if he is not the other end is not believed. True where a reset was.
+    fn hear(&mut self, side: usize, header: &Header) -> bool {
+        let [sequence, acknowledged, window] = header.numbers;
+        let has = |flag: u8| header.flags & flag != 0;
+        let (fin, syn, rst, ack) = (has(1), has(2), has(4), has(16));
+        let other = self.sides[1 - side];
+        let me = &mut self.sides[side];
+        let answers = other.syn && ack && other.takes(acknowledged);
+        if rst {
+            let is_believed = if other.heard { other.takes(sequence) } else { answers };
+            let is_new = is_believed && !self.reset;
+            self.reset |= is_believed;
+            return is_new;
+        }
+        // One before the window is a keep-alive's (RFC 9293 section 3.8.4).
+        let is_near = other.takes(sequence) || sequence == other.first.wrapping_sub(1);
+        let is_credible = if other.heard {
+            is_near
+        } else if other.syn {
+            answers
+        } else {
+            !me.syn
+        };
+        let opens = (acknowledged, acknowledged.wrapping_add(window));
+        if syn {
+            if me.heard || fin {
+                return false;
+            }
+            if ack && is_credible {
+                *me = Side { syn: true, heard: true, fin: me.fin, first: opens.0, last: opens.1 };
+                self.reset = false;
+            } else if !ack {
+                let first = sequence.wrapping_add(1);
+                let before = if me.syn && me.first == first { me.last.wrapping_sub(first) } else { 0 };
+                *me = Side { syn: true, first, last: first.wrapping_add(before.max(header.data)), ..*me };
+            }
+            return false;
+        }
+        if ack && me.heard {
+            let step = acknowledged.wrapping_sub(me.first);
+            if step <= me.last.wrapping_sub(me.first).saturating_add(0xffff) {
+                me.first = acknowledged;
+                if opens.1.wrapping_sub(me.last) as i32 > 0 {
+                    me.last = opens.1;
+                }
+            }
+        } else if ack && is_credible {
+            *me = Side { heard: true, first: opens.0, last: opens.1, ..*me };
+        }
+        me.fin |= fin && me.heard && other.heard && other.takes(sequence.wrapping_add(header.data));
+        //= rfc7857#2.3
+        self.reset &= !is_credible;
+        false
+    }
+
+    /// Whether a SYN from inside begins the next connection of the same endpoints.
+    pub(super) fn is_reopened_by(&self, header: &Header) -> bool {
+        let [out, back] = &self.sides;
+        let is_behind = header.numbers[0].wrapping_sub(back.first) as i32 >= 0;
+        header.is_syn() && (self.reset || (out.fin && back.fin && is_behind))
+    }
+
+    /// When it ends, if nothing more passes.
+    pub(super) fn ends_ms(&self, protocol: u8, timeouts: &Timeouts) -> u64 {
+        let [out, back] = &self.sides;
+        let [last_out, last_back] = self.last_ms;
+        let last = last_out.max(last_back);
+        match protocol {
+            //= rfc4787#REQ-6
+            UDP if self.packets.contains(&0) => last_out + timeouts.udp_initial,
+            UDP => last + timeouts.udp_stream,
+            TCP if self.reset => last + timeouts.tcp_rst,
+            TCP if out.fin && back.fin => last + timeouts.tcp_time_wait,
+            TCP if out.fin || back.fin => last + timeouts.tcp_fin,
+            TCP if out.heard && back.heard => last + timeouts.tcp_established,
+            TCP => last + timeouts.tcp_syn,
+            _ => last + timeouts.icmp,
+        }
+    }
+}
