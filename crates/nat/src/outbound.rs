@@ -1,7 +1,7 @@
 //! Packets from a tenant: to a neighbour network, to us, or out, and what the external network sees of them.
 
-use packet::{Parsed, Protocol, icmp};
-use rules::compiled::{AddressRules, GatewayRules, InterfaceIndex, InterfaceRules, NextHop};
+use packet::{Parsed, Protocol, icmp, tcp};
+use rules::compiled::{AddressRules, GatewayRules, InterfaceIndex, InterfaceRules, NextHop, RouterRules};
 
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
@@ -99,7 +99,7 @@ impl Judge<'_> {
         let line = match self.session(shard, flow, case.line)? {
             Some(line) if !(is_opening(case.parsed) && self.state.is_reopened_by(line, case.parsed)) => line,
             ended => {
-                check_opens(case.parsed)?;
+                check_opens(case.parsed, router)?;
                 self.check_checksum(case)?;
                 let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
                 let owner = self.owner(shard)?;
@@ -122,8 +122,10 @@ fn local(parsed: &Parsed) -> Verdict {
 }
 
 /// Whether a packet from inside may be the first of a session.
-fn check_opens(parsed: &Parsed) -> Result<(), DropReason> {
+fn check_opens(parsed: &Parsed, router: &RouterRules) -> Result<(), DropReason> {
     match parsed.protocol {
+        // A connection may be picked up in its middle, after a move from another gateway; a reset ends one and begins none.
+        Protocol::TCP if router.tcp.loose && parsed.tcp_flags & tcp::RST == 0 => Ok(()),
         Protocol::TCP if !is_opening(parsed) => Err(DropReason::NotSyn),
         Protocol::ICMP if !icmp::is_request(parsed.icmp_type) => Err(DropReason::NoMapping),
         _ => Ok(()),

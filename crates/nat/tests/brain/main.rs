@@ -11,6 +11,7 @@ mod checksums;
 mod drop_reasons;
 mod exchange;
 mod floating;
+mod forged;
 mod hairpin;
 mod icmp_answers;
 mod icmp_errors;

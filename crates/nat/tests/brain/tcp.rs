@@ -247,3 +247,17 @@ fn rfc7857_section_3_a_port_serves_many_remotes_when_ports_run_out() {
     assert_eq!(error.icmp(), (3, 1, 0));
     assert_eq!(world.ports_used(RED_POOL), 4);
 }
+
+#[test]
+fn a_loose_router_picks_connections_up_in_their_middle_and_from_inside_only() {
+    let mut world = scene_with(&[("pool: red}]", "pool: red}]\n    tcp: {loose: true}")]);
+    world.drops(RED_A.tcp(4_000, WWW, RST), DropReason::NotSyn);
+    world.drops(SERVER.tcp(443, (RED_POOL, 4_000), ACK), DropReason::NoMapping);
+    let external = world.one(RED_A.tcp(4_000, WWW, PSH | ACK)).source();
+    assert_eq!(world.session().phase, Phase::TcpOpening);
+    world.one(SERVER.tcp(443, external, ACK));
+    assert_eq!(world.session().phase, Phase::TcpEstablished);
+    world.one(SERVER.tcp(443, external, FIN | ACK));
+    world.one(RED_A.tcp(4_000, WWW, FIN | ACK));
+    assert_eq!(world.session().phase, Phase::TcpTimeWait);
+}

@@ -76,6 +76,7 @@ const ROWS: [Row; 8] = [
 
 const WWW: (std::net::Ipv4Addr, u16) = (SERVER.address, 443);
 
+/// To the second that the RFCs count by, and to the millisecond.
 fn lives_exactly(mut world: World, row: &Row, seconds: u64) {
     // Not on a full turn of the clock.
     world.pass(1_234);
@@ -83,10 +84,10 @@ fn lives_exactly(mut world: World, row: &Row, seconds: u64) {
     let session = world.session();
     assert_eq!(session.phase.name(), row.phase);
     assert_eq!(u64::from(session.expires_in_ms), seconds * 1_000, "{}", row.phase);
-    world.pass(seconds * 1_000 - 1);
-    assert_eq!(world.sessions().len(), 1, "{} after {seconds} s less 1 ms", row.phase);
-    world.pass(1);
-    assert_eq!(world.sessions().len(), 0, "{} after {seconds} s", row.phase);
+    for (ms, left) in [(seconds * 1_000 - 1_000, 1), (999, 1), (1, 0), (1_000, 0)] {
+        world.pass(ms);
+        assert_eq!(world.sessions().len(), left, "{} about {seconds} s", row.phase);
+    }
 }
 
 #[test]
@@ -94,7 +95,12 @@ fn cloud_profile_times_every_phase() {
     ROWS.iter().for_each(|row| lives_exactly(scene(), row, row.cloud_s));
 }
 
-/// RFC 4787 REQ-5, RFC 5382 REQ-5, RFC 5508 REQ-2.
+//= rfc4787#REQ-5
+//= rfc4787#REQ-5c
+//= rfc5382#REQ-5
+//= rfc5508#REQ-2
+//= rfc7857#2.2
+//= rfc7857#2.3
 #[test]
 fn rfc_profile_times_every_phase() {
     for row in &ROWS {
@@ -103,6 +109,8 @@ fn rfc_profile_times_every_phase() {
     }
 }
 
+//= rfc4787#REQ-5b
+//= rfc5508#REQ-2a
 #[test]
 fn a_router_has_timers_of_its_own() {
     let timeouts = "pool: red}]\n    timeouts: {udp_initial_s: 7, tcp_established_s: 9}";
@@ -112,6 +120,7 @@ fn a_router_has_timers_of_its_own() {
     lives_exactly(world(), &ROWS[7], 60);
 }
 
+//= rfc4787#REQ-6
 #[test]
 fn rfc4787_req6_packets_of_either_direction_keep_a_session() {
     let mut world = scene();
@@ -157,4 +166,54 @@ fn a_session_outlives_the_time_between_a_restart_and_the_first_rules() {
     world.team_without_rules();
     world.leap(700_000);
     assert_eq!(world.occupancy().sessions, 1);
+}
+
+//= rfc4787#REQ-5a
+#[test]
+fn flows_to_certain_ports_have_timers_of_their_own_in_either_profile() {
+    for (profile, dns_s, udp_s) in [("cloud", 10, 30), ("rfc", 30, 120)] {
+        let by_port = "{protocol: tcp, ports: 400-443, initial_s: 5, established_s: 70}";
+        let timeouts = format!("pool: red}}]\n    timeouts: {{profile: {profile}, by_port: [{by_port}]}}");
+        let world = || scene_with(&[("pool: red}]", &timeouts)]);
+        let dns = |world: &mut World| _ = world.one(RED_A.udp(4_000, (SERVER.address, 53), b""));
+        lives_exactly(world(), &Row { phase: "initial", arrive: dns, cloud_s: 0, rfc_s: 0 }, dns_s);
+        lives_exactly(world(), &ROWS[0], 5);
+        lives_exactly(world(), &ROWS[1], 70);
+        lives_exactly(world(), &ROWS[5], udp_s);
+    }
+}
+
+//= rfc4787#REQ-6
+#[test]
+fn rfc4787_req6_inbound_datagrams_keep_nothing_alive_where_the_router_says_so() {
+    let mut world = scene_with(&[("pool: red}]", "pool: red}]\n    udp_inbound_refresh: false")]);
+    let external = world.one(RED_A.udp(4_000, WWW, b"")).source();
+    world.one(SERVER.udp(443, external, b""));
+    world.pass(100_000);
+    // From inside alone.
+    world.one(RED_A.udp(4_000, WWW, b""));
+    for _ in 0..179 {
+        world.one(SERVER.udp(443, external, b""));
+        world.pass(1_000);
+    }
+    assert_eq!(world.sessions().len(), 1);
+    world.pass(1_000);
+    world.drops(SERVER.udp(443, external, b""), DropReason::NoMapping);
+}
+
+//= rfc7857#7
+#[test]
+fn datagrams_that_nobody_inside_answers_keep_no_session_alive() {
+    let mut world = scene();
+    let external = world.one(RED_A.udp(4_000, WWW, b"")).source();
+    world.pass(1_000);
+    // From another port of the same remote: a session of its own.
+    for _ in 0..29 {
+        world.one(SERVER.udp(444, external, b""));
+        world.pass(1_000);
+    }
+    assert_eq!(world.sessions().len(), 1, "the host's own is over");
+    world.pass(1_000);
+    assert_eq!(world.sessions().len(), 0);
+    world.drops(SERVER.udp(444, external, b""), DropReason::NoMapping);
 }
