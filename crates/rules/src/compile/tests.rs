@@ -1,3 +1,5 @@
+mod inbound;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+mod inbound;
+
 use super::*;
 use crate::arbitrary;
 use crate::compile::compile;
