@@ -58,6 +58,13 @@ fn the_example_is_valid() {
 }
 
 #[test]
+fn the_example_with_two_gateways_is_valid() {
+    let rules = read_rules(yaml(section(&page(), "## Two gateways and forwarded ports"))).unwrap();
+    validate(&rules, &ports()).unwrap();
+    assert_eq!((rules.routers[0].gateways.len(), rules.routers[0].port_forwardings.len()), (2, 3));
+}
+
+#[test]
 fn every_field_is_on_the_page_and_has_a_description() {
     fn look(value: &serde_json::Value, page: &str, seen: &mut usize) {
         if let Some(properties) = value.get("properties").and_then(|one| one.as_object()) {
