@@ -40,6 +40,15 @@ fn ports() -> Vec<String> {
 type Row = (&'static str, &'static str, &'static [&'static str]);
 
 const ROWS: &[Row] = &[
+    // What is to be built.
+    (
+        "- id: r2",
+        "  tcp: {unsolicited_syn: error_after_6s, idle_reset: both_now}\n- id: r2",
+        &[
+            "router r1: tcp.unsolicited_syn: UNSUPPORTED_FEATURE: ",
+            "router r1: tcp.idle_reset: UNSUPPORTED_FEATURE: ",
+        ],
+    ),
     // Identity.
     (
         "id: net,",
