@@ -1,7 +1,7 @@
 //! Bytes in, meaning out.
 //!
 //! A frame is received as bytes ([`Frame`]), read once ([`Parsed`]), judged elsewhere, and changed in place
-//! ([`rewrite`], [`ethernet`]). What the gateway itself says (ARP, ICMP errors, echo replies) is written here too
+//! ([`rewrite`], [`mss`], [`ethernet`]), or cut ([`fragment`]). What the gateway itself says (ARP, ICMP errors, echo replies) is written here too
 //! ([`arp`], [`icmp`]). Nothing here knows NAT, allocates, or reads a clock.
 
 #[cfg(test)]
@@ -9,9 +9,11 @@ mod arbitrary;
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod fragment;
 mod frame;
 pub mod icmp;
 mod moment;
+pub mod mss;
 mod parse;
 mod quote;
 pub mod rewrite;

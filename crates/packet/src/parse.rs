@@ -63,12 +63,16 @@ pub enum Malformed {
     #[error("truncated")]
     Truncated,
     /// A header whose fields cannot be: IPv4 version, header length, total length or fragment offset; TCP data
-    /// offset.
+    /// offset; a fragment that others are to follow and that ends within a unit of eight bytes, or has none.
     #[error("bad header")]
     Header,
     /// The IPv4 header checksum is wrong.
     #[error("bad IPv4 header checksum")]
     HeaderChecksum,
+    /// A fragment that serves to hide a transport header or to write over one that has passed: a first one that ends
+    /// before its transport header does (RFC 1858 section 3), or one of TCP that starts eight bytes in (RFC 3128).
+    #[error("tiny fragment")]
+    TinyFragment,
 }
 
 /// What the path needs to know of a frame: offsets, and the fields that decisions read.
@@ -222,10 +226,10 @@ impl Parsed {
             return Err(Malformed::HeaderChecksum);
         }
         let fragment = if header.is_fragment() { read_fragment(header, behind)? } else { Fragment::Whole };
-        let transport = if fragment == Fragment::Later {
-            Transport::default()
-        } else {
-            Transport::read(header.protocol(), behind)?
+        let transport = match fragment {
+            Fragment::Whole => Transport::read(header.protocol(), behind)?,
+            Fragment::First => Transport::read(header.protocol(), behind).map_err(as_tiny)?,
+            Fragment::Later => Transport::default(),
         };
         Ok(Self {
             payload: Payload::Ipv4,
@@ -280,7 +284,6 @@ impl Transport {
                 if header_length < wire::Tcp::LENGTH_MIN {
                     return Err(Malformed::Header);
                 }
-                // In a first fragment this is RFC 1858's tiny fragment.
                 if header_length > bytes.len() {
                     return Err(Malformed::Truncated);
                 }
@@ -324,19 +327,35 @@ const RESERVED_VLAN: u16 = 0x0fff;
 
 /// Where a fragment stands.
 ///
-/// Two kinds are refused, both known attacks: one that would end beyond the largest datagram, and a TCP fragment that
-/// starts eight bytes in, which can only serve to write over the flags of a header that passed (RFC 1858 section 4).
+/// Refused are those that no sender makes: one that would end beyond the largest datagram, one without a byte, and one
+/// that others are to follow and that does not end with a unit of eight bytes (RFC 791 section 3.2).
 #[cold]
 fn read_fragment(header: &wire::Ipv4, payload: &[u8]) -> Result<Fragment, Malformed> {
     let offset = header.fragment_offset();
-    if offset == 0 {
-        return Ok(Fragment::First);
-    }
     let end = usize::from(offset) * 8 + payload.len() + header.header_length();
-    if end > usize::from(u16::MAX) || (offset == 1 && header.protocol() == Protocol::TCP) {
+    if payload.is_empty() || end > usize::from(u16::MAX) {
         return Err(Malformed::Header);
     }
-    Ok(Fragment::Later)
+    if header.more_fragments() && !payload.len().is_multiple_of(8) {
+        return Err(Malformed::Header);
+    }
+    //= rfc1858#4
+    //= rfc3128#1
+    match offset {
+        0 => Ok(Fragment::First),
+        1 if header.protocol() == Protocol::TCP => Err(Malformed::TinyFragment),
+        _ => Ok(Fragment::Later),
+    }
+}
+
+/// What a transport header that is cut off means in a first fragment.
+//= rfc1858#3
+#[cold]
+fn as_tiny(malformed: Malformed) -> Malformed {
+    match malformed {
+        Malformed::Truncated => Malformed::TinyFragment,
+        other => other,
+    }
 }
 
 /// The header at the start of `bytes`, and what follows it.

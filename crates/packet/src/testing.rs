@@ -37,6 +37,25 @@ pub fn udp(from: Endpoint, to: Endpoint, vlan: Option<VlanId>, payload: &[u8]) -
     ipv4(host(from), host(to), vlan, Protocol::UDP, &datagram)
 }
 
+/// A TCP segment without data, with these options, whose length is a multiple of 4 and at most 40.
+pub fn tcp_with_options(
+    from: Endpoint,
+    to: Endpoint,
+    vlan: Option<VlanId>,
+    flags: u8,
+    options: &[u8],
+) -> Vec<u8> {
+    assert!(options.len().is_multiple_of(4) && options.len() <= 40, "options of {} bytes", options.len());
+    let frame = tcp(from, to, vlan, flags, 1_000, 2_000, options);
+    let at = network_offset(&frame) + 20;
+    let mut segment = frame[at..].to_vec();
+    segment[12] = ((20 + options.len()) / 4 << 4) as u8;
+    store(&mut segment, 16, 0);
+    let checksum = !slow_sum(&pseudo_header(from.1, to.1, Protocol::TCP, &segment), &segment);
+    store(&mut segment, 16, checksum);
+    ipv4(host(from), host(to), vlan, Protocol::TCP, &segment)
+}
+
 /// A TCP segment without options; `flags` are those of [`crate::tcp`].
 pub fn tcp(
     from: Endpoint,

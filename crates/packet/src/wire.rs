@@ -95,6 +95,12 @@ impl Ipv4 {
         self.flags_and_offset.get() & (Self::MORE_FRAGMENTS | Self::OFFSET_MASK) != 0
     }
 
+    /// Whether other fragments of the datagram lie behind this one.
+    #[inline]
+    pub(crate) fn more_fragments(&self) -> bool {
+        self.flags_and_offset.get() & Self::MORE_FRAGMENTS != 0
+    }
+
     #[inline]
     pub(crate) fn dont_fragment(&self) -> bool {
         self.flags_and_offset.get() & Self::DONT_FRAGMENT != 0

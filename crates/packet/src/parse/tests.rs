@@ -172,9 +172,12 @@ fn what_is_not_ipv4_or_arp_is_left_alone() {
     }
 }
 
+//= rfc1858#3
+//= rfc1858#4
+//= rfc3128#1
 #[test]
 fn a_frame_that_contradicts_itself_is_refused_with_the_reason() {
-    use Malformed::{Header, HeaderChecksum, Truncated};
+    use Malformed::{Header, HeaderChecksum, TinyFragment, Truncated};
     let options = |count| testing::with_options(udp(), &vec![1; count]);
     let rows = [
         ("nothing", vec![], Truncated),
@@ -213,8 +216,24 @@ fn a_frame_that_contradicts_itself_is_refused_with_the_reason() {
             { testing::with_padding(with_byte(segment(), 46, 0x70), 40) },
             Truncated,
         ),
-        ("RFC 1858, tiny first fragment", at_offset(of_protocol(Protocol::TCP, &[0; 8]), 0, true), Truncated),
-        ("RFC 1858, a fragment over the TCP flags", at_offset(segment(), 1, false), Header),
+        (
+            "RFC 1858, tiny first fragment",
+            at_offset(of_protocol(Protocol::TCP, &[0; 16]), 0, true),
+            TinyFragment,
+        ),
+        ("RFC 1858, a fragment over the TCP flags", at_offset(segment(), 1, false), TinyFragment),
+        (
+            "the same, with others behind it",
+            at_offset(of_protocol(Protocol::TCP, &[0; 24]), 1, true),
+            TinyFragment,
+        ),
+        (
+            "a fragment that ends within a unit",
+            at_offset(of_protocol(Protocol::UDP, &[0; 12]), 2, true),
+            Header,
+        ),
+        ("a first fragment that does", at_offset(of_protocol(Protocol::UDP, &[0; 12]), 0, true), Header),
+        ("a fragment of nothing", at_offset(of_protocol(Protocol::UDP, &[]), 2, false), Header),
         ("a fragment beyond 65,535 bytes", at_offset(udp(), 8189, false), Header),
     ];
     for (description, frame, expected) in rows {

@@ -278,7 +278,7 @@ fn a_quote_that_cannot_be_used_is_refused_with_the_reason() {
         ("the error's first fragment", fragments[0].clone(), Truncated),
         (
             "a first fragment that sums up by itself",
-            { testing::with_header(right.clone(), |header| header[6] |= 0x20) },
+            { testing::with_header(error(&about, 12), |header| header[6] |= 0x20) },
             Truncated,
         ),
         ("the error's later fragment", fragments[1].clone(), Truncated),
