@@ -71,7 +71,10 @@ pub(crate) fn sought(rules: &RuleSet, entry: Entry, parsed: &Parsed) -> Option<S
 }
 
 impl From<Malformed> for DropReason {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::TinyFragment => Self::FragmentTiny,
+            Malformed::Truncated | Malformed::Header | Malformed::HeaderChecksum => Self::Malformed,
+        }
     }
 }

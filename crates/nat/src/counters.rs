@@ -71,11 +71,12 @@ pub struct PortCounters {
 pub struct Counters {
     /// By port.
     pub ports: [PortCounters; PORTS_MAX],
-    /// Frames the gateway itself made: ARP requests and announcements, ICMP errors.
+    /// Frames the gateway itself made: ARP requests and announcements, ICMP errors, the pieces behind the first of what it
+    /// cut.
     pub originated: Counter,
     /// Frames that ended here, understood: ARP replies, and what else a known neighbour says of itself.
     pub consumed: Counter,
-    /// Frames that wait for a next hop's MAC.
+    /// Frames that wait: for a next hop's MAC, or for the first fragment of their datagram.
     pub held: Counter,
     /// Frames taken over from other workers.
     pub handed_in: Counter,

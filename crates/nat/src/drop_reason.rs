@@ -55,8 +55,17 @@ drop_reasons! {
     NotForUs = "not_for_us",
     /// To the external network, but its source has neither a floating IP nor SNAT: it never leaves untranslated.
     NoTranslation = "no_translation",
-    /// A fragment of a flow that needs port translation.
-    Fragment = "fragment",
+    /// A fragment made to hide a transport header: a first one that ends before it does, or one of TCP that starts 8 bytes
+    /// in (RFC 1858, RFC 3128).
+    FragmentTiny = "fragment_tiny",
+    /// A fragment that lies over part of another, or behind the end: it is dropped with all that comes of its datagram. Or
+    /// one that has come before: it is dropped alone.
+    FragmentOverlap = "fragment_overlap",
+    /// A fragment that waited for the first one of its datagram until its time was up.
+    FragmentOrphan = "fragment_orphan",
+    /// A fragment for which there is no room: too many incomplete datagrams, or fragments that wait, of its router or
+    /// external address, or of all; or too many gaps in its datagram.
+    FragmentLimit = "fragment_limit",
     /// A protocol that port translation does not cover.
     UnknownProtocol = "unknown_protocol",
     /// The transport checksum is only the pseudo-header's sum: a neighbour on a virtual link left it to a transmit
@@ -80,7 +89,8 @@ drop_reasons! {
     IcmpNoSession = "icmp_no_session",
     /// An ICMP type that is neither echo, timestamp nor a forwarded error.
     IcmpUnsupported = "icmp_unsupported",
-    /// Larger than the next link takes; fragmentation needed was sent where DF asked for it.
+    /// Larger than the next link takes, and not to be cut: fragmentation needed was sent. Or it would be more than 32
+    /// pieces.
     MtuExceeded = "mtu_exceeded",
     /// The next hop did not answer ARP.
     NeighbourUnresolved = "neighbour_unresolved",
@@ -92,6 +102,8 @@ drop_reasons! {
     HandOffRingFull = "hand_off_ring_full",
     /// Handed from worker to worker too often: the rules changed under way, or it shared its way with another flow.
     HandOffAstray = "hand_off_astray",
+    /// No buffer was left for the pieces of a packet that is larger than the next link takes.
+    NoBuffer = "no_buffer",
     /// The frame's buffer had no room for the new header.
     NoHeadroom = "no_headroom",
     /// The port's transmit ring had no room.

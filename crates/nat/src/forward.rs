@@ -2,7 +2,10 @@
 
 use flowtable::{LineIndex, SlotIndex};
 use packet::ethernet::{self, LinkHeader};
-use packet::{Frame, MacAddress, Moment, PacketIo, PortIndex, VlanId, icmp, rewrite};
+use packet::fragment::{self, Cut};
+use packet::{
+    Fragment, Frame, MacAddress, Moment, PacketIo, Parsed, PortIndex, VlanId, icmp, mss, rewrite, tcp,
+};
 use rules::compiled::{InterfaceIndex, Realm};
 
 use crate::DropReason;
@@ -10,7 +13,7 @@ use crate::gateway::Gateway;
 use crate::lane::{Lane, Tickets};
 use crate::neighbours::Resolution;
 use crate::state::WorkerIndex;
-use crate::verdict::{Change, Passage, SessionLine};
+use crate::verdict::{Change, Passage, SessionLine, Verdict};
 
 /// By which port, under which tag and MAC a frame leaves, and what its network takes.
 pub(crate) struct Egress {
@@ -34,9 +37,10 @@ impl<F: Frame> Gateway<F> {
     ) {
         let Passage { change, next_hop, sessions } = passage;
         let egress = self.egress(next_hop.interface);
-        if lane.parsed.total_length > egress.mtu {
-            return self.refuse_too_long(egress.mtu, lane, io);
-        }
+        let cut = match how_it_fits(&lane.parsed, egress.mtu) {
+            Ok(cut) => cut,
+            Err(verdict) => return self.carry_out(verdict, lane, now, io),
+        };
         let now_ms = now.ms() as u32;
         let shard = self.state.shard_of_host(egress.realm, next_hop.address);
         let destination = match self.neighbours.resolve(shard, egress.realm, next_hop.address, now_ms) {
@@ -54,6 +58,9 @@ impl<F: Frame> Gateway<F> {
         if let Err(owner) = self.note(sessions, &lane, now_ms) {
             return self.hand_off(lane, owner);
         }
+        if sessions[0].is_some() {
+            self.identify(&mut lane);
+        }
         match change {
             Change::Packet(rewrite) => rewrite::apply(lane.frame.bytes_mut(), &lane.parsed, rewrite),
             Change::Error { outer, quote, quoted } => {
@@ -61,8 +68,12 @@ impl<F: Frame> Gateway<F> {
                 rewrite::apply(lane.frame.bytes_mut(), &lane.parsed, outer);
             }
         }
+        self.clamp_mss(&mut lane, next_hop.interface, egress.mtu);
         let link = LinkHeader { destination, source: egress.mac, vlan: egress.vlan };
-        self.send(egress.port, lane, link, io);
+        match cut {
+            None => self.send(egress.port, lane, link, io),
+            Some(cut) => self.send_in_pieces(&cut, egress.port, lane, link, io),
+        }
     }
 
     /// Notes a packet in its sessions, now that nothing keeps it from being sent. Done last, and once for each session.
@@ -145,18 +156,37 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    fn refuse_too_long<I: PacketIo<Frame = F>>(&mut self, mtu: u16, lane: Lane<F>, io: &mut I) {
-        if lane.parsed.dont_fragment {
-            let error = icmp::Error::FragmentationNeeded { mtu };
-            self.refuse(DropReason::MtuExceeded, error, lane, io);
-        } else {
-            self.discard(&lane.tickets, DropReason::MtuExceeded);
+    /// Gives a packet an identification of ours, where it leaves under an address that others share and its own means
+    /// something: an atomic one keeps it (RFC 6864 section 4).
+    fn identify(&mut self, lane: &mut Lane<F>) {
+        let Parsed { fragment, dont_fragment, destination, protocol, .. } = lane.parsed;
+        let identification = match lane.datagram {
+            Some(datagram) => datagram.identification,
+            None if fragment == Fragment::Whole && dont_fragment => return,
+            None => self.identifications.draw(destination, protocol),
+        };
+        fragment::set_identification(lane.frame.bytes_mut(), &lane.parsed, identification);
+    }
+
+    /// Lowers the segment size that a SYN asks for to what both links carry: those who answer it send through both.
+    fn clamp_mss(&self, lane: &mut Lane<F>, egress: InterfaceIndex, egress_mtu: u16) {
+        if lane.parsed.tcp_flags & tcp::SYN == 0 {
+            return;
+        }
+        let wants = |interface: InterfaceIndex| {
+            let router = self.rules.interfaces[interface.0 as usize].router;
+            self.rules.routers[router.0 as usize].tcp.clamp_mss
+        };
+        if wants(egress) || lane.entry.interface.is_some_and(wants) {
+            let ingress_mtu = self.rules.segments[lane.entry.segment.0 as usize].mtu;
+            let mss_max = ingress_mtu.min(egress_mtu).saturating_sub(mss::HEADERS_LENGTH);
+            mss::clamp(lane.frame.bytes_mut(), &lane.parsed, mss_max);
         }
     }
 
     /// Keeps a frame until its neighbour answers.
     pub(crate) fn hold(&mut self, lane: Lane<F>, slot: SlotIndex) {
-        let hash = self.outbox.hash(&lane.flow);
+        let hash = self.outbox.hash(&lane.order);
         match self.waiting.hold(lane.into_handed(), hash, slot) {
             Ok(()) => self.counters().held.add(1),
             Err(handed) => self.discard(&handed.tickets, DropReason::NeighbourQueueFull),
@@ -175,4 +205,19 @@ impl<F: Frame> Gateway<F> {
         self.counters().count_drop(reason);
         self.outbox.finish(tickets);
     }
+}
+
+/// How a packet is cut for a link; `None` where it fits as it is.
+///
+/// # Errors
+/// It does not fit and is not cut: what becomes of it.
+//= rfc4787#REQ-13
+fn how_it_fits(parsed: &Parsed, mtu: u16) -> Result<Option<Cut>, Verdict> {
+    if parsed.total_length <= mtu {
+        return Ok(None);
+    }
+    if parsed.dont_fragment {
+        return Err(Verdict::Refuse(DropReason::MtuExceeded, icmp::Error::FragmentationNeeded { mtu }));
+    }
+    Cut::plan(parsed, mtu).map(Some).ok_or(Verdict::Drop(DropReason::MtuExceeded))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use flowtable::{Reader, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
-use packet::{BURST_FRAMES_MAX, Burst, Frame, Moment, PacketIo, Parsed, Payload, PortIndex};
+use packet::{BURST_FRAMES_MAX, Burst, Fragment, Frame, Moment, PacketIo, Parsed, Payload, PortIndex};
 use rules::RuleSet;
 use rules::compiled::{InterfaceIndex, SegmentIndex};
 
@@ -18,6 +18,8 @@ use crate::classify::{Sought, classify, realm_of, sought};
 use crate::counters::{Counters, PORTS_MAX};
 use crate::error_budget::ErrorBudget;
 use crate::flow::Flow;
+use crate::fragments::{Datagrams, Held, datagram_key};
+use crate::identifications::Identifications;
 use crate::judge::{Case, Judge, is_icmp_error};
 use crate::lane::{Handed, Lane};
 use crate::neighbours::{Due, Neighbours};
@@ -53,6 +55,9 @@ pub struct Gateway<F> {
     pub(crate) waiting: Waiting<F>,
     pub(crate) outbox: Outbox<F>,
     pub(crate) error_budget: ErrorBudget,
+    pub(crate) datagrams: Datagrams,
+    pub(crate) held: Held<F>,
+    pub(crate) identifications: Identifications,
     reader: Reader,
     checks_checksums: [bool; PORTS_MAX],
     announcements: Vec<(SegmentIndex, Ipv4Addr)>,
@@ -75,6 +80,9 @@ impl<F: Frame> Gateway<F> {
             waiting: Waiting::new(),
             outbox: Outbox::new(state, me),
             error_budget: ErrorBudget::new(),
+            datagrams: Datagrams::new(),
+            held: Held::new(),
+            identifications: Identifications::new(in_process.order_key[0], me.0, state.workers()),
             reader: in_process.quiescence.reader(),
             state: Arc::clone(state),
             me,
@@ -108,7 +116,12 @@ impl<F: Frame> Gateway<F> {
     }
 
     /// Parse all, classify all, look up all; then judge, change and send each.
-    fn carry<I: PacketIo<Frame = F>>(&mut self, frames: &mut Burst<Handed<F>>, now: Moment, io: &mut I) {
+    pub(crate) fn carry<I: PacketIo<Frame = F>>(
+        &mut self,
+        frames: &mut Burst<Handed<F>>,
+        now: Moment,
+        io: &mut I,
+    ) {
         let mut lanes = self.parse_and_classify(frames);
         self.find_shards(&mut lanes);
         self.look_up(&mut lanes);
@@ -130,14 +143,34 @@ impl<F: Frame> Gateway<F> {
 
     fn parse_and_classify(&mut self, frames: &mut Burst<Handed<F>>) -> Burst<Lane<F>> {
         let mut lanes = Burst::new();
-        for Handed { frame, port, tickets } in frames.drain(..) {
-            let read = Parsed::read(frame.bytes()).map_err(DropReason::from).and_then(|parsed| {
+        for Handed { frame, port, tickets, datagram } in frames.drain(..) {
+            let read = Parsed::read(frame.bytes()).map_err(DropReason::from).and_then(|mut parsed| {
+                if let Some(datagram) = datagram {
+                    datagram.lend(&mut parsed);
+                }
                 classify(&self.rules, port, frame.bytes(), &parsed).map(|entry| (parsed, entry))
             });
             match read {
                 Ok((parsed, entry)) => {
                     let flow = Flow::of(&parsed, realm_of(&self.rules, entry));
-                    lanes.push(Lane { frame, port, tickets, parsed, entry, flow, shard: None, line: None });
+                    let order = if datagram.is_none() && parsed.fragment != Fragment::Whole {
+                        datagram_key(&flow, frame.bytes(), &parsed)
+                    } else {
+                        flow
+                    };
+                    let (shard, line) = (None, None);
+                    lanes.push(Lane {
+                        frame,
+                        port,
+                        tickets,
+                        datagram,
+                        parsed,
+                        entry,
+                        flow,
+                        order,
+                        shard,
+                        line,
+                    });
                 }
                 Err(reason) => self.discard(&tickets, reason),
             }
@@ -181,7 +214,7 @@ impl<F: Frame> Gateway<F> {
         if (self.waiting.is_empty() && self.outbox.is_quiet()) || is_icmp_error(&lane.parsed) {
             return None;
         }
-        let hash = self.outbox.hash(&lane.flow);
+        let hash = self.outbox.hash(&lane.order);
         let behind = self.waiting.neighbour_of(hash).map(Verdict::Wait);
         behind.or_else(|| self.outbox.follows(lane).map(Verdict::HandOff))
     }
@@ -192,6 +225,7 @@ impl<F: Frame> Gateway<F> {
             parsed: &lane.parsed,
             entry: lane.entry,
             flow: lane.flow,
+            has_ports: lane.datagram.is_some() || lane.parsed.fragment == Fragment::Whole,
             shard: lane.shard,
             line: lane.line,
             checks_checksums: self
@@ -203,7 +237,7 @@ impl<F: Frame> Gateway<F> {
         Judge { rules, state, shards, counters: state.counters(*me), now_ms: now.ms() as u32 }.judge(&case)
     }
 
-    fn carry_out<I: PacketIo<Frame = F>>(
+    pub(crate) fn carry_out<I: PacketIo<Frame = F>>(
         &mut self,
         verdict: Verdict,
         lane: Lane<F>,
@@ -214,6 +248,7 @@ impl<F: Frame> Gateway<F> {
             Verdict::Forward(passage) => self.forward(passage, lane, now, io),
             Verdict::HandOff(owner) => self.hand_off(lane, owner),
             Verdict::Wait(slot) => self.hold(lane, slot),
+            Verdict::Reassemble => self.reassemble(lane, now, io),
             Verdict::EchoReply => self.reply_to_echo(lane, io),
             Verdict::Drop(reason) => self.discard(&lane.tickets, reason),
             Verdict::Refuse(reason, error) => self.refuse(reason, error, lane, io),
@@ -287,6 +322,7 @@ impl<F: Frame> Gateway<F> {
             shards.iter_mut().for_each(|shard| shard.expire(rules, state.counters(*me), now_ms));
         }
         self.look_after_neighbours(now, io);
+        self.look_after_fragments(now);
         for _ in 0..ANNOUNCEMENTS_PER_TURN {
             let Some((segment, address)) = self.announcements.pop() else { break };
             self.announce(segment, address, io);
@@ -331,7 +367,7 @@ impl<F: Frame> Gateway<F> {
 
     /// Gives back its shards, for other gateways over the same state. What waits here is dropped.
     pub fn into_shards(mut self) -> Vec<Shard> {
-        while let Some(handed) = self.waiting.pop() {
+        while let Some(handed) = self.waiting.pop().or_else(|| self.held.pop()) {
             self.counters().held.sub(1);
             self.discard(&handed.tickets, DropReason::GatewayEnded);
         }
@@ -341,6 +377,10 @@ impl<F: Frame> Gateway<F> {
         }
         self.end_turn();
         self.shards.into_vec()
+    }
+
+    pub(crate) fn me(&self) -> WorkerIndex {
+        self.me
     }
 
     pub(crate) fn counters(&self) -> &Counters {

@@ -6,11 +6,11 @@
 //!
 //! ```text
 //! private to a gateway          by hash of the flow as received, and by how often the frame was handed on
-//!   Cell { sent, to } x 5 x 4096  sent: frames handed on;  to: the gateway they went to, all, while any is under way
+//!   Cell { sent, to } x 6 x 4096  sent: frames handed on;  to: the gateway they went to, all, while any is under way
 //! shared
-//!   Finished { x 5 x 4096 } x 32  of the frames that a gateway handed on by a cell, how many are finished
+//!   Finished { x 6 x 4096 } x 32  of the frames that a gateway handed on by a cell, how many are finished
 //! with a frame
-//!   [Ticket; 0..=5]               the cells it was handed on by: (gateway, cell), credited by whoever finishes the frame
+//!   [Ticket; 0..=6]               the cells it was handed on by: (gateway, cell), credited by whoever finishes the frame
 //! ```
 //!
 //! **The rule.** A cell is open while `sent != finished`. A frame whose cell is open goes where the cell's frames went,
@@ -30,8 +30,8 @@
 //! next to none of frames that were handed on.
 //!
 //! **Why it ends.** A frame has room for [`HOPS_MAX`] tickets, and is dropped where it needs one more. The longest way there
-//! is a need for has three: to the owner of the sender's session, of the receiver's where both are ours, of the next
-//! hop. Two more allow for a flow that twice shares its cell with another; beyond that, rules or owners have changed under
+//! is a need for has four: of a fragment to where its datagram is known; to the owner of the sender's session, of the
+//! receiver's where both are ours, of the next hop. Two more allow for a flow that twice shares its cell with another; beyond that, rules or owners have changed under
 //! way.
 //!
 //! **Where one stops.** A gateway that hangs in a driver finishes nothing, and the cells of what it was handed would stay open
@@ -50,7 +50,7 @@ use super::WorkerIndex;
 use super::sync::{AtomicU32, Ordering};
 
 /// How often a frame may be handed on.
-pub(crate) const HOPS_MAX: usize = 5;
+pub(crate) const HOPS_MAX: usize = 6;
 
 /// Cells of a gateway for frames that were handed on equally often: several times what a ring holds, so that few share one
 /// with a stranger even while a ring is full. Fewer where a scheduler tries interleavings.

@@ -54,7 +54,7 @@ impl Judge<'_> {
             return Ok((inside, self.next_hop_inside(&inside, router)?, None));
         }
         let ports = address.ports.ok_or(DropReason::LocalUnhandled)?;
-        check_translatable(case.parsed)?;
+        check_translatable(case)?;
         let shard =
             shard.or_else(|| self.state.shard_of_port(ports, flow.protocol(), flow.destination().port));
         let line = match shard {

@@ -28,6 +28,8 @@ pub(crate) struct Case<'a> {
     pub(crate) entry: Entry,
     /// The flow as it was received.
     pub(crate) flow: Flow,
+    /// Its ports are known: it is whole, or a fragment that has its datagram's.
+    pub(crate) has_ports: bool,
     /// Where the burst's look-up has looked for its session.
     pub(crate) shard: Option<ShardIndex>,
     /// What it found there.
@@ -140,15 +142,15 @@ pub(crate) fn may_travel(parsed: &Parsed) -> Result<(), Verdict> {
 }
 
 /// Whether port translation covers the packet.
-pub(crate) fn check_translatable(parsed: &Parsed) -> Result<(), DropReason> {
-    match parsed.protocol {
-        _ if parsed.fragment != Fragment::Whole => Err(DropReason::Fragment),
+pub(crate) fn check_translatable(case: &Case) -> Result<(), Verdict> {
+    match case.parsed.protocol {
+        Protocol::TCP | Protocol::UDP | Protocol::ICMP if !case.has_ports => Err(Verdict::Reassemble),
         Protocol::TCP | Protocol::UDP => Ok(()),
         //= rfc5508#REQ-1
-        Protocol::ICMP if icmp::is_query(parsed.icmp_type) => Ok(()),
+        Protocol::ICMP if icmp::is_query(case.parsed.icmp_type) => Ok(()),
         //= rfc5508#REQ-11
-        Protocol::ICMP => Err(DropReason::IcmpUnsupported),
-        _ => Err(DropReason::UnknownProtocol),
+        Protocol::ICMP => Err(DropReason::IcmpUnsupported.into()),
+        _ => Err(DropReason::UnknownProtocol.into()),
     }
 }
 

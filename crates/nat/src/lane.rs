@@ -17,12 +17,39 @@ pub struct Handed<F> {
     pub(crate) frame: F,
     pub(crate) port: PortIndex,
     pub(crate) tickets: Tickets,
+    /// What has been found out about its datagram, if it is a fragment: the one thing that cannot be found out anew.
+    pub(crate) datagram: Option<Datagram>,
 }
 
 impl<F> Handed<F> {
     /// A frame that has just come in.
     pub(crate) fn received(frame: F, port: PortIndex) -> Self {
-        Self { frame, port, tickets: Tickets::new() }
+        Self { frame, port, tickets: Tickets::new(), datagram: None }
+    }
+}
+
+/// What a fragment has from its datagram: the first fragment alone carries the transport header. See [`crate::fragments`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Datagram {
+    source_port: u16,
+    destination_port: u16,
+    icmp_type: u8,
+    /// The one with which all its fragments leave, where they leave under an address that others share.
+    pub(crate) identification: u16,
+}
+
+impl Datagram {
+    /// What the first fragment says.
+    pub(crate) fn of(first: &Parsed, identification: u16) -> Self {
+        let Parsed { source_port, destination_port, icmp_type, .. } = *first;
+        Self { source_port, destination_port, icmp_type, identification }
+    }
+
+    /// Lets a fragment be read as of its datagram's flow. Of TCP's flags a later fragment has none.
+    pub(crate) fn lend(self, fragment: &mut Parsed) {
+        let Self { source_port, destination_port, icmp_type, .. } = self;
+        (fragment.source_port, fragment.destination_port) = (source_port, destination_port);
+        fragment.icmp_type = icmp_type;
     }
 }
 
@@ -31,10 +58,13 @@ pub(crate) struct Lane<F> {
     pub(crate) frame: F,
     pub(crate) port: PortIndex,
     pub(crate) tickets: Tickets,
+    pub(crate) datagram: Option<Datagram>,
     pub(crate) parsed: Parsed,
     pub(crate) entry: Entry,
-    /// The flow as it was received: what its frames keep their order by.
+    /// The flow as it was received.
     pub(crate) flow: Flow,
+    /// What frames keep their order by: the flow, or of a fragment that does not know its own, the datagram.
+    pub(crate) order: Flow,
     /// Where to look for its session, if one may decide about it.
     pub(crate) shard: Option<ShardIndex>,
     pub(crate) line: Option<LineIndex>,
@@ -43,6 +73,6 @@ pub(crate) struct Lane<F> {
 impl<F> Lane<F> {
     /// The frame as it was received, to be judged anew.
     pub(crate) fn into_handed(self) -> Handed<F> {
-        Handed { frame: self.frame, port: self.port, tickets: self.tickets }
+        Handed { frame: self.frame, port: self.port, tickets: self.tickets, datagram: self.datagram }
     }
 }

@@ -9,6 +9,8 @@
 //!                   tcp.rs          which segments are believed, and what they make of a connection; timers.rs: how long it lasts
 //!   owners          shard.rs        sessions opened, closed, expired; mappings.rs: who has which external endpoint
 //!   forward         forward.rs      fits? next hop known? then note, rewrite, link header, send
+//!                   pieces.rs       or is cut; identifications.rs: which hosts behind one address must not share
+//!   reassemble      fragments.rs    gives fragments the ports of their datagram's first
 //!   answers         answers.rs      echo replies, ICMP errors; address_resolution.rs: ARP; neighbours.rs: who is known
 //! process_handed    hand_off.rs     what another gateway gave: the same walk, and why no frame overtakes another
 //!                   outbox.rs       what goes to other gateways; waiting.rs: what waits for a neighbour
@@ -31,9 +33,11 @@ mod drop_reason;
 mod error_budget;
 mod flow;
 mod forward;
+mod fragments;
 mod gateway;
 mod hand_off;
 mod icmp_errors;
+mod identifications;
 mod inbound;
 mod judge;
 mod lane;
@@ -41,6 +45,7 @@ mod mappings;
 mod neighbours;
 mod outbound;
 mod outbox;
+mod pieces;
 mod ports;
 mod random;
 mod sessions;

@@ -94,7 +94,7 @@ impl Judge<'_> {
         if !interface.snat || gateway.pool.is_none() {
             return Err(Verdict::Refuse(DropReason::NoTranslation, icmp::Error::AdministrativelyProhibited));
         }
-        check_translatable(case.parsed)?;
+        check_translatable(case)?;
         let shard = case.shard.unwrap_or_else(|| self.state.shard_of_host(flow.realm(), address));
         let line = match self.session(shard, flow, case.line)? {
             Some(line) if !(is_opening(case.parsed) && self.state.is_reopened_by(line, case.parsed)) => line,

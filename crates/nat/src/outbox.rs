@@ -47,7 +47,7 @@ impl<F> Outbox<F> {
         }
     }
 
-    /// The flow's place among the cells, and among the frames that wait.
+    /// A flow's place among the cells, and among the frames that wait.
     pub(crate) fn hash(&self, flow: &Flow) -> u64 {
         let [from, to]: [u64; 2] = zerocopy::transmute!(*flow);
         let [one, two] = self.order_key;
@@ -73,7 +73,7 @@ impl<F> Outbox<F> {
             // None that was handed on so often is handed on again, so none is under way before this one.
             return None;
         }
-        let cell = CellIndex::of(self.hash(&lane.flow), lane.tickets.len());
+        let cell = CellIndex::of(self.hash(&lane.order), lane.tickets.len());
         self.handed_on.follows(cell, &self.state.in_process.finished)
     }
 
@@ -85,7 +85,7 @@ impl<F> Outbox<F> {
         if lane.tickets.is_full() || owner == self.me {
             return Err((DropReason::HandOffAstray, lane.tickets));
         }
-        let cell = CellIndex::of(self.hash(&lane.flow), lane.tickets.len());
+        let cell = CellIndex::of(self.hash(&lane.order), lane.tickets.len());
         let (to, ticket) = self.handed_on.hand_on(cell, owner, &self.state.in_process.finished);
         let mut handed = lane.into_handed();
         handed.tickets.push(ticket);

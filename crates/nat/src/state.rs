@@ -189,6 +189,11 @@ impl State {
         WorkerIndex(self.workers.get(usize::from(shard.0)).map_or(0, |worker| worker.load(Relaxed)))
     }
 
+    /// How many workers own shards.
+    pub(crate) fn workers(&self) -> u8 {
+        (0..self.shards()).map(|shard| self.worker_of(ShardIndex(shard)).0 + 1).max().unwrap_or(1)
+    }
+
     /// How many shards there are.
     pub fn shards(&self) -> u8 {
         self.sizes.shards

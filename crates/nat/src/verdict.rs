@@ -17,6 +17,8 @@ pub(crate) enum Verdict {
     HandOff(WorkerIndex),
     /// Another of its flow waits for this neighbour: it waits behind that.
     Wait(SlotIndex),
+    /// It is a fragment, and what becomes of it depends on its ports: they are to be found out first.
+    Reassemble,
     /// An echo request to one of our own addresses: answer it.
     EchoReply,
     /// Drop it.

@@ -11,12 +11,15 @@ use crate::world::scene::*;
 use crate::world::{Host, Packet, Setup, World};
 
 /// Where a reason is reached, if not by one packet in the scene.
-const ELSEWHERE: [(DropReason, &str); 10] = [
+const ELSEWHERE: [(DropReason, &str); 13] = [
     (DropReason::NoRules, "routing.rs: a_gateway_without_rules_drops_everything"),
     (
         DropReason::PartialChecksum,
         "checksums.rs: a_first_packet_with_a_partial_checksum_is_dropped_and_opens_nothing",
     ),
+    (DropReason::FragmentOrphan, "fragments.rs: a_fragment_that_waits_in_vain_is_dropped_after_two_seconds"),
+    (DropReason::FragmentLimit, "fragments.rs: a_datagram_in_more_pieces_than_anybody_waits_for_is_dropped"),
+    (DropReason::NoBuffer, "path_mtu.rs: without_a_buffer_for_a_piece_none_leaves"),
     (DropReason::NeighbourTableFull, "here: a_scan_of_a_large_subnet_fills_the_neighbour_table_and_no_more"),
     (
         DropReason::NeighbourQueueFull,
@@ -53,7 +56,7 @@ const fn row(reason: DropReason, packet: fn(&mut World) -> Packet) -> Row {
 
 const OUT: (Ipv4Addr, u16) = (SERVER.address, 53);
 
-const ROWS: [Row; 26] = [
+const ROWS: [Row; 27] = [
     row(DropReason::Malformed, |_| RED_A.udp(1, OUT, b"").change(|bytes| bytes[..30].to_vec())),
     row(DropReason::UnknownEthertype, |_| RED_A.says(vec![0; 60])),
     row(DropReason::UnknownVlan, |_| {
@@ -82,9 +85,14 @@ const ROWS: [Row; 26] = [
         before: |world| world.adopt(&rules_with(&[("pool: red}", "snat: false}")])),
         packet: |_| RED_A.udp(1, OUT, b""),
     },
-    row(DropReason::Fragment, |_| {
-        RED_A.says(testing::fragments(&RED_A.udp(1, OUT, &[0; 32]).bytes, 1, 8).remove(0))
+    row(DropReason::FragmentTiny, |_| {
+        RED_A.says(testing::fragments(&RED_A.tcp(1, OUT, packet::tcp::SYN).bytes, 1, 8).remove(0))
     }),
+    Row {
+        reason: DropReason::FragmentOverlap,
+        before: |world| _ = world.one(fragment(0)),
+        packet: |_| fragment(0),
+    },
     row(DropReason::UnknownProtocol, |_| RED_A.ipv4(47, SERVER.address, &[0; 8])),
     row(DropReason::NoMapping, |_| SERVER.udp(53, (RED_POOL, 4_000), b"")),
     row(DropReason::Filtered, |world| OTHER.udp(53, world.one(RED_A.udp(1, OUT, b"")).source(), b"")),
@@ -130,6 +138,11 @@ const ROWS: [Row; 26] = [
         Host { address: RED_GATEWAY, ..RED_A }.arp(RED_LAN, Operation::Reply, RED_LAN, RED_GATEWAY)
     }),
 ];
+
+/// A fragment of a datagram.
+fn fragment(number: usize) -> Packet {
+    RED_A.says(testing::fragments(&RED_A.udp(1, OUT, &[0; 32]).bytes, 1, 16).remove(number))
+}
 
 const SESSIONS_MAX: u16 = 8;
 

@@ -167,9 +167,6 @@ fn what_ports_cannot_tell_apart_is_not_translated() {
         assert_eq!((drops, heard), (vec![DropReason::UnknownProtocol], vec![]), "{name} out");
         world.drops(SERVER.ipv4(protocol, RED_POOL, &[0; 40]), DropReason::UnknownProtocol);
     }
-    for fragment in testing::fragments(&RED_A.udp(1, (SERVER.address, 2), &[7; 64]).bytes, 5, 32) {
-        world.drops(RED_A.says(fragment), DropReason::Fragment);
-    }
     // An address mask request (RFC 950), obsolete since RFC 6918.
     let mask = testing::icmp(
         (RED_A.mac, RED_A.address),
