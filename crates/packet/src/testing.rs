@@ -49,7 +49,7 @@ pub fn tcp_with_options(
     let frame = tcp(from, to, vlan, flags, 1_000, 2_000, options);
     let at = network_offset(&frame) + 20;
     let mut segment = frame[at..].to_vec();
-    segment[12] = ((20 + options.len()) / 4 << 4) as u8;
+    segment[12] = (((20 + options.len()) / 4) << 4) as u8;
     store(&mut segment, 16, 0);
     let checksum = !slow_sum(&pseudo_header(from.1, to.1, Protocol::TCP, &segment), &segment);
     store(&mut segment, 16, checksum);

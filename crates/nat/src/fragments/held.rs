@@ -143,7 +143,7 @@ mod tests {
         let mut expired = |now_ms| -> Vec<_> {
             std::iter::from_fn(|| held.take_expired(now_ms)).map(|handed| handed.frame).collect()
         };
-        assert_eq!(expired(9), []);
+        assert_eq!(expired(9), [0; 0]);
         assert_eq!(expired(10), [2]);
         assert_eq!(expired(20), [1, 3]);
     }

@@ -262,7 +262,7 @@ fn a_datagram_is_forgotten_when_it_is_complete() {
 
 /// A fragment of these bytes of a datagram's 200, all of them known to come from `value`.
 fn fragment_of(host: Host, bytes: std::ops::Range<usize>, is_last: bool, value: u8) -> Packet {
-    let whole = host.udp(4_000, (SERVER.address, 53), &vec![value; 192]);
+    let whole = host.udp(4_000, (SERVER.address, 53), &[value; 192]);
     let payload = whole.transport()[bytes.clone()].to_vec();
     host.ipv4(17, SERVER.address, &payload).change(|frame| {
         testing::with_header(frame, |header| {
@@ -290,9 +290,9 @@ fn a_fragment_over_part_of_another_ends_its_datagram() {
         ("teardrop, and longer", vec![part(0..64, false)], part(24..72, true), part(64..200, true)),
         (
             "behind the end",
-            vec![part(0..64, false), part(64..100, true)],
-            part(96..104, false),
-            part(64..96, false),
+            vec![part(0..8, false), part(64..100, true)],
+            part(104..112, false),
+            part(8..64, false),
         ),
         (
             "a second end",
@@ -302,14 +302,9 @@ fn a_fragment_over_part_of_another_ends_its_datagram() {
         ),
     ];
     for (name, before, over, after) in rows {
+        println!("{name}");
         let mut world = scene();
         world.one(RED_A.udp(4_000, (SERVER.address, 53), b""));
-        if name == "behind the end" {
-            // Complete before: a datagram of its own, which waits for its first.
-            before.into_iter().for_each(|fragment| _ = world.one(fragment));
-            assert_eq!(world.send(over), []);
-            continue;
-        }
         before.into_iter().for_each(|fragment| _ = world.one(fragment));
         world.drops(over, DropReason::FragmentOverlap);
         world.drops(after, DropReason::FragmentOverlap);
