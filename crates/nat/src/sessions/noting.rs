@@ -12,7 +12,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use flowtable::LineIndex;
-use packet::{Parsed, Protocol, tcp};
+use packet::{Fragment, Parsed, Protocol, tcp};
 use rules::compiled::RouterRules;
 
 use super::{INBOUND, Line, OUTBOUND};
@@ -75,7 +75,9 @@ impl State {
         bytes: &[u8],
         router: &RouterRules,
     ) -> Option<News> {
+        // A later fragment says nothing of its segment.
         if packet.protocol != Protocol::TCP
+            || packet.fragment == Fragment::Later
             || self.parts.sessions.value(line).side().is_plain(packet.tcp_flags)
         {
             return None;

@@ -18,6 +18,7 @@ mod icmp_answers;
 mod icmp_errors;
 mod ip_id;
 mod local;
+mod mss;
 mod neighbours;
 mod no_room;
 mod order;
