@@ -8,7 +8,8 @@ pub(crate) const UDP: u8 = 17;
 
 /// A packet without options, to be sent on with TTL 64.
 pub(crate) fn ipv4(protocol: u8, source: Endpoint, destination: Endpoint, transport: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
+    // Atomic (RFC 6864): what may be cut is cut, and renumbered behind SNAT, which the oracle does not know yet.
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
     packet.extend(source.0.octets());
     packet.extend(destination.0.octets());
     packet.extend(transport);

@@ -94,6 +94,11 @@ pub fn read(packet: &[u8]) -> Option<Header> {
         return None;
     }
     let behind = &packet[header.length..header.total];
+    // A fragment that others are to follow ends with a unit of eight bytes, and none is empty (RFC 791).
+    let payload = behind.len();
+    if (header.more && !payload.is_multiple_of(8)) || (!header.is_whole() && payload == 0) {
+        return None;
+    }
     if header.offset > 0 {
         let end = usize::from(header.offset) * 8 + header.total;
         let is_attack = end > 65_535 || (header.offset == 1 && header.protocol == TCP);
