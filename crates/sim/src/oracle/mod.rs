@@ -134,7 +134,7 @@ fn renumbered(expected: &Frame, seen: &Frame) -> Frame {
     let atomic = expected.packet[6] & 0x40 != 0;
     if !atomic && let (Some(to), Some(from)) = (expected.packet.get_mut(4..6), seen.packet.get(4..6)) {
         to.copy_from_slice(from);
-        expected.packet = crate::craft::fix(expected.packet);
+        bytes::fix_header(&mut expected.packet);
     }
     expected
 }
