@@ -104,14 +104,17 @@ pub(super) fn protocol(protocol: Protocol) -> SessionProtocol {
     match protocol {
         Protocol::TCP => SessionProtocol::Tcp,
         Protocol::UDP => SessionProtocol::Udp,
-        _ => SessionProtocol::Icmp,
+        Protocol::ICMP => SessionProtocol::Icmp,
+        _ => SessionProtocol::Other,
     }
 }
 
 pub(super) fn state(phase: Phase) -> SessionState {
     match phase {
         Phase::TcpOpening | Phase::UdpInitial => SessionState::HalfOpen,
-        Phase::TcpEstablished | Phase::UdpStream | Phase::IcmpQuery => SessionState::Established,
+        Phase::TcpEstablished | Phase::UdpStream | Phase::IcmpQuery | Phase::Other => {
+            SessionState::Established
+        }
         Phase::TcpClosing | Phase::TcpTimeWait | Phase::TcpReset => SessionState::Closing,
     }
 }

@@ -55,7 +55,7 @@ fn one_router(rows: &[&SessionRow]) -> String {
                 endpoint(row.external, row.external_port),
                 match row.protocol {
                     // An ICMP query's identifier belongs to who asks; the remote host has none.
-                    SessionProtocol::Icmp => row.destination.to_string(),
+                    SessionProtocol::Icmp | SessionProtocol::Other => row.destination.to_string(),
                     SessionProtocol::Tcp | SessionProtocol::Udp => {
                         endpoint(row.destination, row.destination_port)
                     }

@@ -54,7 +54,7 @@ pub enum FilterError {
 
 const ADDRESS: &str = "it takes an address, as 10.0.0.5, or a prefix, as 10.0.0.0/24";
 const PORT: &str = "it takes a port, 0 to 65535";
-const PROTOCOL: &str = "it takes tcp, udp or icmp";
+const PROTOCOL: &str = "it takes tcp, udp, icmp or other";
 const STATE: &str = "it takes half_open, established or closing";
 const SECONDS: &str = "it takes a number of seconds";
 const ROUTER: &str = "it takes a router's id";

@@ -156,6 +156,12 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
         self.slots.set_deadline(self.local(slot), deadline_ms);
     }
 
+    /// When a slot in use is due next.
+    pub fn deadline(&self, slot: SlotIndex) -> u32 {
+        debug_assert!(self.is_live(slot), "a slot in use");
+        self.slots.deadline(self.local(slot))
+    }
+
     /// Looks at the next `slots` deadlines of the shard, round and round, and adds to `due` the slots in use whose
     /// deadline has passed (`deadline <= now`, with wrapping). Stops early where `due` is full, and goes on from
     /// there. What is due stays due until it is removed or re-armed. No slot is looked at twice in a call; slots that

@@ -66,19 +66,24 @@ drop_reasons! {
     /// A fragment for which there is no room: too many incomplete datagrams, or fragments that wait, of its router or
     /// external address, or of all; or too many gaps in its datagram.
     FragmentLimit = "fragment_limit",
-    /// A protocol that port translation does not cover.
+    /// A protocol that no translation can carry: an IPsec authentication header covers the addresses.
     UnknownProtocol = "unknown_protocol",
     /// The transport checksum is only the pseudo-header's sum: a neighbour on a virtual link left it to a transmit
     /// offload. Switch that off: `ethtool -K DEVICE tx off` on the sending host.
     PartialChecksum = "partial_checksum",
     /// From the external network to a pool address, and no mapping has this port; or an echo reply nobody asked for.
     NoMapping = "no_mapping",
-    /// The mapping exists, but its host has not spoken to this remote address (address-dependent filtering).
+    /// The mapping exists, but its host has not spoken to this remote, as far as the pool's filtering depends on it.
     Filtered = "filtered",
     /// TCP without a session that does not start with SYN.
     NotSyn = "not_syn",
     /// No external port is left for this flow.
     PortExhausted = "port_exhausted",
+    /// The host has all the port blocks that its pool gives to one, and every port of them is used.
+    HostPortQuota = "host_port_quota",
+    /// A protocol without ports, and another host behind the same external address speaks it with the same remote: answers
+    /// could not be told apart.
+    RemoteTaken = "remote_taken",
     /// The session table, or one of its companions, is full.
     TableFull = "table_full",
     /// The part of the session table that this host belongs to is full, the table is not.

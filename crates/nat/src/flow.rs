@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use packet::rewrite::{Quote, Replacement, Rewrite};
 use packet::{Parsed, Protocol, icmp};
-use rules::compiled::Realm;
+use rules::compiled::{Dependence, Realm};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The addresses and ports of a packet, and the realm they are meant in. Ports are 0 where the protocol has none.
@@ -144,25 +144,45 @@ impl Flow {
         }
     }
 
-    /// The key of the source endpoint's mapping: the same towards every destination.
-    pub fn source_key(&self) -> Self {
-        Self { destination: [0; 4], destination_port: [0; 2], ..*self }
+    /// The key of the source endpoint's mapping into an external network, as far as that depends on the destination: the
+    /// network stands in for a destination on which it does not.
+    pub(crate) fn mapping_key(&self, mapping: Dependence, external: Realm) -> Self {
+        match mapping {
+            Dependence::EndpointIndependent => self.towards(external),
+            Dependence::AddressDependent => Self { destination_port: [0; 2], ..*self },
+            Dependence::AddressAndPortDependent => *self,
+        }
     }
 
     /// The key of the destination endpoint's mapping: the same from every source.
-    pub fn destination_key(&self) -> Self {
+    pub(crate) fn destination_key(&self) -> Self {
         Self { source: [0; 4], source_port: [0; 2], ..*self }
     }
 
     /// The key of the permission for the source's address, whatever its port, to reach the destination endpoint.
-    pub fn permission_key(&self) -> Self {
+    pub(crate) fn permission_key(&self) -> Self {
         Self { source_port: [0; 2], ..*self }
     }
 
-    /// The key of the source host: the same for every protocol, port and destination.
-    pub fn host_key(&self) -> Self {
-        Self { source_port: [0; 2], protocol: 0, ..self.source_key() }
+    /// The key of the source host in an external network: the same for every protocol, port and destination.
+    pub(crate) fn host_key(&self, external: Realm) -> Self {
+        Self { source_port: [0; 2], protocol: 0, ..self.towards(external) }
     }
+
+    /// The key of one of the source host's blocks of ports of the flow's protocol.
+    pub(crate) fn block_key(&self, external: Realm, ordinal: u16) -> Self {
+        Self { source_port: ordinal.to_be_bytes(), ..self.towards(external) }
+    }
+
+    /// To no destination but an external network: 0.0.0.0/8, where its number is put, has no hosts.
+    fn towards(&self, external: Realm) -> Self {
+        Self { destination: external.0.to_be_bytes(), destination_port: [0; 2], ..*self }
+    }
+}
+
+/// Whether endpoints of the protocol have ports, or identifiers, by which they can be told apart.
+pub(crate) fn has_ports(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP)
 }
 
 impl std::fmt::Debug for Flow {

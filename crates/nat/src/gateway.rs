@@ -184,16 +184,14 @@ impl<F: Frame> Gateway<F> {
             lanes.iter().map(|lane| sought(&self.rules, lane.entry, &lane.parsed)).collect();
         for (lane, sought) in lanes.iter().zip(&sought) {
             if let Some(Sought::Port(address)) = sought {
-                self.state.prefetch_port(*address, lane.flow.protocol(), lane.flow.destination().port);
+                self.state.prefetch_port(*address, &lane.flow);
             }
         }
         for (lane, sought) in lanes.iter_mut().zip(sought) {
             let flow = &lane.flow;
             lane.shard = sought.and_then(|sought| match sought {
                 Sought::Host => Some(self.state.shard_of_host(flow.realm(), flow.source().address)),
-                Sought::Port(address) => {
-                    self.state.shard_of_port(address, flow.protocol(), flow.destination().port)
-                }
+                Sought::Port(address) => self.state.shard_of_port(address, flow),
             });
         }
     }

@@ -116,9 +116,7 @@ impl Judge<'_> {
             let realm = self.rules.routers[floating.router.0 as usize].realm;
             (Endpoint { address: floating.internal, ..external }, realm)
         } else {
-            let shard = address
-                .ports
-                .and_then(|ports| self.state.shard_of_port(ports, outside.answer.protocol(), external.port));
+            let shard = address.ports.and_then(|ports| self.state.shard_of_port(ports, &outside.answer));
             let inside = self.translated(shard, &outside.answer)?;
             (inside.destination(), inside.realm())
         };

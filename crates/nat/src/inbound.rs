@@ -2,13 +2,14 @@
 //! packet that goes to an external address of ours, wherever it comes from.
 
 use flowtable::{LineIndex, ShardIndex};
-use packet::Protocol;
+use packet::{Parsed, Protocol, icmp};
 use rules::compiled::{AddressRules, InterfaceRules, NextHop, RouterRules};
 
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::icmp_errors::readable_quote;
 use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
+use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
 
 impl Judge<'_> {
@@ -55,8 +56,7 @@ impl Judge<'_> {
         }
         let ports = address.ports.ok_or(DropReason::LocalUnhandled)?;
         check_translatable(case)?;
-        let shard =
-            shard.or_else(|| self.state.shard_of_port(ports, flow.protocol(), flow.destination().port));
+        let shard = shard.or_else(|| self.state.shard_of_port(ports, flow));
         let line = match shard {
             Some(shard) => self.session(shard, flow, found)?,
             None => None,
@@ -66,8 +66,7 @@ impl Judge<'_> {
         }
         let line = match (line, shard) {
             (Some(line), _) => line,
-            // From outside only a datagram opens a session, where its port is a mapping's.
-            (None, Some(shard)) if flow.protocol() == Protocol::UDP => {
+            (None, Some(shard)) if may_open(case.parsed) && self.state.is_mapped(ports, flow) => {
                 let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
                 self.owner(shard)?.open_inbound(flow, rules, counters, now_ms)?
             }
@@ -98,4 +97,14 @@ fn quotes_exempt(case: &Case, router: &RouterRules) -> bool {
     is_icmp_error(case.parsed)
         && readable_quote(case)
             .is_ok_and(|quote| quote.source == case.parsed.destination && router.is_no_nat(quote.destination))
+}
+
+/// Whether a packet from outside may be the first of a session, where the filter lets it in: a datagram, a SYN, an answer to
+/// a query.
+fn may_open(parsed: &Parsed) -> bool {
+    match parsed.protocol {
+        Protocol::TCP => is_opening(parsed),
+        Protocol::ICMP => icmp::is_reply(parsed.icmp_type),
+        protocol => protocol == Protocol::UDP,
+    }
 }

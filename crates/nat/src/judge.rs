@@ -15,7 +15,7 @@ use rules::compiled::{NextHop, RouterRules};
 use crate::DropReason;
 use crate::classify::Entry;
 use crate::counters::Counters;
-use crate::flow::Flow;
+use crate::flow::{Flow, has_ports};
 use crate::shard::Shard;
 use crate::shards::Shards;
 use crate::state::State;
@@ -141,16 +141,21 @@ pub(crate) fn may_travel(parsed: &Parsed) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// Whether port translation covers the packet.
+/// IPsec's authentication header.
+const AUTHENTICATION_HEADER: Protocol = Protocol(51);
+
+/// Whether translation to an address that many share covers the packet.
 pub(crate) fn check_translatable(case: &Case) -> Result<(), Verdict> {
     match case.parsed.protocol {
-        Protocol::TCP | Protocol::UDP | Protocol::ICMP if !case.has_ports => Err(Verdict::Reassemble),
-        Protocol::TCP | Protocol::UDP => Ok(()),
+        // What covers the addresses too breaks with them (RFC 4302 section 3.3.3).
+        AUTHENTICATION_HEADER => Err(DropReason::UnknownProtocol.into()),
+        protocol if !has_ports(protocol) => Ok(()),
+        _ if !case.has_ports => Err(Verdict::Reassemble),
         //= rfc5508#REQ-1
         Protocol::ICMP if icmp::is_query(case.parsed.icmp_type) => Ok(()),
         //= rfc5508#REQ-11
         Protocol::ICMP => Err(DropReason::IcmpUnsupported.into()),
-        _ => Err(DropReason::UnknownProtocol.into()),
+        _ => Ok(()),
     }
 }
 

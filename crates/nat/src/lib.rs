@@ -66,6 +66,7 @@ pub use flow::{Endpoint, Flow};
 pub use gateway::{Configuration, Gateway, new_addresses};
 pub use lane::Handed;
 pub use neighbours::NEIGHBOURS_MAX;
+pub use ports::PortBooks;
 pub use sessions::SessionView;
 pub use shard::Shard;
 pub use state::{FreshReason, Occupancy, Sizes, State, WORKERS_MAX, WorkerIndex};

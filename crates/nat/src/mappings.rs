@@ -1,38 +1,56 @@
 //! Who has which external endpoint: hosts paired with an address, mappings with a port, permissions for remotes.
 //!
 //! ```text
-//! host        (realm, internal address)                     -> external address      while it has a session or mapping
-//! mapping     (realm, internal endpoint) <-> external endpoint                       while it has a session, then rests
-//! permission  (remote address, external endpoint)           -> may come in           while a session leads there
+//! host        (realm, internal address, external network)     -> external address     while it has a session or mapping
+//! mapping     (internal endpoint, masked remote) <-> external endpoint                while it has a session, then rests
+//! permission  (remote address, external endpoint)             -> may come in          while a session leads there
+//! block       (host, protocol, ordinal) <-> (external address, ports)                 while one of its ports is used
 //! ```
 //!
-//! UDP and ICMP queries are mapped endpoint-independently (RFC 4787 REQ-1): one mapping for all remotes, and a permission
-//! for each remote address (address-dependent filtering, REQ-8). TCP takes a port per session, shared towards different
-//! remotes. A mapping without sessions keeps its port through the hold-down (RFC 6888 REQ-8), its slot in the table
-//! being the only note of it; meanwhile only its own internal endpoint can have it back.
+//! All behaviours are one. A mapping's key holds as much of the remote as the mapping depends on (RFC 4787 section 4.1);
+//! its external endpoint is its own, whatever the remote. A filter lets in whom the mapping's sessions have spoken to, as
+//! far as it depends on the remote (section 5):
 //!
-//! All three are their shard's owner's to write; anybody may ask whether a mapping still is somebody's.
+//! ```text
+//! mapping   endpoint-independent        key: internal endpoint                     one external endpoint for all remotes
+//!           address-dependent           key: internal endpoint, remote address     one for each remote address
+//!           address-and-port-dependent  key: internal endpoint, remote endpoint    one for each remote endpoint
+//! filtering endpoint-independent        anyone comes in                            no permission is asked for
+//!           address-dependent           permission: remote address
+//!           address-and-port-dependent  the session itself is the permission
+//! ```
+//!
+//! Where both depend on the whole remote endpoint, no two sessions have a mapping in common and nobody else comes in by it:
+//! the session is the mapping. It *shares* a port, which may serve other sessions towards other remotes (RFC 7857 section 3).
+//! Protocols without ports are mapped like that: what they share is a number made of their remote, so that each has at most
+//! one host behind one external address.
+//!
+//! A mapping without sessions keeps its port through the hold-down (RFC 6888 REQ-8), its slot in the table being the only
+//! note of it; meanwhile only its own internal endpoint can have it back.
+//!
+//! All are their shard's owner's to write; anybody may ask whether a mapping still is somebody's.
 
+mod blocks;
+mod choice;
+mod pairing;
 mod records;
+mod rests;
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use flowtable::{LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
+use flowtable::{Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use packet::Protocol;
-use rules::compiled::{PoolAddress, PoolRules, Realm};
+use rules::compiled::{Behaviour, Dependence, PoolRules, Realm};
 
-use crate::flow::{Endpoint, Flow};
-use crate::ports::PortRange;
+use crate::flow::{Endpoint, Flow, has_ports};
+use crate::ports::{PortSpace, Purpose};
 use crate::random::Random;
 use crate::state::{Intent, State};
 use crate::{DropReason, time};
 
-pub(crate) use records::{Host, Mapping, Permission};
-
-/// How many keyed-random addresses of a pool a new host chooses between: the less used one is taken.
-const ADDRESS_CHOICES: usize = 2;
+pub(crate) use records::{Block, Holds, Host, Mapping, Permission};
+use rests::Rests;
 
 /// Where a mapping without a hold-down deadline stands until its sessions end.
 const NEVER_MS: u32 = 1 << 30;
@@ -42,15 +60,25 @@ pub(crate) struct Mappings {
     pub(crate) hosts: Owner<Flow, Host, 1>,
     pub(crate) mappings: Owner<Flow, Mapping, 2>,
     pub(crate) permissions: Owner<Flow, Permission, 1>,
+    pub(crate) blocks: Owner<Flow, Block, 2>,
     state: Arc<State>,
     shard: ShardIndex,
     random: Random,
+    rests: Rests,
     sweep: time::Sweep,
 }
 
 /// Which line of a mapping's slot: found from inside, or from outside.
 const INTERNAL: usize = 0;
 const EXTERNAL: usize = 1;
+
+/// The external side of a session that is to be opened, and what it holds for that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    /// The flow of the answers.
+    pub(crate) outside: Flow,
+    pub(crate) holds: Holds,
+}
 
 impl Mappings {
     pub(crate) fn new(state: &Arc<State>, shard: ShardIndex, random: Random) -> Self {
@@ -59,9 +87,11 @@ impl Mappings {
             hosts: state.parts.hosts.owner(shard, quiescence),
             mappings: state.parts.mappings.owner(shard, quiescence),
             permissions: state.parts.permissions.owner(shard, quiescence),
+            blocks: state.parts.blocks.owner(shard, quiescence),
             state: Arc::clone(state),
             shard,
             random,
+            rests: Rests::new(state.spaces()),
             sweep: time::Sweep::default(),
         }
     }
@@ -72,49 +102,87 @@ impl Mappings {
     }
 
     /// An external endpoint for a new session of `flow`, which is in the internal realm; given back by
-    /// [`release`](Self::release). `clash` tells whether a TCP endpoint is taken towards this remote. Leaves the shard's
-    /// intent set: the session is to be inserted yet.
+    /// [`release`](Self::release). Leaves the shard's intent set: the session is to be inserted yet, and then
+    /// [`settle`](Self::settle) is due.
     pub(crate) fn acquire(
         &mut self,
         flow: &Flow,
         pool: &PoolRules,
         now_ms: u32,
-        clash: impl Fn(Endpoint) -> bool,
-    ) -> Result<Endpoint, DropReason> {
-        if flow.protocol() == Protocol::TCP {
-            return self.acquire_port(flow, pool, clash);
+    ) -> Result<Taken, DropReason> {
+        let behaviour = pool.behaviour(flow.protocol(), flow.destination().port);
+        if shares(flow.protocol(), behaviour) {
+            self.begin(flow);
+            let outside = self.choose(flow, pool, Purpose::Session)?;
+            return Ok(Taken { outside, holds: Holds::PORT });
         }
-        let external = self.acquire_mapping(flow, pool, now_ms)?;
-        if let Err(reason) = self.permit(permission_key(flow, external, pool.realm), now_ms) {
-            self.release_mapping(flow, external, pool.realm, now_ms);
-            return Err(reason);
-        }
-        Ok(external)
+        let (slot, outside) = self.mapping_for(flow, pool, behaviour.mapping, now_ms)?;
+        self.join(slot, flow, outside, behaviour.filtering, now_ms)
     }
 
-    /// Ends what [`acquire`](Self::acquire) began for a session of `flow`. The shard's intent is the caller's.
-    pub(crate) fn release(&mut self, flow: &Flow, external: Endpoint, realm: Realm, now_ms: u32) {
-        if flow.protocol() == Protocol::TCP {
-            self.give_back(flow.protocol(), external, realm);
-            self.unpair(flow);
-            return;
-        }
-        self.forbid(permission_key(flow, external, realm));
-        self.release_mapping(flow, external, realm, now_ms);
+    /// The same by a mapping that [`admit`](Self::admit) has found, for a session that comes from outside.
+    pub(crate) fn acquire_by(
+        &mut self,
+        slot: SlotIndex,
+        flow: &Flow,
+        pool: &PoolRules,
+        now_ms: u32,
+    ) -> Result<Taken, DropReason> {
+        let behaviour = pool.behaviour(flow.protocol(), flow.destination().port);
+        let [_, external] = self.keys(slot);
+        let outside = flow.with_source(external.destination(), external.realm()).reversed();
+        self.intent().begin(flow, &outside);
+        self.join(slot, flow, outside, behaviour.filtering, now_ms)
     }
 
-    /// The internal endpoint, with its realm, that `flow` from outside is meant for, if there is a mapping for its
-    /// destination and its host has spoken to this source.
-    pub(crate) fn admit(&self, flow: &Flow) -> Result<Flow, DropReason> {
+    /// The session has been inserted, or is not going to be.
+    pub(crate) fn settle(&mut self, taken: &Taken) {
+        if taken.holds.contains(Holds::PORT)
+            && let Some((space, port)) = self.state.place_of(&taken.outside)
+        {
+            space.unlock(port);
+        }
+    }
+
+    /// Gives back what a session of `flow` holds. The shard's intent is the caller's.
+    pub(crate) fn release(&mut self, flow: &Flow, outside: &Flow, holds: Holds, now_ms: u32) {
+        if holds.contains(Holds::PERMISSION) {
+            self.forbid(outside.permission_key());
+        }
+        if holds.contains(Holds::MAPPING) {
+            self.leave(flow, outside, now_ms);
+        }
+        if holds.contains(Holds::PORT) {
+            self.give_back(flow, outside);
+        }
+    }
+
+    /// The mapping by which `flow` from outside may come in, and whom it is meant for: there is one for its destination,
+    /// and the filter lets its source in.
+    pub(crate) fn admit(
+        &self,
+        flow: &Flow,
+        filtering: impl FnOnce(&Flow) -> Option<Dependence>,
+    ) -> Result<(SlotIndex, Flow), DropReason> {
         let table = self.mappings.table();
         let line = table.find(self.shard, &flow.destination_key()).ok_or(DropReason::NoMapping)?;
-        let internal = table.line_of(table.slot_of(line), INTERNAL);
-        if table.value(internal).sessions.get() == 0 {
+        let slot = table.slot_of(line);
+        if self.mapping(slot).sessions().get() == 0 {
             return Err(DropReason::NoMapping);
         }
-        let permissions = self.permissions.table();
-        permissions.find(self.shard, &flow.permission_key()).ok_or(DropReason::Filtered)?;
-        Ok(table.key(internal))
+        let [internal, _] = self.keys(slot);
+        let inside = flow.with_destination(internal.source(), internal.realm()).reversed();
+        //= rfc4787#REQ-8
+        //= rfc5382#REQ-3
+        //= rfc6888#REQ-7
+        match filtering(&inside).ok_or(DropReason::NoMapping)? {
+            Dependence::EndpointIndependent => Ok((slot, inside)),
+            Dependence::AddressDependent => {
+                let permitted = self.permissions.table().find(self.shard, &flow.permission_key());
+                permitted.map(|_| (slot, inside)).ok_or(DropReason::Filtered)
+            }
+            Dependence::AddressAndPortDependent => Err(DropReason::Filtered),
+        }
     }
 
     /// Ends hold-downs that are over, and frees what every worker has let go of.
@@ -123,7 +191,7 @@ impl Mappings {
         let slots = self.sweep.slots(now_ms, self.mappings.table().slots_per_shard());
         self.mappings.sweep(now_ms, slots, &mut due);
         for slot in due {
-            if self.mapping(slot).sessions.get() > 0 {
+            if self.mapping(slot).sessions().get() > 0 {
                 self.mappings.set_deadline(slot, now_ms.wrapping_add(NEVER_MS));
             } else {
                 self.remove_mapping(slot);
@@ -133,89 +201,81 @@ impl Mappings {
         self.hosts.reclaim();
         self.mappings.reclaim();
         self.permissions.reclaim();
+        self.blocks.reclaim();
     }
 
-    fn acquire_port(
+    /// The mapping of a flow, as far as it depends on the remote, found or made.
+    fn mapping_for(
         &mut self,
         flow: &Flow,
         pool: &PoolRules,
-        clash: impl Fn(Endpoint) -> bool,
-    ) -> Result<Endpoint, DropReason> {
-        self.begin(flow);
-        let address = self.pair(flow, pool)?;
-        let Self { state, shard, random, .. } = self;
-        let intent = state.parts.intents.get(usize::from(shard.0));
-        let ports = state.parts.ports.of(address.ports, flow.protocol());
-        let at = |port| Endpoint { address: address.address, port };
-        let announce = |port| intent.aim_at(flow, at(port), pool.realm);
-        let range = range(pool);
-        let port = ports
-            .take(*shard, range, random, announce)
-            .or_else(|| ports.share(*shard, range, random, announce, |port| clash(at(port))));
-        port.map(at).ok_or_else(|| {
-            self.unpair(flow);
-            DropReason::PortExhausted
-        })
-    }
-
-    fn acquire_mapping(
-        &mut self,
-        flow: &Flow,
-        pool: &PoolRules,
+        dependence: Dependence,
         now_ms: u32,
-    ) -> Result<Endpoint, DropReason> {
+    ) -> Result<(SlotIndex, Flow), DropReason> {
+        //= rfc4787#REQ-1
+        //= rfc5382#REQ-1
+        //= rfc7857#5
+        let key = flow.mapping_key(dependence, pool.realm);
         let table = self.mappings.table();
-        if let Some(line) = table.find(self.shard, &flow.source_key()) {
+        if let Some(line) = table.find(self.shard, &key) {
             let slot = table.slot_of(line);
-            let external_key = table.key(table.line_of(slot, EXTERNAL));
-            let external = external_key.destination();
-            if external_key.realm() == pool.realm && pool.holds(external) {
-                self.intent().begin(flow, &flow.with_source(external, pool.realm).reversed());
-                self.mapping(slot).sessions.increment();
-                return Ok(external);
+            let external = table.key(table.line_of(slot, EXTERNAL));
+            if external.realm() == pool.realm && pool.has(external.destination(), flow.protocol()) {
+                let outside = flow.with_source(external.destination(), pool.realm).reversed();
+                self.intent().begin(flow, &outside);
+                return Ok((slot, outside));
             }
             // The rules have moved on: its sessions are closed on their next packet, and find it gone.
             self.remove_mapping(slot);
         }
         self.begin(flow);
-        let address = self.pair(flow, pool)?;
-        let Self { state, shard, random, .. } = self;
-        let intent = state.parts.intents.get(usize::from(shard.0));
-        let at = |port| Endpoint { address: address.address, port };
-        let ports = state.parts.ports.of(address.ports, flow.protocol());
-        let announce = |port| intent.aim_at(flow, at(port), pool.realm);
-        let Some(port) = ports.take(*shard, range(pool), random, announce) else {
-            self.unpair(flow);
-            return Err(DropReason::PortExhausted);
-        };
-        let keys = [flow.source_key(), flow.with_source(at(port), pool.realm).reversed().destination_key()];
-        let inserted = self.mappings.insert(keys, now_ms.wrapping_add(NEVER_MS), |lines| {
-            for mapping in lines {
-                mapping.sessions.set(1);
-                mapping.hold_down_ms.set(pool.hold_down_ms);
-            }
+        let outside = self.choose(flow, pool, Purpose::Mapping)?;
+        //= rfc6888#REQ-8
+        // TCP connections are tracked to their end: what comes late for one is told apart (exception A).
+        let hold_down_ms = if flow.protocol() == Protocol::TCP { 0 } else { pool.hold_down_ms };
+        let keys = [key, outside.destination_key()];
+        let inserted = self.mappings.insert(keys, now_ms.wrapping_add(NEVER_MS), |[internal, external]| {
+            internal.sessions().set(0);
+            internal.hold_down_ms().set(hold_down_ms);
+            rests::unqueued(external);
         });
-        if inserted.is_err() {
-            ports.give_back(*shard, port);
-            self.unpair(flow);
-            return Err(DropReason::TableFull);
+        match inserted {
+            Ok(slot) => Ok((slot, outside)),
+            Err(_) => {
+                self.give_back(flow, &outside);
+                Err(DropReason::TableFull)
+            }
         }
-        Ok(at(port))
     }
 
-    fn release_mapping(&mut self, flow: &Flow, external: Endpoint, realm: Realm, now_ms: u32) {
+    /// One more session of a mapping, with the permission that its filter asks for.
+    fn join(
+        &mut self,
+        slot: SlotIndex,
+        flow: &Flow,
+        outside: Flow,
+        filtering: Dependence,
+        now_ms: u32,
+    ) -> Result<Taken, DropReason> {
+        self.wake(slot);
+        self.mapping(slot).sessions().increment();
+        let mut holds = Holds::MAPPING;
+        if filtering == Dependence::AddressDependent {
+            if let Err(reason) = self.permit(outside.permission_key(), now_ms) {
+                self.release(flow, &outside, holds, now_ms);
+                return Err(reason);
+            }
+            holds |= Holds::PERMISSION;
+        }
+        Ok(Taken { outside, holds })
+    }
+
+    fn leave(&mut self, flow: &Flow, outside: &Flow, now_ms: u32) {
         // A mapping of later rules is not this session's: its own is gone.
-        let Some(line) = self.state.mapping_of(self.shard, flow, external, realm) else { return };
-        let slot = self.mappings.table().slot_of(line);
-        if self.mapping(slot).sessions.decrement() == 0 {
+        let Some(slot) = self.state.mapping_of(self.shard, flow, outside) else { return };
+        if self.mapping(slot).sessions().decrement() == 0 {
             self.rest(slot, now_ms);
         }
-    }
-
-    /// Begins the hold-down of a mapping.
-    pub(crate) fn rest(&mut self, slot: SlotIndex, now_ms: u32) {
-        let hold_down_ms = self.mapping(slot).hold_down_ms.get();
-        self.mappings.set_deadline(slot, now_ms.wrapping_add(hold_down_ms));
     }
 
     pub(crate) fn mapping(&self, slot: SlotIndex) -> &Mapping {
@@ -233,9 +293,9 @@ impl Mappings {
     pub(crate) fn remove_mapping(&mut self, slot: SlotIndex) {
         let [internal, external] = self.keys(slot);
         self.intent().begin(&internal, &external);
+        self.unqueue(slot);
         self.mappings.remove(slot);
-        self.give_back(internal.protocol(), external.destination(), external.realm());
-        self.unpair(&internal);
+        self.give_back(&internal, &external);
     }
 
     /// Announces that something is about to be taken for a session of `flow`, its external endpoint not known yet.
@@ -243,10 +303,13 @@ impl Mappings {
         self.intent().begin(flow, flow);
     }
 
-    fn give_back(&self, protocol: Protocol, external: Endpoint, realm: Realm) {
-        if let Some(address) = self.state.parts.addresses.find(realm, external.address) {
-            self.state.parts.ports.of(address, protocol).give_back(self.shard, external.port);
+    /// Gives back a port, or a use of it, with what the host needs for it.
+    fn give_back(&mut self, flow: &Flow, outside: &Flow) {
+        if let Some((space, port)) = self.state.place_of(outside) {
+            space.give_back(self.shard, port);
+            self.use_block_less(flow, outside);
         }
+        self.unpair(flow, outside.realm());
     }
 
     /// One more session needs the permission.
@@ -269,101 +332,54 @@ impl Mappings {
             self.permissions.remove(slot);
         }
     }
-
-    /// The host's external address, and one more use of it (paired pooling, RFC 4787 REQ-2).
-    fn pair(&mut self, flow: &Flow, pool: &PoolRules) -> Result<PoolAddress, DropReason> {
-        let key = flow.host_key();
-        let found = self.hosts.table().find(self.shard, &key);
-        if let Some(line) = found {
-            let host = self.hosts.table().value(line);
-            let paired = pool.addresses.binary_search_by_key(&host.external(), |one| one.address);
-            let address = match paired {
-                Ok(index) => pool.addresses[index],
-                // The pool has changed: new sessions go to an address it still has.
-                Err(_) => self.choose_address(pool).ok_or(DropReason::PortExhausted)?,
-            };
-            let host = self.hosts.table().value(line);
-            host.set_external(address.address);
-            host.uses.increment();
-            return Ok(address);
-        }
-        let address = self.choose_address(pool).ok_or(DropReason::PortExhausted)?;
-        self.insert_host(key, address.address, 1).map(|()| address)
-    }
-
-    /// Pairs a host with an external address.
-    pub(crate) fn insert_host(&mut self, key: Flow, address: Ipv4Addr, uses: u32) -> Result<(), DropReason> {
-        let inserted = self.hosts.insert([key], 0, |[host]| {
-            host.set_external(address);
-            host.uses.set(uses);
-        });
-        inserted.map(|_| ()).map_err(|_| DropReason::TableFull)
-    }
-
-    fn unpair(&mut self, flow: &Flow) {
-        let table = self.hosts.table();
-        if let Some(line) = table.find(self.shard, &flow.host_key())
-            && table.value(line).uses.decrement() == 0
-        {
-            let slot = table.slot_of(line);
-            self.hosts.remove(slot);
-        }
-    }
-
-    fn choose_address(&mut self, pool: &PoolRules) -> Option<PoolAddress> {
-        let addresses = pool.addresses.len() as u32;
-        if addresses == 0 {
-            return None;
-        }
-        let choices: [_; ADDRESS_CHOICES] =
-            std::array::from_fn(|_| pool.addresses[self.random.below(addresses) as usize]);
-        choices.into_iter().min_by_key(|address| self.state.parts.ports.used(address.ports))
-    }
 }
 
 /// What anybody may ask.
 impl State {
-    /// Whether a session of `flow` still has its external endpoint. A TCP session has its own; other sessions have their
-    /// mapping's, which is given to the next who asks when the rules have taken it from under them.
-    pub(crate) fn owns_endpoint(&self, flow: &Flow, external: Endpoint, realm: Realm) -> bool {
-        let shard = || self.shard_of_host(flow.realm(), flow.source().address);
-        flow.protocol() == Protocol::TCP || self.mapping_of(shard(), flow, external, realm).is_some()
+    /// Whether a session still has its external endpoint. One without a mapping has its own; others have their mapping's,
+    /// which is given to the next who asks when the rules have taken it from under them.
+    pub(crate) fn owns_endpoint(&self, session: SlotIndex) -> bool {
+        let [internal, outside] = self.keys(session);
+        let shard = self.parts.sessions.shard_of(session);
+        !self.holds(session).contains(Holds::MAPPING) || self.mapping_of(shard, &internal, &outside).is_some()
     }
 
-    /// The mapping of `flow`'s source endpoint, if it is to this external endpoint.
-    pub(crate) fn mapping_of(
-        &self,
-        shard: ShardIndex,
-        flow: &Flow,
-        external: Endpoint,
-        realm: Realm,
-    ) -> Option<LineIndex> {
+    /// The mapping of an external endpoint, if it is that of `flow`'s source endpoint.
+    pub(crate) fn mapping_of(&self, shard: ShardIndex, flow: &Flow, outside: &Flow) -> Option<SlotIndex> {
         let mappings = &self.parts.mappings;
-        let line = mappings.find(shard, &flow.source_key())?;
-        let key = mappings.key(mappings.line_of(mappings.slot_of(line), EXTERNAL));
-        (key.destination() == external && key.realm() == realm).then_some(line)
+        let slot = mappings.slot_of(mappings.find(shard, &outside.destination_key())?);
+        let key = mappings.key(mappings.line_of(slot, INTERNAL));
+        ((key.source(), key.realm()) == (flow.source(), flow.realm())).then_some(slot)
+    }
+
+    /// Where the port of an external endpoint is kept, as long as its address has ports. `outside` is a flow to it: where the
+    /// protocol has no ports, its remote tells which number stands for one.
+    pub(crate) fn place_of(&self, outside: &Flow) -> Option<(PortSpace<'_>, u16)> {
+        let address = self.parts.addresses.find(outside.realm(), outside.destination().address)?;
+        Some((self.parts.ports.of(address, outside.protocol()), self.number_of(outside)))
     }
 }
 
-/// The key of the permission for a flow's remote to reach the flow's external endpoint.
-pub(crate) fn permission_key(flow: &Flow, external: Endpoint, realm: Realm) -> Flow {
-    flow.with_source(external, realm).reversed().permission_key()
-}
-
-fn range(pool: &PoolRules) -> PortRange {
-    let (first, last) = (pool.ports.first(), pool.ports.last());
-    PortRange { first: first.map_or(1, |run| run.first), last: last.map_or(1, |run| run.last) }
+/// Whether a session of such a flow is its own mapping, and shares a port.
+fn shares(protocol: Protocol, behaviour: Behaviour) -> bool {
+    let whole = Dependence::AddressAndPortDependent;
+    !has_ports(protocol) || behaviour == Behaviour { mapping: whole, filtering: whole }
 }
 
 /// What a pool tells of an endpoint.
-pub(crate) trait Holds {
-    /// Whether the pool has this address and port.
-    fn holds(&self, endpoint: Endpoint) -> bool;
+pub(crate) trait PoolPorts {
+    /// Whether the pool has this address, and the port where the protocol has ports.
+    fn has(&self, endpoint: Endpoint, protocol: Protocol) -> bool;
 }
 
-impl Holds for PoolRules {
-    fn holds(&self, endpoint: Endpoint) -> bool {
+impl PoolPorts for PoolRules {
+    fn has(&self, endpoint: Endpoint, protocol: Protocol) -> bool {
         self.addresses.binary_search_by_key(&endpoint.address, |one| one.address).is_ok()
-            && self.has_port(endpoint.port)
+            && (!has_ports(protocol) || self.has_port(endpoint.port))
     }
+}
+
+/// An external network's answers to `flow`, if `endpoint` stands for its source there.
+fn outside_of(flow: &Flow, endpoint: Endpoint, realm: Realm) -> Flow {
+    flow.with_source(endpoint, realm).reversed()
 }

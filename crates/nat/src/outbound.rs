@@ -135,9 +135,12 @@ fn check_opens(parsed: &Parsed, router: &RouterRules) -> Result<(), DropReason> 
 /// Where there is no room for its session, a packet's source is told.
 fn refuse_without_room(reason: DropReason) -> Verdict {
     match reason {
-        DropReason::PortExhausted | DropReason::TableFull | DropReason::ShardFull => {
-            Verdict::Refuse(reason, icmp::Error::HostUnreachable)
-        }
+        //= rfc6888#REQ-11
+        DropReason::PortExhausted
+        | DropReason::HostPortQuota
+        | DropReason::RemoteTaken
+        | DropReason::TableFull
+        | DropReason::ShardFull => Verdict::Refuse(reason, icmp::Error::HostUnreachable),
         reason => Verdict::Drop(reason),
     }
 }

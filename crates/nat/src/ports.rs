@@ -1,34 +1,44 @@
 //! External ports: who has which, and the choice of the next one.
 //!
-//! Each external address has 65,536 ports for each of TCP, UDP and ICMP queries: a *space*. Each port is a word that any
-//! shard's owner can take and only its holder gives back, so nothing is handed out in blocks that could strand.
+//! Each external address has 65,536 ports for each of TCP, UDP and ICMP queries, and as many numbers for the protocols
+//! without ports: a *space*. Each port is a word that any shard's owner can take, so nothing is handed out that could
+//! strand.
 //!
 //! ```text
-//! cell     | shard + 1 (6) | uses (10) |    0: nobody has it        65,536 of 2 bytes for a space
-//! full     | a bit for each group of 64 cells: none was free |      1,024 bits for a space
-//! used     | how many cells are not 0 |                             for each space
+//! cell     | holder | locked | uses |    cell.rs; 0: nobody has it       65,536 of 2 bytes for a space
+//! full     | a bit for each group of 64 cells: none was free |            1,024 bits for a space
+//! unit     | shard + 1 | size |          8 ports of some host's block     8,192 of 2 bytes for a space: blocks.rs
+//! used     | how many cells are not 0 |                                   for each space
+//! resting  | how many of them rest |                                      for each space
 //!
-//! take     0 -> (shard, 1)         compare-exchange, by whoever wants it
-//! share    uses + 1, give back     store, by the holder alone
+//! take     free -> whole, for a mapping, or used once, for a session      compare-exchange, by whoever wants it
+//! share    used -> used once more, towards another remote                 compare-exchange
 //! ```
 //!
-//! The start of a choice is keyed-random over the whole range (RFC 6056 section 3.3.1), never the next one. From there the
-//! next free port is taken. The groups' bits keep that short however full the space is: who finds a group without a free
-//! port sets its bit and looks again; who gives a port back clears the bit afterwards. One of the two sees the other.
+//! The start of a choice is keyed-random over all that is wanted (RFC 6056 section 3.3.1), never the next one. From there
+//! the next free port is taken. The groups' bits keep that short however full the space is: who finds a group without a
+//! free port sets its bit and looks again; who gives a port back clears the bit afterwards. One of the two sees the other.
 //!
-//! UDP and ICMP ports are taken whole. A TCP port may serve several flows towards different remotes (RFC 7857 section
-//! 3): its uses tell when it is wholly free again. A port that must rest before its next use (RFC 6888 REQ-8) is given
-//! back later; see [`crate::mappings`].
+//! A mapping has its port whole. A session without a mapping shares one towards its remote (RFC 7857 section 3): the uses
+//! tell when it is wholly free again. A shard whose own ports are all taken towards a remote shares another's: then the
+//! port is *many's*, and a packet from outside is looked for in every shard. A port that must rest before its next use (RFC
+//! 6888 REQ-8) stays its mapping's; see [`crate::mappings`].
 //!
 //! | what | written by | ordering | why |
 //! |---|---|---|---|
-//! | cell | 0 -> taker; else its holder | relaxed | it leads to a shard; what is found there has an order of its own |
+//! | cell | anyone, by compare-exchange | acquire to lock, release to unlock | who has locked a shared port sees every session on it |
 //! | full | anyone | release where it is cleared, acquire where set | a set that comes after a clear sees the port that was given back |
-//! | used | anyone | relaxed | a count |
+//! | used, resting | anyone | relaxed | counts |
+
+mod blocks;
+mod books;
+mod cell;
+mod recount;
+mod wanted;
 
 use std::sync::atomic::{
     AtomicU16, AtomicU32, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 use flowtable::{Carver, Cells, ShardIndex};
@@ -37,56 +47,25 @@ use rules::compiled::AddressIndex;
 
 use crate::random::Random;
 
-/// How many ports of its own a shard tries to share for one flow once every port of the address is used.
-const SHARED_PROBES_MAX: usize = 64;
-
-/// How many cells it looks at to find that many of its own.
-const SHARED_CELLS_MAX: u32 = 8_192;
+pub(crate) use blocks::Lease;
+pub use books::PortBooks;
+pub(crate) use cell::{Cell, Holder, Purpose};
+pub(crate) use wanted::{ANYWHERE, Wanted};
+use wanted::{GROUPS, bit_of, group_of, ports_of};
 
 const PORTS: usize = 65_536;
-
-/// Cells whose fullness one bit tells: two cache lines.
-const GROUP: usize = 64;
-const GROUPS: usize = PORTS / GROUP;
 const WORDS: usize = GROUPS / u64::BITS as usize;
 
-/// Spaces of an address: TCP, UDP, ICMP.
-const SPACES: usize = 3;
-
-const USES_BITS: u32 = 10;
-const USES_MAX: u16 = (1 << USES_BITS) - 1;
-
-const _: () = assert!(flowtable::SHARDS_MAX < 1 << (u16::BITS - USES_BITS), "every shard fits a cell");
-
-/// The ports that may be chosen.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PortRange {
-    pub(crate) first: u16,
-    pub(crate) last: u16,
-}
-
-impl PortRange {
-    /// Any port of the range.
-    fn any(self, random: &mut Random) -> u16 {
-        self.first + random.below(self.len()) as u16
-    }
-
-    fn len(self) -> u32 {
-        u32::from(self.last.saturating_sub(self.first)) + 1
-    }
-
-    /// The part of a group that lies in the range.
-    fn within(self, group: usize) -> Self {
-        let (low, high) = ((group * GROUP) as u16, (group * GROUP + GROUP - 1) as u16);
-        Self { first: self.first.max(low), last: self.last.min(high) }
-    }
-}
+/// Spaces of an address: TCP, UDP, ICMP, and the protocols without ports.
+pub(crate) const SPACES: usize = 4;
 
 /// The ports of all external addresses.
 pub(crate) struct Ports {
     cells: Cells<AtomicU16>,
     full: Cells<AtomicU64>,
+    units: Cells<AtomicU16>,
     used: Cells<AtomicU32>,
+    resting: Cells<AtomicU32>,
 }
 
 /// The ports of one external address for one protocol.
@@ -102,7 +81,9 @@ impl Ports {
         Self {
             cells: carver.cells(spaces * PORTS),
             full: carver.cells(spaces * WORDS),
+            units: carver.cells(spaces * blocks::UNITS),
             used: carver.cells(spaces),
+            resting: carver.cells(spaces),
         }
     }
 
@@ -111,9 +92,15 @@ impl Ports {
         let space = match protocol {
             Protocol::TCP => 0,
             Protocol::UDP => 1,
-            _ => 2,
+            Protocol::ICMP => 2,
+            _ => 3,
         };
         PortSpace { ports: self, number: address as usize * SPACES + space }
+    }
+
+    /// A space by its number.
+    pub(crate) fn at(&self, number: usize) -> PortSpace<'_> {
+        PortSpace { ports: self, number }
     }
 
     /// All spaces of an address.
@@ -124,52 +111,63 @@ impl Ports {
         (0..SPACES).map(move |space| PortSpace { ports: self, number: address as usize * SPACES + space })
     }
 
-    /// The shard that has a port, if one has it.
-    pub(crate) fn shard_of(
-        &self,
-        address: AddressIndex,
-        protocol: Protocol,
-        port: u16,
-    ) -> Option<ShardIndex> {
-        holder(self.of(address, protocol).cell(port).load(Relaxed))
-    }
-
-    /// Asks for the memory that [`Self::shard_of`] is going to read.
-    pub(crate) fn prefetch(&self, address: AddressIndex, protocol: Protocol, port: u16) {
-        self.cells.prefetch(self.of(address, protocol).index(port));
-    }
-
-    /// Ports in use on an address, whoever has them and in whatever range: TCP, UDP and ICMP together.
+    /// Ports in use on an address, whoever has them and in whatever range: all protocols together.
     pub(crate) fn used(&self, address: AddressIndex) -> u32 {
         self.spaces_of(address).map(|space| space.used()).sum()
     }
 }
 
-impl PortSpace<'_> {
-    /// Ports in use.
+impl<'a> PortSpace<'a> {
+    /// Its number among all spaces.
+    pub(crate) fn number(self) -> usize {
+        self.number
+    }
+
+    /// Ports in use, those that rest included.
     pub(crate) fn used(self) -> u32 {
         self.count().load(Relaxed)
     }
 
-    /// Takes a port that nobody has. Says which one before it tries, for whoever has to clean up should the process end now.
+    /// Ports that rest.
+    pub(crate) fn resting(self) -> u32 {
+        self.ports.resting.get(self.number).load(Relaxed)
+    }
+
+    /// What a port's word says.
+    pub(crate) fn get(self, port: u16) -> Cell {
+        Cell(self.cell(port).load(Relaxed))
+    }
+
+    /// Asks for the memory that [`Self::get`] is going to read.
+    pub(crate) fn prefetch(self, port: u16) {
+        self.ports.cells.prefetch(self.index(port));
+    }
+
+    /// Takes a port that nobody has, for a mapping or a session. Says which one before it tries, for whoever has to clean up
+    /// should the process end now.
     pub(crate) fn take(
         self,
         shard: ShardIndex,
-        range: PortRange,
+        purpose: Purpose,
+        wanted: &Wanted,
         random: &mut Random,
         mut announce: impl FnMut(u16),
     ) -> Option<u16> {
-        let start = range.any(random);
-        let group = usize::from(start) / GROUP;
-        let rest = PortRange { first: start, ..range }.within(group);
-        if let Some(port) = self.take_of(shard, rest, &mut announce) {
+        let start = wanted.any(random)?;
+        let home = group_of(start);
+        let mut take = |port| {
+            announce(port);
+            self.take_this(shard, purpose, port)
+        };
+        // From the start's bit on; then the groups after, round to it again for its bits before.
+        let later = wanted.mask(home) & (u64::MAX << bit_of(start).trailing_zeros());
+        if let Some(port) = ports_of(home, later).find(|port| self.get(*port).is_free() && take(*port)) {
             return Some(port);
         }
-        let (first, last) = (usize::from(range.first) / GROUP, usize::from(range.last) / GROUP);
-        // The groups after the start's, round to it again for its ports before the start.
-        for (mut next, end) in [(group + 1, last), (first, group)] {
-            while let Some(group) = self.group_not_full(next, end) {
-                if let Some(port) = self.take_of_group(shard, group, range, &mut announce) {
+        let (first, last) = wanted.groups()?;
+        for (mut next, end) in [(home + 1, last), (first, home)] {
+            while let Some(group) = self.group_not_full(next, end, wanted.parity) {
+                if let Some(port) = self.take_of_group(group, wanted.mask(group), &mut take) {
                     return Some(port);
                 }
                 next = group + 1;
@@ -178,85 +176,85 @@ impl PortSpace<'_> {
         None
     }
 
-    /// Takes one more use of a port that the shard has already: of at most [`SHARED_PROBES_MAX`], the first that does not
-    /// `clash` with the flow.
-    pub(crate) fn share(
-        self,
-        shard: ShardIndex,
-        range: PortRange,
-        random: &mut Random,
-        mut announce: impl FnMut(u16),
-        clash: impl Fn(u16) -> bool,
-    ) -> Option<u16> {
-        let start = u32::from(range.any(random) - range.first);
-        let port = (start..start + range.len().min(SHARED_CELLS_MAX))
-            .map(|step| range.first + (step % range.len()) as u16)
-            .filter(|port| holder(self.cell(*port).load(Relaxed)) == Some(shard))
-            .take(SHARED_PROBES_MAX)
-            .find(|port| uses(self.cell(*port).load(Relaxed)) < USES_MAX && !clash(*port))?;
-        announce(port);
-        let cell = self.cell(port);
-        cell.store(cell.load(Relaxed) + 1, Relaxed);
-        Some(port)
+    /// Takes this port, if nobody has it.
+    pub(crate) fn take_this(self, shard: ShardIndex, purpose: Purpose, port: u16) -> bool {
+        let taken = Cell::taken(shard, purpose);
+        let is_taken = self.exchange(port, Cell::FREE, taken);
+        if is_taken {
+            self.count().fetch_add(1, Relaxed);
+        }
+        is_taken
     }
 
-    /// Gives back one use of a port. Of one that the shard does not have, nothing.
+    /// Takes one more use of a port that sessions use, if it still is as it was `seen`. It is locked: whoever has it so sees
+    /// every session on it, and is to [`unlock`](Self::unlock) it once its own session is there, or is not to be.
+    pub(crate) fn share(self, shard: ShardIndex, port: u16, seen: Cell) -> bool {
+        seen.is_shareable() && self.exchange(port, seen, seen.shared_by(shard))
+    }
+
+    /// The session for which the port was taken or shared has been inserted, or is not going to be.
+    pub(crate) fn unlock(self, port: u16) {
+        self.cell(port).fetch_and(cell::UNLOCK, Release);
+    }
+
+    /// Gives back one use of a port, or all of it where it was taken whole. Of one that the shard does not have, nothing.
     pub(crate) fn give_back(self, shard: ShardIndex, port: u16) {
-        let cell = self.cell(port);
-        let held = cell.load(Relaxed);
-        if holder(held) != Some(shard) {
-            return;
-        }
-        if uses(held) > 1 {
-            cell.store(held - 1, Relaxed);
-            return;
-        }
-        cell.store(0, Relaxed);
-        self.count().fetch_sub(1, Relaxed);
-        let group = usize::from(port) / GROUP;
-        // Always, even where the bit is clear: only then does whoever sets it afterwards see that the port is free.
-        self.word(group).fetch_and(!bit(group), Release);
-    }
-
-    /// The first free port of these, taken.
-    fn take_of(self, shard: ShardIndex, ports: PortRange, announce: &mut impl FnMut(u16)) -> Option<u16> {
-        let port = (ports.first..=ports.last).find(|port| {
-            let cell = self.cell(*port);
-            cell.load(Relaxed) == 0 && {
-                announce(*port);
-                cell.compare_exchange(0, held_by(shard, 1), Relaxed, Relaxed).is_ok()
+        let mut held = self.get(port);
+        loop {
+            if held.is_free() || !(held.is_of(shard) || held.holder() == Some(Holder::Many)) {
+                return;
             }
-        })?;
-        self.count().fetch_add(1, Relaxed);
-        Some(port)
+            match self.cell(port).compare_exchange(held.0, held.given_back().0, AcqRel, Relaxed) {
+                Ok(_) => break,
+                Err(now) => held = Cell(now),
+            }
+        }
+        if held.is_resting() {
+            self.ports.resting.get(self.number).fetch_sub(1, Relaxed);
+        }
+        if held.given_back().is_free() {
+            self.count().fetch_sub(1, Relaxed);
+            // Always, even where the bit is clear: only then does whoever sets it afterwards see that the port is free.
+            let group = group_of(port);
+            self.word(group).fetch_and(!bit(group), Release);
+        }
     }
 
-    fn take_of_group(
-        self,
-        shard: ShardIndex,
-        group: usize,
-        range: PortRange,
-        announce: &mut impl FnMut(u16),
-    ) -> Option<u16> {
-        let ports = range.within(group);
-        let taken = self.take_of(shard, ports, announce);
-        if taken.is_some() || ports.len() < GROUP as u32 {
+    /// A mapping's port begins to rest.
+    pub(crate) fn rest(self, shard: ShardIndex, port: u16) {
+        if self.exchange(port, Cell::taken(shard, Purpose::Mapping), Cell::resting(shard)) {
+            self.ports.resting.get(self.number).fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A mapping that rests has its port back.
+    pub(crate) fn wake(self, shard: ShardIndex, port: u16) {
+        if self.exchange(port, Cell::resting(shard), Cell::taken(shard, Purpose::Mapping)) {
+            self.ports.resting.get(self.number).fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn take_of_group(self, group: usize, wanted: u64, take: &mut impl FnMut(u16) -> bool) -> Option<u16> {
+        let mut search = || ports_of(group, wanted).find(|port| self.get(*port).is_free() && take(*port));
+        let taken = search();
+        if taken.is_some() || wanted != u64::MAX {
             return taken;
         }
         self.word(group).fetch_or(bit(group), Acquire);
         // What was given back before the bit was set is seen now; what comes after clears it again.
-        let taken = self.take_of(shard, ports, announce);
+        let taken = search();
         if taken.is_some() {
             self.word(group).fetch_and(!bit(group), Release);
         }
         taken
     }
 
-    /// The first group from `from` to `end` that may have a free port.
-    fn group_not_full(self, from: usize, end: usize) -> Option<usize> {
+    /// The first group from `from` to `end` that may have a free port of the parity.
+    fn group_not_full(self, from: usize, end: usize, parity: Option<u16>) -> Option<usize> {
+        let of_parity = parity.map_or(u64::MAX, |parity| 0x5555_5555_5555_5555 << parity);
         let mut group = from;
         while group <= end {
-            let open = !self.word(group).load(Relaxed) >> (group % 64);
+            let open = (!self.word(group).load(Relaxed) & of_parity) >> (group % 64);
             if open != 0 {
                 let found = group + open.trailing_zeros() as usize;
                 return (found <= end).then_some(found);
@@ -266,12 +264,14 @@ impl PortSpace<'_> {
         None
     }
 
+    fn exchange(self, port: u16, from: Cell, to: Cell) -> bool {
+        self.cell(port).compare_exchange(from.0, to.0, Acquire, Relaxed).is_ok()
+    }
+
     fn index(self, port: u16) -> usize {
         self.number * PORTS + usize::from(port)
     }
-}
 
-impl<'a> PortSpace<'a> {
     fn cell(self, port: u16) -> &'a AtomicU16 {
         self.ports.cells.get(self.index(port))
     }
@@ -285,81 +285,9 @@ impl<'a> PortSpace<'a> {
     }
 }
 
+/// A group's bit in its word.
 fn bit(group: usize) -> u64 {
     1 << (group % 64)
-}
-
-fn held_by(ShardIndex(shard): ShardIndex, uses: u16) -> u16 {
-    (u16::from(shard) + 1) << USES_BITS | uses
-}
-
-fn holder(cell: u16) -> Option<ShardIndex> {
-    (cell >> USES_BITS).checked_sub(1).map(|shard| ShardIndex(shard as u8))
-}
-
-fn uses(cell: u16) -> u16 {
-    cell & USES_MAX
-}
-
-/// What a process that takes the ports over does to them, before anybody else uses them.
-impl PortSpace<'_> {
-    /// Forgets every use by anybody: its address is lost.
-    pub(crate) fn clear(self) {
-        (0..=u16::MAX).for_each(|port| self.cell(port).store(0, Relaxed));
-        self.rebuild(0);
-    }
-
-    /// Forgets every use by the shard.
-    pub(crate) fn forget(self, shard: ShardIndex) {
-        for port in 0..=u16::MAX {
-            self.forget_port(shard, port);
-        }
-    }
-
-    /// Forgets the shard's uses of one port.
-    pub(crate) fn forget_port(self, shard: ShardIndex, port: u16) {
-        let cell = self.cell(port);
-        if holder(cell.load(Relaxed)) == Some(shard) {
-            cell.store(0, Relaxed);
-        }
-    }
-
-    /// Counts one use by the shard again. False where another has the port, or nobody can have it once more.
-    pub(crate) fn count_again(self, shard: ShardIndex, port: u16) -> bool {
-        let cell = self.cell(port);
-        let held = cell.load(Relaxed);
-        if held == 0 {
-            return cell.compare_exchange(0, held_by(shard, 1), Relaxed, Relaxed).is_ok();
-        }
-        let is_ours = holder(held) == Some(shard) && uses(held) < USES_MAX;
-        if is_ours {
-            cell.store(held + 1, Relaxed);
-        }
-        is_ours
-    }
-
-    /// Frees cells that no shard of `shards` can have, and makes the groups' bits and the count anew from the cells.
-    pub(crate) fn rebuild(self, shards: u8) {
-        let mut used = 0;
-        for group in 0..GROUPS {
-            let mut in_group = 0;
-            for port in group * GROUP..(group + 1) * GROUP {
-                let cell = self.cell(port as u16);
-                let held = cell.load(Relaxed);
-                if held != 0 && (uses(held) == 0 || holder(held).is_none_or(|shard| shard.0 >= shards)) {
-                    cell.store(0, Relaxed);
-                } else {
-                    in_group += u32::from(held != 0);
-                }
-            }
-            used += in_group;
-            match in_group == GROUP as u32 {
-                true => self.word(group).fetch_or(bit(group), Relaxed),
-                false => self.word(group).fetch_and(!bit(group), Relaxed),
-            };
-        }
-        self.count().store(used, Relaxed);
-    }
 }
 
 #[cfg(test)]

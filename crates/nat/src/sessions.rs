@@ -8,12 +8,13 @@
 //! ```text
 //!  0                    16                                   24                32
 //!  | key (Flow)         | address | port  | window | seen    | realm | generation |
-//!  |                    |    4    |   2   | scale 1|  1      |   4   |     4      |
+//!  |                    |    4    |   2   | scale 1|  1      | 3 + 1 |     4      |
 //!  32                   40                48                 56                64
 //!  | last seen | created| packets         | bytes            | span           8  |
 //!  |  ms 4     |  ms 4  |       8         |   8              | first 4 |  last 4 |
 //!
-//!  owner part   address, port, realm, created: written before the line can be found, never after
+//!  owner part   address, port, realm and what is held, created: written before the line can be found, never
+//!               after
 //!  seen part    the rest: written by whichever worker sees a packet. Two that see one flow at a time may lose a count, or
 //!               a step of the span; `seen` is changed bit by bit; `generation` says under which rules it was found good,
 //!               which all agree on.
@@ -33,7 +34,7 @@ use rules::compiled::{Realm, RouterRules};
 use zerocopy::FromBytes;
 
 use crate::flow::{Endpoint, Flow};
-use crate::mappings::Holds;
+use crate::mappings::{Holds, PoolPorts};
 use crate::state::State;
 use crate::tcp::{Phase, Seen};
 
@@ -48,7 +49,7 @@ pub(crate) struct Line {
     port: AtomicU16,
     window_scale: AtomicU8,
     seen: AtomicU8,
-    /// Of the other side.
+    /// Of the other side, in 24 bits; above them what the session [`Holds`].
     realm: AtomicU32,
     generation: AtomicU32,
     last_seen_ms: AtomicU32,
@@ -80,12 +81,22 @@ const _: () = {
     }
 };
 
+/// Of a realm's number.
+const REALM_BITS: u32 = 24;
+
 impl Line {
     /// Writes every field of a line that nobody can find yet.
-    pub(crate) fn fill(&self, other_side: Endpoint, realm: Realm, generation: u32, now_ms: u32) {
+    pub(crate) fn fill(
+        &self,
+        other_side: Endpoint,
+        realm: Realm,
+        holds: Holds,
+        generation: u32,
+        now_ms: u32,
+    ) {
         self.address.store(u32::from_ne_bytes(other_side.address.octets()), Relaxed);
         self.port.store(other_side.port, Relaxed);
-        self.realm.store(realm.0, Relaxed);
+        self.realm.store(realm.0 | u32::from(holds.bits()) << REALM_BITS, Relaxed);
         self.generation.store(generation, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
         self.created_ms.store(now_ms, Relaxed);
@@ -102,7 +113,12 @@ impl Line {
     }
 
     pub(crate) fn realm(&self) -> Realm {
-        Realm(self.realm.load(Relaxed))
+        Realm(self.realm.load(Relaxed) & ((1 << REALM_BITS) - 1))
+    }
+
+    /// What the session gives back when it ends: the same in both lines.
+    pub(crate) fn holds(&self) -> Holds {
+        Holds::from_bits_retain((self.realm.load(Relaxed) >> REALM_BITS) as u8)
     }
 
     pub(crate) fn last_seen_ms(&self) -> u32 {
@@ -148,7 +164,7 @@ impl State {
         let Some(router) = self.router_of_line(line, rules) else { return false };
         let [internal, external] = self.keys(self.parts.sessions.slot_of(line));
         let stands = is_allowed(&internal, external.destination(), external.realm(), router, rules)
-            && self.owns_endpoint(&internal, external.destination(), external.realm());
+            && self.owns_endpoint(self.parts.sessions.slot_of(line));
         if stands {
             self.parts.sessions.value(line).generation.store(router.generation, Relaxed);
         }
@@ -176,6 +192,12 @@ impl State {
         [OUTBOUND, INBOUND].map(|side| sessions.key(sessions.line_of(slot, side)))
     }
 
+    /// What a session gives back when it ends.
+    pub(crate) fn holds(&self, slot: SlotIndex) -> Holds {
+        let [outbound, _] = self.lines(slot);
+        outbound.holds()
+    }
+
     fn lines(&self, slot: SlotIndex) -> [&Line; 2] {
         let sessions = &self.parts.sessions;
         [OUTBOUND, INBOUND].map(|side| sessions.value(sessions.line_of(slot, side)))
@@ -193,7 +215,8 @@ impl State {
             Protocol::TCP => Phase::of_tcp(outbound.seen(), inbound.seen()),
             Protocol::UDP if outbound.packets() > 0 && inbound.packets() > 0 => Phase::UdpStream,
             Protocol::UDP => Phase::UdpInitial,
-            _ => Phase::IcmpQuery,
+            Protocol::ICMP => Phase::IcmpQuery,
+            _ => Phase::Other,
         }
     }
 }
@@ -213,7 +236,7 @@ pub(crate) fn is_allowed(
         let interface = &rules.interfaces[next_hop.interface.0 as usize];
         interface.snat && !interface.external
     });
-    rules.pools[pool.0 as usize].holds(external)
+    rules.pools[pool.0 as usize].has(external, internal.protocol())
         && is_snat_source
         && !gateway.floating_by_internal.contains_key(&source)
         && !router.is_no_nat(destination)

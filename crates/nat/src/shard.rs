@@ -12,11 +12,11 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use rules::RuleSet;
-use rules::compiled::{GatewayRules, PoolIndex, Realm, RouterRules};
+use rules::compiled::{GatewayRules, PoolIndex, RouterRules};
 
 use crate::counters::Counters;
-use crate::flow::{Endpoint, Flow};
-use crate::mappings::Mappings;
+use crate::flow::Flow;
+use crate::mappings::{Mappings, Taken};
 use crate::random::Random;
 use crate::sessions::{INBOUND, Line, OUTBOUND, is_allowed};
 use crate::state::State;
@@ -76,11 +76,11 @@ impl Shard {
         now_ms: u32,
     ) -> Result<LineIndex, DropReason> {
         let pool = gateway.pool.ok_or(DropReason::NoTranslation)?;
-        let slot = self.open(flow, router, pool, rules, counters, now_ms)?;
+        let slot = self.open(flow, None, router, pool, rules, counters, now_ms)?;
         Ok(self.state.parts.sessions.line_of(slot, OUTBOUND))
     }
 
-    /// Opens a session for `flow`, a datagram's from outside, where a mapping and its filter let it in, and returns its
+    /// Opens a session for `flow`, which comes from outside, where a mapping and its filter let it in, and returns its
     /// inbound line.
     pub(crate) fn open_inbound(
         &mut self,
@@ -89,23 +89,28 @@ impl Shard {
         counters: &Counters,
         now_ms: u32,
     ) -> Result<LineIndex, DropReason> {
-        let internal = self.mappings.admit(flow)?;
-        let router = rules.router_of(internal.realm()).ok_or(DropReason::NoMapping)?;
-        let router = &rules.routers[router.0 as usize];
-        let inside = flow.with_destination(internal.source(), internal.realm()).reversed();
-        if !is_allowed(&inside, flow.destination(), flow.realm(), router, rules) {
-            return Err(DropReason::NoMapping);
-        }
-        let gateway = router.gateway_into(flow.realm());
-        let pool = gateway.and_then(|gateway| gateway.pool).ok_or(DropReason::NoMapping)?;
-        let slot = self.open(&inside, router, pool, rules, counters, now_ms)?;
+        let allowing = |inside: &Flow| {
+            let router = &rules.routers[rules.router_of(inside.realm())?.0 as usize];
+            let pool = router.gateway_into(flow.realm())?.pool?;
+            is_allowed(inside, flow.destination(), flow.realm(), router, rules).then_some((router, pool))
+        };
+        let filtering = |inside: &Flow| {
+            let (_, pool) = allowing(inside)?;
+            let pool = &rules.pools[pool.0 as usize];
+            Some(pool.behaviour(inside.protocol(), inside.destination().port).filtering)
+        };
+        let (mapping, inside) = self.mappings.admit(flow, filtering)?;
+        let (router, pool) = allowing(&inside).ok_or(DropReason::NoMapping)?;
+        let slot = self.open(&inside, Some(mapping), router, pool, rules, counters, now_ms)?;
         Ok(self.state.parts.sessions.line_of(slot, INBOUND))
     }
 
-    /// Opens a session for an internal flow, translated to a pool of its router's.
+    /// Opens a session for an internal flow, translated to a pool of its router's: by this mapping, or else by its own.
+    #[expect(clippy::too_many_arguments, reason = "all that an opening depends on")]
     fn open(
         &mut self,
         internal: &Flow,
+        mapping: Option<SlotIndex>,
         router: &RouterRules,
         pool: PoolIndex,
         rules: &RuleSet,
@@ -114,15 +119,12 @@ impl Shard {
     ) -> Result<SlotIndex, DropReason> {
         let pool = &rules.pools[pool.0 as usize];
         for _ in 0..=LEFT_OVERS_MAX {
-            let sessions = self.sessions.table();
-            let clash = |external| {
-                sessions.find(self.index, &internal.with_source(external, pool.realm).reversed()).is_some()
+            let taken = match mapping {
+                Some(mapping) => self.mappings.acquire_by(mapping, internal, pool, now_ms),
+                None => self.mappings.acquire(internal, pool, now_ms),
             };
-            let opened = self
-                .mappings
-                .acquire(internal, pool, now_ms, clash)
-                .map_err(Obstacle::from)
-                .and_then(|external| self.insert(internal, external, pool.realm, router, now_ms));
+            let opened =
+                taken.map_err(Obstacle::from).and_then(|taken| self.insert(internal, &taken, router, now_ms));
             self.mappings.intent().clear();
             match opened {
                 Ok(slot) => {
@@ -148,19 +150,21 @@ impl Shard {
     fn insert(
         &mut self,
         internal: &Flow,
-        external: Endpoint,
-        realm: Realm,
+        taken: &Taken,
         router: &RouterRules,
         now_ms: u32,
     ) -> Result<SlotIndex, Obstacle> {
-        let keys = [*internal, internal.with_source(external, realm).reversed()];
+        let Taken { outside, holds } = *taken;
+        let (external, realm) = (outside.destination(), outside.realm());
         let timeout_ms = timeout_ms(first_phase(internal.protocol()), internal, router);
+        let keys = [*internal, outside];
         let inserted = self.sessions.insert(keys, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
-            outbound.fill(external, realm, router.generation, now_ms);
-            inbound.fill(internal.source(), internal.realm(), router.generation, now_ms);
+            outbound.fill(external, realm, holds, router.generation, now_ms);
+            inbound.fill(internal.source(), internal.realm(), holds, router.generation, now_ms);
         });
+        self.mappings.settle(taken);
         inserted.map_err(|error| {
-            self.mappings.release(internal, external, realm, now_ms);
+            self.mappings.release(internal, &outside, holds, now_ms);
             match error {
                 InsertError::Duplicate(line) => Obstacle::LeftOver(line),
                 _ => DropReason::TableFull.into(),
@@ -174,10 +178,10 @@ impl Shard {
     }
 
     fn close(&mut self, slot: SlotIndex, counters: &Counters, now_ms: u32) {
-        let [internal, external] = self.state.keys(slot);
-        self.mappings.intent().begin(&internal, &external);
+        let ([internal, outside], holds) = (self.state.keys(slot), self.state.holds(slot));
+        self.mappings.intent().begin(&internal, &outside);
         self.sessions.remove(slot);
-        self.mappings.release(&internal, external.destination(), external.realm(), now_ms);
+        self.mappings.release(&internal, &outside, holds, now_ms);
         self.mappings.intent().clear();
         counters.sessions_closed.add(1);
     }

@@ -1,8 +1,8 @@
 //! What all workers share: the flow state in one region, and who may change which part of it.
 //!
 //! ```text
-//! region   header | counters | intents | realms | addresses | ports | sessions | hosts | mappings | permissions
-//!          \_______________ state/*.rs _______________/ ports.rs   sessions.rs  \______ mappings.rs _______/
+//! region   header | counters | intents | realms | addresses | ports | sessions | hosts | mappings | permissions | blocks
+//!          \_______________ state/*.rs _______________/ ports.rs   sessions.rs  \__________ mappings.rs ___________/
 //! process  who owns which shard, neighbours, quiescence: not worth keeping, or different in the next process
 //! ```
 //!
@@ -26,13 +26,13 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use flowtable::{Carver, Cells, HashKey, LineIndex, Region, SHARDS_MAX, ShardIndex, Table};
 use packet::Protocol;
 use rules::Numbers;
-use rules::compiled::{AddressIndex, Realm};
+use rules::compiled::{AddressIndex, PortRun, Realm};
 use rules::limits::REALMS_MAX;
 
 use crate::Counters;
-use crate::flow::Flow;
-use crate::mappings::{Host, Mapping, Permission};
-use crate::ports::Ports;
+use crate::flow::{Flow, has_ports};
+use crate::mappings::{Block, Host, Mapping, Permission};
+use crate::ports::{Holder, PortBooks, Ports, SPACES};
 use crate::random::fold;
 use crate::sessions::Line;
 use crate::shard::Shard;
@@ -78,6 +78,8 @@ pub struct Occupancy {
     pub hosts: u32,
     /// Remote addresses that may come in to a mapping, counted for each mapping.
     pub permissions: u32,
+    /// Port blocks that are some host's.
+    pub blocks: u32,
     /// Neighbours known, asked for or silent.
     pub neighbours: u32,
 }
@@ -94,6 +96,7 @@ pub(crate) struct Parts {
     pub(crate) hosts: Arc<Table<Flow, Host, 1>>,
     pub(crate) mappings: Arc<Table<Flow, Mapping, 2>>,
     pub(crate) permissions: Arc<Table<Flow, Permission, 1>>,
+    pub(crate) blocks: Arc<Table<Flow, Block, 2>>,
 }
 
 impl Parts {
@@ -110,6 +113,8 @@ impl Parts {
             hosts: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
             mappings: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
             permissions: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
+            // Fewer: a host that needs a block has it for several sessions.
+            blocks: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard.div_ceil(4), hash_key)),
         }
     }
 }
@@ -252,9 +257,15 @@ impl State {
             || self.in_process.names(realm)
     }
 
-    /// External ports in use or in hold-down on an address: TCP, UDP and ICMP together.
+    /// External ports in use or in hold-down on an address: TCP, UDP and ICMP together, and remotes of protocols without
+    /// ports.
     pub fn ports_used(&self, address: AddressIndex) -> u32 {
         self.parts.ports.used(address)
+    }
+
+    /// How many of an address' ports in `runs`, a pool's, are used, resting and free. Reads them all: for a test, or rarely.
+    pub fn port_books(&self, address: AddressIndex, protocol: Protocol, runs: &[PortRun]) -> PortBooks {
+        self.parts.ports.books(address, protocol, runs)
     }
 
     /// How full the tables are.
@@ -265,6 +276,7 @@ impl State {
             mappings: self.parts.mappings.len(),
             hosts: self.parts.hosts.len(),
             permissions: self.parts.permissions.len(),
+            blocks: self.parts.blocks.len(),
             neighbours: self.in_process.neighbours(),
         }
     }
@@ -276,19 +288,45 @@ impl State {
         ShardIndex((((hash >> 32) * u64::from(self.sizes.shards)) >> 32) as u8)
     }
 
-    /// The shard whose host has an external port, if one has it. One cache line.
-    pub(crate) fn shard_of_port(
-        &self,
-        address: AddressIndex,
-        protocol: Protocol,
-        port: u16,
-    ) -> Option<ShardIndex> {
-        self.parts.ports.shard_of(address, protocol, port)
+    /// The shard whose host has the external endpoint that `outside` goes to, if one has it. One cache line, unless hosts of
+    /// several shards share the port: then it is looked for in all of them.
+    pub(crate) fn shard_of_port(&self, address: AddressIndex, outside: &Flow) -> Option<ShardIndex> {
+        let space = self.parts.ports.of(address, outside.protocol());
+        match space.get(self.number_of(outside)).holder()? {
+            Holder::One(shard) => Some(shard),
+            Holder::Many => self.shard_among_many(outside),
+        }
+    }
+
+    /// Whether the external endpoint that `outside` goes to is a mapping's, by which more than one session may come in.
+    pub(crate) fn is_mapped(&self, address: AddressIndex, outside: &Flow) -> bool {
+        self.parts.ports.of(address, outside.protocol()).get(self.number_of(outside)).is_whole()
     }
 
     /// Asks for the memory that [`Self::shard_of_port`] is going to read.
-    pub(crate) fn prefetch_port(&self, address: AddressIndex, protocol: Protocol, port: u16) {
-        self.parts.ports.prefetch(address, protocol, port);
+    pub(crate) fn prefetch_port(&self, address: AddressIndex, outside: &Flow) {
+        self.parts.ports.of(address, outside.protocol()).prefetch(self.number_of(outside));
+    }
+
+    /// The shard that has a session of `outside`, of all.
+    pub(crate) fn shard_among_many(&self, outside: &Flow) -> Option<ShardIndex> {
+        let mut shards = (0..self.sizes.shards).map(ShardIndex);
+        shards.find(|shard| self.parts.sessions.find(*shard, outside).is_some())
+    }
+
+    /// Where among an address' ports a flow to it is kept: its port, or a keyed number of its remote and protocol where the
+    /// protocol has no ports. Remotes that share a number share it as sessions share a port.
+    pub(crate) fn number_of(&self, outside: &Flow) -> u16 {
+        if has_ports(outside.protocol()) {
+            return outside.destination().port;
+        }
+        let remote = u64::from(outside.protocol().0) << 32 | u64::from(u32::from(outside.source().address));
+        (fold(fold(remote ^ self.shard_key[1], self.shard_key[0] | 1) ^ self.shard_key[0], MIX) >> 48) as u16
+    }
+
+    /// Spaces of ports.
+    pub(crate) fn spaces(&self) -> usize {
+        self.sizes.addresses as usize * SPACES
     }
 
     /// Looks up a burst of flows at once.

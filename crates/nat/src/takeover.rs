@@ -26,11 +26,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use flowtable::{Region, ShardIndex, TakenOver};
-use packet::{Moment, Protocol};
+use packet::Moment;
+use rules::compiled::Realm;
 use zerocopy::FromBytes;
 
-use crate::flow::Flow;
-use crate::mappings::{Host, Mapping, Permission};
+use crate::flow::{Flow, has_ports};
+use crate::mappings::{Block, Holds, Host, Mapping, Permission};
 use crate::sessions::Line;
 use crate::shard::Shard;
 use crate::state::{FreshReason, HEADER_BYTES, Header, Identity, Sizes, State};
@@ -166,11 +167,17 @@ impl State {
         for space in lost.iter().flat_map(|address| self.parts.ports.spaces_of(*address)) {
             space.clear();
         }
+        let addresses: Vec<_> = self.parts.addresses.records().map(|(address, _)| address).collect();
+        let many = on_all_processors(addresses.len(), |index| {
+            self.parts.ports.spaces_of(addresses[index]).filter(|space| space.begin_many()).count()
+        });
         let taken_over = on_all_processors(usize::from(self.shards()), |shard| {
             let shard = ShardIndex(shard as u8);
             self.take_over_shard(shard, [seed[2], seed[3]], !lost.is_empty(), now.ms() as u32)
         });
-        let addresses: Vec<_> = self.parts.addresses.records().map(|(address, _)| address).collect();
+        if many.into_iter().sum::<usize>() > 0 {
+            on_all_processors(taken_over.len(), |shard| self.count_many(&taken_over[shard].0));
+        }
         on_all_processors(addresses.len(), |index| {
             self.parts.ports.spaces_of(addresses[index]).for_each(|space| space.rebuild(self.shards()));
         });
@@ -200,7 +207,9 @@ impl State {
         let mappings = parts.mappings.take_over(shard, |keys, _: [&Mapping; 2]| self.is_mapping(shard, keys));
         let permissions =
             parts.permissions.take_over(shard, |[key], _: [&Permission; 1]| is_permission(&key));
-        let tables: [TakenOver; 4] = [sessions, hosts, mappings, permissions];
+        let blocks =
+            parts.blocks.take_over(shard, |keys, lines: [&Block; 2]| self.is_block(shard, keys, lines));
+        let tables: [TakenOver; 5] = [sessions, hosts, mappings, permissions, blocks];
         let mut owner = Shard::new(self, shard, seed);
         let mut sessions_dropped = sessions.dropped;
         let is_broken = lost_addresses || tables.iter().any(|table| table.dropped > 0);
@@ -208,6 +217,7 @@ impl State {
         if let Some(scope) = &scope {
             sessions_dropped += recount(&mut owner, scope, now_ms);
         }
+        owner.mappings.queue_all();
         owner.mappings.intent().settle();
         let found = Takeover {
             sessions_kept: owner.sessions.len(),
@@ -230,27 +240,54 @@ impl State {
         now_ms: u32,
     ) -> bool {
         let [outbound, inbound] = lines.map(|line| (line.endpoint(), line.realm()));
-        // The realm once more: a key has 24 bits of it.
+        let holds = lines.map(|line| line.holds());
         internal.with_source(outbound.0, outbound.1).reversed() == external
-            && external.realm() == outbound.1
+            && holds[0] == holds[1]
+            && Holds::all().contains(holds[0])
             && (internal.source(), internal.realm()) == inbound
-            && matches!(internal.protocol(), Protocol::TCP | Protocol::UDP | Protocol::ICMP)
+            && (has_ports(internal.protocol()) || (internal.source().port, external.source().port) == (0, 0))
             && self.is_of(shard, &internal)
             && self.parts.realms.is_taken(external.realm())
             && lines.iter().all(|line| time::has_come(line.last_seen_ms(), now_ms))
     }
 
     fn is_host(&self, shard: ShardIndex, key: &Flow) -> bool {
-        key.host_key() == *key && self.is_of(shard, key)
+        let [_, realm @ ..] = key.destination().address.octets();
+        let external = Realm(u32::from_be_bytes([0, realm[0], realm[1], realm[2]]));
+        key.host_key(external) == *key && self.is_of(shard, key)
     }
 
     fn is_mapping(&self, shard: ShardIndex, [internal, external]: [Flow; 2]) -> bool {
-        internal.source_key() == internal
-            && external.destination_key() == external
+        external.destination_key() == external
             && internal.protocol() == external.protocol()
-            && internal.protocol() != Protocol::TCP
+            && has_ports(internal.protocol())
             && self.is_of(shard, &internal)
             && self.parts.realms.is_taken(external.realm())
+    }
+
+    fn is_block(&self, shard: ShardIndex, [host, external]: [Flow; 2], [_, line]: [&Block; 2]) -> bool {
+        let ports = line.ports();
+        host.block_key(external.realm(), host.source().port) == host
+            && external.destination_key() == external
+            && host.protocol() == external.protocol()
+            && (8..=4_096).contains(&ports)
+            && ports.is_power_of_two()
+            && u32::from(external.destination().port) % ports == 0
+            && self.is_of(shard, &host)
+            && self.parts.realms.is_taken(external.realm())
+    }
+
+    /// Counts the shard's uses of ports that sessions of several shards share.
+    fn count_many(&self, shard: &Shard) {
+        let sessions = &shard.sessions;
+        for slot in sessions.live(sessions.first_slot(), sessions.table().slots_per_shard() as usize) {
+            let ([_, outside], holds) = (self.keys(slot), self.holds(slot));
+            if holds.contains(Holds::PORT)
+                && let Some((space, port)) = self.place_of(&outside)
+            {
+                space.count_many(port);
+            }
+        }
     }
 
     fn is_of(&self, shard: ShardIndex, internal: &Flow) -> bool {
@@ -260,7 +297,7 @@ impl State {
 }
 
 fn is_permission(key: &Flow) -> bool {
-    key.permission_key() == *key && key.protocol() != Protocol::TCP
+    key.permission_key() == *key && has_ports(key.protocol())
 }
 
 impl Takeover {

@@ -273,6 +273,8 @@ pub enum Phase {
     UdpStream,
     /// An ICMP query.
     IcmpQuery,
+    /// Another protocol, one without ports.
+    Other,
 }
 
 impl Phase {
@@ -304,6 +306,7 @@ impl Phase {
             Self::UdpInitial => "initial",
             Self::UdpStream => "stream",
             Self::IcmpQuery => "query",
+            Self::Other => "other",
         }
     }
 }

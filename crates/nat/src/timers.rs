@@ -14,7 +14,8 @@ pub(crate) fn first_phase(protocol: Protocol) -> Phase {
     match protocol {
         Protocol::TCP => Phase::TcpOpening,
         Protocol::UDP => Phase::UdpInitial,
-        _ => Phase::IcmpQuery,
+        Protocol::ICMP => Phase::IcmpQuery,
+        _ => Phase::Other,
     }
 }
 
@@ -35,6 +36,7 @@ pub(crate) fn timeout_ms(phase: Phase, flow: &Flow, router: &RouterRules) -> u32
         Phase::UdpInitial => by_port().map_or(timeouts.udp_initial, |one| one.initial),
         Phase::UdpStream => by_port().map_or(timeouts.udp_stream, |one| one.established),
         Phase::IcmpQuery => timeouts.icmp,
+        Phase::Other => timeouts.other,
     }
 }
 

@@ -17,8 +17,8 @@ pub const FLOATING_IPS_MAX: usize = 524_288;
 pub const PORT_FORWARDINGS_MAX: usize = 524_288;
 /// Extra routes and `no_nat` prefixes of all routers together.
 pub const ROUTES_MAX: usize = 524_288;
-/// Addresses of all pools together. What a gateway translates to it has room for from its start, 384 KiB and a little for
-/// each address, and says so in `external_addresses_max`: 13 GB at this limit, mostly far less.
+/// Addresses of all pools together. What a gateway translates to it has room for from its start, 576 KiB and a little for
+/// each address, and says so in `external_addresses_max`: 19 GB at this limit, mostly far less.
 pub const ALL_POOL_ADDRESSES_MAX: usize = 32_768;
 
 /// Realm numbers: for every router and segment, and for as many deleted ones whose sessions have not ended.

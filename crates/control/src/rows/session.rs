@@ -60,6 +60,8 @@ pub enum SessionProtocol {
     Udp,
     /// ICMP queries.
     Icmp,
+    /// Another, without ports.
+    Other,
 }
 
 /// How far a session has come.
@@ -76,7 +78,7 @@ pub enum SessionState {
 
 impl SessionProtocol {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Icmp];
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Icmp, Self::Other];
 
     /// The word for it.
     pub fn word(self) -> &'static str {
@@ -84,6 +86,7 @@ impl SessionProtocol {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Icmp => "icmp",
+            Self::Other => "other",
         }
     }
 }

@@ -83,6 +83,12 @@ impl OwnedSlots {
         slot < self.used && self.live_bits(slot as usize, 1) != 0
     }
 
+    /// The deadline of a live slot.
+    #[inline]
+    pub(crate) fn deadline(&self, slot: u32) -> u32 {
+        self.deadlines()[slot as usize].own()
+    }
+
     /// Sets the deadline of a live slot; a free one has none, and stays as it is.
     #[inline]
     pub(crate) fn set_deadline(&mut self, slot: u32, deadline_ms: u32) {

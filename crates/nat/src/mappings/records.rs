@@ -1,9 +1,23 @@
-//! What a line of each of the three tables holds beside its key.
+//! What a line of each of the tables holds beside its key, and what a session holds.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use bitflags::bitflags;
 use zerocopy::FromBytes;
+
+bitflags! {
+    /// What a session uses, and gives back when it ends. One that is translated by a rule alone holds nothing.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Holds: u8 {
+        /// A use of a shared port, and of its host's pairing.
+        const PORT = 1;
+        /// A mapping, which has the port and the pairing.
+        const MAPPING = 2;
+        /// A permission for its remote's address.
+        const PERMISSION = 4;
+    }
+}
 
 /// A number that only the shard's owner changes.
 #[derive(Default, FromBytes)]
@@ -36,16 +50,19 @@ impl Owned {
 pub(crate) struct Host {
     /// In memory its octets are in wire order.
     external: Owned,
-    /// TCP sessions and mappings.
+    /// Mappings, and sessions without a mapping.
     pub(crate) uses: Owned,
 }
 
-/// | key 16 | sessions 4 | hold-down, ms 4 |, of which only the internal line's is used.
+/// ```text
+/// internal line   | key 16 | sessions 4 | hold-down, ms 4 |
+/// external line   | key 16 | rests before 4 | after 4     |     neighbours in the queue of those that rest, by slot
+/// ```
 #[derive(Default, FromBytes)]
 #[repr(C)]
 pub(crate) struct Mapping {
-    pub(crate) sessions: Owned,
-    pub(super) hold_down_ms: Owned,
+    first: Owned,
+    second: Owned,
 }
 
 /// | key 16 | sessions 4 |
@@ -55,8 +72,17 @@ pub(crate) struct Permission {
     pub(crate) sessions: Owned,
 }
 
+/// ```text
+/// host's line     | key 16 | uses 4  |     mappings, and sessions without a mapping, whose port is the block's
+/// external line   | key 16 | ports 4 |
+/// ```
+#[derive(Default, FromBytes)]
+#[repr(C)]
+pub(crate) struct Block(pub(super) Owned);
+
 const _: () = {
-    assert!(size_of::<Host>() == 8 && size_of::<Mapping>() == 8 && size_of::<Permission>() == 4);
+    assert!(size_of::<Host>() == 8 && size_of::<Mapping>() == 8);
+    assert!(size_of::<Permission>() == 4 && size_of::<Block>() == 4);
 };
 
 impl Host {
@@ -66,5 +92,34 @@ impl Host {
 
     pub(super) fn set_external(&self, address: Ipv4Addr) {
         self.external.set(u32::from_ne_bytes(address.octets()));
+    }
+}
+
+/// On the internal line.
+impl Mapping {
+    pub(crate) fn sessions(&self) -> &Owned {
+        &self.first
+    }
+
+    pub(super) fn hold_down_ms(&self) -> &Owned {
+        &self.second
+    }
+}
+
+/// On the external line.
+impl Mapping {
+    pub(super) fn rests_before(&self) -> &Owned {
+        &self.first
+    }
+
+    pub(super) fn rests_after(&self) -> &Owned {
+        &self.second
+    }
+}
+
+impl Block {
+    /// On the external line: how many ports it has.
+    pub(crate) fn ports(&self) -> u32 {
+        self.0.get()
     }
 }

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::sync::Barrier;
 
 use flowtable::Region;
+use rules::compiled::PortRun;
 
 use super::*;
 
@@ -19,8 +20,9 @@ fn random() -> Random {
     Random::new([1, 2], 0)
 }
 
-fn range(first: u16, last: u16) -> PortRange {
-    PortRange { first, last }
+fn range(first: u16, last: u16) -> Wanted<'static> {
+    let runs = Box::leak(Box::new([PortRun { first, last }]));
+    Wanted { runs, within: ANYWHERE, parity: None }
 }
 
 /// The second address' UDP ports: what is counted into a neighbouring space shows.
@@ -28,9 +30,13 @@ fn space(ports: &Ports) -> PortSpace<'_> {
     ports.of(AddressIndex(1), Protocol::UDP)
 }
 
-fn take(space: PortSpace, range: PortRange, random: &mut Random) -> Option<u16> {
+fn take(space: PortSpace, wanted: Wanted, random: &mut Random) -> Option<u16> {
+    take_for(Purpose::Mapping, space, wanted, random)
+}
+
+fn take_for(purpose: Purpose, space: PortSpace, wanted: Wanted, random: &mut Random) -> Option<u16> {
     let mut announced = None;
-    let port = space.take(SHARD, range, random, |port| announced = Some(port));
+    let port = space.take(SHARD, purpose, &wanted, random, |port| announced = Some(port));
     assert!(port.is_none() || port == announced, "what is taken was announced");
     port
 }
@@ -41,7 +47,7 @@ fn every_port_of_the_range_is_given_once_before_the_first_refusal() {
         let (ports, mut random, range) = (ports(), random(), range(first, last));
         let space = space(&ports);
         let taken: HashSet<u16> = std::iter::from_fn(|| take(space, range, &mut random)).collect();
-        assert_eq!(taken.len() as u32, range.len(), "{first}-{last}");
+        assert_eq!(taken.len() as u32, range.count(), "{first}-{last}");
         assert!(taken.iter().all(|port| (first..=last).contains(port)));
         assert_eq!(space.used() as usize, taken.len());
         for port in [first, last] {
@@ -95,53 +101,130 @@ fn rfc6056_the_next_port_is_not_the_last_plus_one() {
 fn shards_with_one_seed_do_not_choose_alike() {
     let starts = |stream| {
         let mut random = Random::new([1, 2], stream);
-        (0..1_000).map(|_| range(1024, 65_535).any(&mut random)).collect::<HashSet<u16>>()
+        (0..1_000).map(|_| range(1024, 65_535).any(&mut random).unwrap()).collect::<HashSet<u16>>()
     };
     let common = starts(0).intersection(&starts(1)).count();
     assert!(common < 40, "{common} of 1,000 draws are the same");
 }
 
+/// The shard that alone holds the second address' UDP port.
+fn holder(ports: &Ports, port: u16) -> Option<Holder> {
+    space(ports).get(port).holder()
+}
+
 #[test]
-fn rfc7857_section_3_a_tcp_port_is_shared_only_towards_another_remote() {
+fn a_port_is_shared_once_more_while_nobody_else_is_at_it() {
     let (ports, mut random, range) = (ports(), random(), range(2000, 2003));
     let space = space(&ports);
-    while take(space, range, &mut random).is_some() {}
-    let mut share = |clash: fn(u16) -> bool| space.share(SHARD, range, &mut random, |_| {}, clash);
-    assert_eq!(share(|port| port != 2002), Some(2002));
-    assert_eq!(share(|_| true), None);
+    while take_for(Purpose::Session, space, range, &mut random).is_some() {}
+    let locked = space.get(2002);
+    assert!(!space.share(SHARD, 2002, locked), "its first session is not there yet");
+    space.unlock(2002);
+    assert!(!space.share(SHARD, 2002, locked), "it is not as it was seen");
+    assert!(space.share(SHARD, 2002, space.get(2002)));
+    assert!(!space.share(SHARD, 2002, space.get(2002)), "the second is not there yet");
+    space.unlock(2002);
     space.give_back(SHARD, 2002);
     assert_eq!(space.used(), 4, "one session still uses it");
     space.give_back(SHARD, 2002);
     assert_eq!(space.used(), 3);
+    space.give_back(SHARD, 2002);
+    assert_eq!(space.used(), 3, "what is not there is not given back");
 }
 
 #[test]
-fn a_port_is_shared_only_by_the_shard_that_has_it_and_so_often() {
-    let (ports, mut random, range) = (ports(), random(), range(2000, 2003));
+fn a_port_that_two_shards_share_is_manys_until_nobody_uses_it() {
+    let (ports, mut random, range) = (ports(), random(), range(2003, 2003));
     let space = space(&ports);
-    for port in 2000..2003 {
-        assert!(space.count_again(OTHER, port));
+    assert_eq!(take_for(Purpose::Session, space, range, &mut random), Some(2003));
+    space.unlock(2003);
+    space.give_back(OTHER, 2003);
+    assert_eq!(holder(&ports, 2003), Some(Holder::One(SHARD)), "nobody gives another's port back");
+    for uses in 1..cell::SHARED_MAX {
+        let shard = if uses % 2 == 0 { SHARD } else { OTHER };
+        assert!(space.share(shard, 2003, space.get(2003)));
+        space.unlock(2003);
+        assert_eq!(holder(&ports, 2003), Some(Holder::Many));
     }
-    assert_eq!(take(space, range, &mut random), Some(2003));
-    for _ in 1..USES_MAX {
-        assert_eq!(space.share(SHARD, range, &mut random, |_| {}, |_| false), Some(2003));
-    }
-    assert_eq!(
-        space.share(SHARD, range, &mut random, |_| {}, |_| false),
-        None,
-        "its uses are counted to the end"
-    );
-    space.give_back(SHARD, 2000);
-    assert_eq!(
-        ports.shard_of(AddressIndex(1), Protocol::UDP, 2000),
-        Some(OTHER),
-        "nobody gives another's port back"
-    );
-    for _ in 1..=USES_MAX {
-        assert_eq!(ports.shard_of(AddressIndex(1), Protocol::UDP, 2003), Some(SHARD));
+    assert!(!space.share(SHARD, 2003, space.get(2003)), "its uses are counted to the end");
+    for _ in 0..cell::SHARED_MAX {
+        assert_eq!(space.used(), 1);
         space.give_back(SHARD, 2003);
     }
-    assert_eq!(ports.shard_of(AddressIndex(1), Protocol::UDP, 2003), None);
+    assert_eq!((holder(&ports, 2003), space.used()), (None, 0));
+}
+
+#[test]
+fn a_mappings_port_is_nobody_elses_while_it_rests() {
+    let (ports, mut random, range) = (ports(), random(), range(2000, 2000));
+    let space = space(&ports);
+    assert_eq!(take(space, range, &mut random), Some(2000));
+    assert!(!space.share(SHARD, 2000, space.get(2000)), "it was taken whole");
+    space.rest(SHARD, 2000);
+    assert_eq!((space.used(), space.resting()), (1, 1));
+    assert!(!space.share(SHARD, 2000, space.get(2000)));
+    assert_eq!(take(space, range, &mut random), None);
+    let runs = [PortRun { first: 1999, last: 2001 }];
+    let books = ports.books(AddressIndex(1), Protocol::UDP, &runs);
+    assert_eq!((books.used, books.resting, books.free, books.ports()), (0, 1, 2, 3));
+    space.wake(SHARD, 2000);
+    assert_eq!((space.used(), space.resting()), (1, 0));
+    space.rest(SHARD, 2000);
+    space.give_back(SHARD, 2000);
+    assert_eq!((space.used(), space.resting()), (0, 0));
+}
+
+//= rfc4787#REQ-4
+#[test]
+fn of_one_parity_every_port_is_given_and_no_other() {
+    let (ports, mut random) = (ports(), random());
+    let space = space(&ports);
+    for parity in [1, 0] {
+        let wanted = Wanted { parity: Some(parity), ..range(1_001, 1_500) };
+        let taken: HashSet<u16> = std::iter::from_fn(|| take(space, wanted, &mut random)).collect();
+        assert_eq!(taken, (1_001..=1_500).filter(|port| port & 1 == parity).collect());
+    }
+    assert_eq!(take(space, range(1_001, 1_500), &mut random), None);
+}
+
+//= rfc6888#REQ-3
+#[test]
+fn runs_that_are_apart_are_used_to_the_last_port() {
+    let (ports, mut random) = (ports(), random());
+    let space = space(&ports);
+    let runs = [(7, 7), (1_000, 1_063), (1_100, 1_200), (40_000, 40_001), (65_535, 65_535)];
+    let runs = runs.map(|(first, last)| PortRun { first, last });
+    let wanted = Wanted { runs: &runs, within: ANYWHERE, parity: None };
+    let taken: HashSet<u16> = std::iter::from_fn(|| take(space, wanted, &mut random)).collect();
+    assert_eq!(taken, runs.iter().flat_map(|run| run.first..=run.last).collect());
+}
+
+#[test]
+fn a_block_is_one_shards_whatever_its_size() {
+    let (ports, mut random) = (ports(), random());
+    let space = space(&ports);
+    let wanted = range(1_024, 2_047);
+    let leases: Vec<Lease> =
+        std::iter::from_fn(|| space.lease(SHARD, 64, &wanted, &mut random, |_| {})).collect();
+    assert_eq!(leases.len(), 16);
+    let mut firsts: Vec<u16> = leases.iter().map(|lease| lease.ports.first).collect();
+    assert!(!firsts.is_sorted(), "blocks are chosen at random");
+    firsts.sort_unstable();
+    assert_eq!(firsts, (0..16).map(|number| 1_024 + number * 64).collect::<Vec<_>>());
+    for size in [8, 256, 1_024] {
+        assert_eq!(space.lease(OTHER, size, &wanted, &mut random, |_| {}), None, "{size}");
+    }
+    let (first, second) = (leases[0], leases[1]);
+    space.end_lease(first);
+    let small = space.lease(OTHER, 8, &wanted, &mut random, |_| {}).unwrap();
+    assert!(first.ports.contains(small.ports.first) && first.ports.contains(small.ports.last));
+    assert_eq!(space.lease(SHARD, 64, &wanted, &mut random, |_| {}), None, "a part of it is another's");
+    assert_eq!(space.lease_of(small.ports.last), Some(small));
+    assert_eq!(space.lease_of(second.ports.last), Some(second));
+    space.keep_blocks(SHARD, |lease| lease == second);
+    assert_eq!(space.lease_of(leases[2].ports.first), None);
+    assert_eq!(space.lease_of(second.ports.first), Some(second));
+    assert_eq!(space.lease_of(small.ports.first), Some(small));
 }
 
 #[test]
@@ -156,11 +239,11 @@ fn two_threads_never_have_one_port_and_lose_none() {
         let (mut random, mut mine) = (Random::new([7, 7], shard.0), Vec::new());
         barrier.wait();
         for _ in 0..ROUNDS {
-            mine.extend(space.take(shard, range, &mut random, |_| {}));
+            mine.extend(space.take(shard, Purpose::Mapping, &range, &mut random, |_| {}));
             if mine.len() > 94 {
                 let port = mine.swap_remove(random.below(mine.len() as u32) as usize);
-                let holder = ports.shard_of(AddressIndex(1), Protocol::UDP, port);
-                assert_eq!(holder, Some(shard), "port {port} was taken from under its holder");
+                let holder = space.get(port).holder();
+                assert_eq!(holder, Some(Holder::One(shard)), "port {port} was taken from under its holder");
                 space.give_back(shard, port);
             }
         }
@@ -176,7 +259,7 @@ fn two_threads_never_have_one_port_and_lose_none() {
     assert_eq!(space.used() as usize, both.len());
     let mut random = random();
     let rest = std::iter::from_fn(|| take(space, range, &mut random)).count();
-    assert_eq!(rest + both.len(), range.len() as usize, "every port that nobody has is found");
+    assert_eq!(rest + both.len(), range.count() as usize, "every port that nobody has is found");
 }
 
 #[test]
@@ -184,15 +267,16 @@ fn what_another_process_left_is_made_consistent() {
     let (ports, mut random, all) = (ports(), random(), range(0, 65_535));
     let space = space(&ports);
     let mut taken: Vec<u16> = (0..20_000).filter_map(|_| take(space, all, &mut random)).collect();
-    // Full groups whose bit is not set, an empty one whose bit is, a wrong count, a holder and a use that cannot be.
-    (0..640).for_each(|port| _ = space.cell(port).compare_exchange(0, held_by(SHARD, 1), Relaxed, Relaxed));
+    // Full groups whose bit is not set, an empty one whose bit is, a wrong count, and what cannot be.
+    (0..640).for_each(|port| _ = space.take_this(SHARD, Purpose::Mapping, port));
     taken.retain(|port| *port >= 640);
-    space.word(500).fetch_or(bit(500), Relaxed);
-    (32_000..32_064).for_each(|port| space.cell(port).store(0, Relaxed));
-    taken.retain(|port| !(32_000..32_064).contains(port));
+    let emptied = group_of(32_000);
+    space.word(emptied).fetch_or(bit(emptied), Relaxed);
+    ports_of(emptied, u64::MAX).for_each(|port| space.cell(port).store(0, Relaxed));
+    taken.retain(|port| group_of(*port) != emptied);
     space.count().store(7, Relaxed);
-    space.cell(40_000).store(held_by(ShardIndex(40), 1), Relaxed);
-    space.cell(40_001).store(held_by(SHARD, 0), Relaxed);
+    space.cell(40_000).store(Cell::taken(ShardIndex(40), Purpose::Mapping).0, Relaxed);
+    space.cell(40_001).store(Cell::FREE.0 | 5, Relaxed);
     taken.retain(|port| ![40_000, 40_001].contains(port));
 
     space.rebuild(32);

@@ -77,7 +77,7 @@ impl State {
     /// A live session, unless it would be closed on its next packet because its endpoint is someone else's.
     fn view(&self, slot: SlotIndex, rules: &RuleSet, now_ms: u32) -> Option<SessionView> {
         let [internal, external] = self.keys(slot);
-        if !self.owns_endpoint(&internal, external.destination(), external.realm()) {
+        if !self.owns_endpoint(slot) {
             return None;
         }
         let lines = self.lines(slot);

@@ -1,22 +1,22 @@
 //! Counting again what sessions and mappings use, after a process ended in the middle of it.
 //!
 //! ```text
-//! 1  set to zero   hosts, mappings, permissions, ports
-//! 2  count         of each session its mapping and permission, or its host and port;   of each mapping its host and port
-//! 3  end           hosts and permissions that nobody uses; hold-down begins for mappings without sessions
+//! 1  set to zero   hosts, mappings, permissions, blocks, ports
+//! 2  count         of each session what it holds: mapping, permission, port;   of each mapping its port
+//!                  of each port taken its host and its block
+//! 3  end           hosts, permissions and blocks that nobody uses; hold-down begins for mappings without sessions
 //! ```
 //!
 //! All of it is done for what the scope covers: what an intent names, or everything of the shard. Sessions decide: what
 //! they need and is not there is made. Only where another shard has a port, the session or mapping on it goes.
 
 use flowtable::{Key, Owner, Shared, SlotIndex};
-use packet::Protocol;
-use rules::compiled::Realm;
 
-use crate::flow::{Endpoint, Flow};
-use crate::mappings::permission_key;
+use crate::flow::Flow;
+use crate::mappings::Holds;
+use crate::ports::Purpose;
 use crate::shard::Shard;
-use crate::state::Intent;
+use crate::state::{Intent, State};
 
 /// What is to be counted again.
 pub(super) enum Scope {
@@ -36,16 +36,23 @@ impl Scope {
         intent.found().map(|[internal, external]| Self::Named { internal, external })
     }
 
+    /// A host by any of its keys: its own, or that of a block.
     fn covers_host(&self, key: &Flow) -> bool {
         match self {
-            Self::Named { internal, .. } => internal.host_key() == *key,
+            Self::Named { internal, .. } => {
+                (internal.source().address, internal.realm()) == (key.source().address, key.realm())
+            }
             Self::Whole => true,
         }
     }
 
-    fn covers_mapping(&self, key: &Flow) -> bool {
+    fn covers_mapping(&self, [key, outside]: &[Flow; 2]) -> bool {
         match self {
-            Self::Named { internal, .. } => internal.source_key() == *key,
+            Self::Named { internal, external } => {
+                let is_its = (internal.source(), internal.realm()) == (key.source(), key.realm())
+                    && internal.protocol() == key.protocol();
+                is_its || external.destination_key() == *outside
+            }
             Self::Whole => true,
         }
     }
@@ -57,11 +64,10 @@ impl Scope {
         }
     }
 
-    fn covers_port(&self, protocol: Protocol, endpoint: Endpoint, realm: Realm) -> bool {
+    fn covers_port(&self, state: &State, outside: &Flow) -> bool {
+        let place = |flow| state.place_of(flow).map(|(space, port)| (space.number(), port));
         match self {
-            Self::Named { external, .. } => {
-                (external.protocol(), external.destination(), external.realm()) == (protocol, endpoint, realm)
-            }
+            Self::Named { external, .. } => place(external) == place(outside),
             Self::Whole => true,
         }
     }
@@ -97,8 +103,8 @@ fn set_to_zero(shard: &mut Shard, scope: &Scope) {
         }
     }
     for slot in live(&mappings.mappings) {
-        if scope.covers_mapping(&mappings.keys(slot)[0]) {
-            mappings.mapping(slot).sessions.set(0);
+        if scope.covers_mapping(&mappings.keys(slot)) {
+            mappings.mapping(slot).sessions().set(0);
         }
     }
     let permissions = mappings.permissions.table();
@@ -107,17 +113,38 @@ fn set_to_zero(shard: &mut Shard, scope: &Scope) {
             permissions.value(line).sessions.set(0);
         }
     }
+    for slot in live(&mappings.blocks) {
+        if scope.covers_host(&mappings.block_keys(slot)[0]) {
+            mappings.block_uses(slot).set(0);
+        }
+    }
     let parts = &shard.state.parts;
     match scope {
         Scope::Whole => {
             let spaces = parts.addresses.records().flat_map(|(address, _)| parts.ports.spaces_of(address));
             spaces.for_each(|space| space.forget(shard.index()));
+            claim_blocks(shard);
         }
         Scope::Named { external, .. } => {
-            let endpoint = external.destination();
-            if let Some(address) = parts.addresses.find(external.realm(), endpoint.address) {
-                parts.ports.of(address, external.protocol()).forget_port(shard.index(), endpoint.port);
+            if let Some((space, port)) = shard.state.place_of(external) {
+                space.forget_port(shard.index(), port);
+                space.keep_blocks(shard.index(), |lease| mappings.block_at(lease, external).is_some());
             }
+        }
+    }
+}
+
+/// Leases the shard's blocks again. One of which another has a part is given up.
+fn claim_blocks(shard: &mut Shard) {
+    for slot in all(&shard.mappings.blocks) {
+        if !shard.mappings.blocks.is_live(slot) {
+            continue;
+        }
+        let [_, external] = shard.mappings.block_keys(slot);
+        let lease = shard.mappings.lease_at(slot);
+        let claimed = shard.state.place_of(&external).is_some_and(|(space, _)| space.claim(lease));
+        if !claimed {
+            shard.mappings.blocks.remove(slot);
         }
     }
 }
@@ -128,38 +155,29 @@ fn count_sessions(shard: &mut Shard, scope: &Scope, now_ms: u32) -> u32 {
         if !shard.sessions.is_live(slot) {
             continue;
         }
-        let [internal, outside] = shard.state.keys(slot);
-        let (external, realm) = (outside.destination(), outside.realm());
-        if internal.protocol() != Protocol::TCP {
-            count_use_of_mapping(shard, scope, &internal, external, realm, now_ms);
-        } else if !count_port(shard, scope, Protocol::TCP, external, realm) {
+        let ([internal, outside], holds) = (shard.state.keys(slot), shard.state.holds(slot));
+        if holds.contains(Holds::MAPPING) {
+            count_use_of_mapping(shard, scope, &internal, &outside);
+        }
+        let permission = outside.permission_key();
+        if holds.contains(Holds::PERMISSION) && scope.covers_permission(&permission) {
+            // Where there is no room its remote is not let in from other ports, nothing worse.
+            _ = shard.mappings.permit(permission, now_ms);
+        }
+        if holds.contains(Holds::PORT) && !count_port(shard, scope, &internal, &outside, Purpose::Session) {
             shard.sessions.remove(slot);
             dropped += 1;
-        } else {
-            count_host(shard, scope, &internal, external);
         }
     }
     dropped
 }
 
-fn count_use_of_mapping(
-    shard: &mut Shard,
-    scope: &Scope,
-    internal: &Flow,
-    external: Endpoint,
-    realm: Realm,
-    now_ms: u32,
-) {
-    if scope.covers_mapping(&internal.source_key())
-        && let Some(line) = shard.state.mapping_of(shard.index(), internal, external, realm)
+fn count_use_of_mapping(shard: &mut Shard, scope: &Scope, internal: &Flow, outside: &Flow) {
+    // A session without it is closed on its next packet: its endpoint is someone else's.
+    if let Some(slot) = shard.state.mapping_of(shard.index(), internal, outside)
+        && scope.covers_mapping(&shard.mappings.keys(slot))
     {
-        // A session without it is closed on its next packet: its endpoint is someone else's.
-        shard.mappings.mapping(shard.mappings.mappings.table().slot_of(line)).sessions.increment();
-    }
-    let key = permission_key(internal, external, realm);
-    if scope.covers_permission(&key) {
-        // Where there is no room its remote is not let in from other ports, nothing worse.
-        _ = shard.mappings.permit(key, now_ms);
+        shard.mappings.mapping(slot).sessions().increment();
     }
 }
 
@@ -169,37 +187,37 @@ fn count_mappings(shard: &mut Shard, scope: &Scope) {
             continue;
         }
         let [internal, outside] = shard.mappings.keys(slot);
-        let (external, realm) = (outside.destination(), outside.realm());
-        if count_port(shard, scope, internal.protocol(), external, realm) {
-            count_host(shard, scope, &internal, external);
-        } else {
+        if !count_port(shard, scope, &internal, &outside, Purpose::Mapping) {
             shard.mappings.mappings.remove(slot);
         }
     }
 }
 
-/// Counts a use of the port; false where it is another's.
-fn count_port(shard: &Shard, scope: &Scope, protocol: Protocol, external: Endpoint, realm: Realm) -> bool {
-    if !scope.covers_port(protocol, external, realm) {
-        return true;
+/// Counts a use of the port, and of the host and the block that it needs; false where it is another's.
+fn count_port(shard: &mut Shard, scope: &Scope, internal: &Flow, outside: &Flow, purpose: Purpose) -> bool {
+    if scope.covers_port(&shard.state, outside) {
+        let counted = shard
+            .state
+            .place_of(outside)
+            .is_some_and(|(space, port)| space.count_again(shard.index(), port, purpose));
+        if !counted {
+            return false;
+        }
     }
-    let parts = &shard.state.parts;
-    parts
-        .addresses
-        .find(realm, external.address)
-        .is_some_and(|address| parts.ports.of(address, protocol).count_again(shard.index(), external.port))
+    if scope.covers_host(internal) {
+        count_host(shard, internal, outside);
+        shard.mappings.use_block_more(internal, outside);
+    }
+    true
 }
 
-fn count_host(shard: &mut Shard, scope: &Scope, internal: &Flow, external: Endpoint) {
-    let key = internal.host_key();
-    if !scope.covers_host(&key) {
-        return;
-    }
+fn count_host(shard: &mut Shard, internal: &Flow, outside: &Flow) {
+    let key = internal.host_key(outside.realm());
     let hosts = shard.mappings.hosts.table();
     match hosts.find(shard.index(), &key) {
         Some(line) => hosts.value(line).uses.increment(),
         // Where there is no room, its next session is paired anew.
-        None => _ = shard.mappings.insert_host(key, external.address, 1),
+        None => _ = shard.mappings.insert_host(key, outside.destination().address, 1),
     }
 }
 
@@ -225,12 +243,20 @@ fn end_unused(shard: &mut Shard, scope: &Scope, now_ms: u32) {
             mappings.permissions.remove(slot);
         }
     }
+    for slot in all(&mappings.blocks) {
+        if mappings.blocks.is_live(slot)
+            && scope.covers_host(&mappings.block_keys(slot)[0])
+            && mappings.block_uses(slot).get() == 0
+        {
+            mappings.remove_block(slot);
+        }
+    }
     for slot in all(&mappings.mappings) {
         if mappings.mappings.is_live(slot)
-            && scope.covers_mapping(&mappings.keys(slot)[0])
-            && mappings.mapping(slot).sessions.get() == 0
+            && scope.covers_mapping(&mappings.keys(slot))
+            && mappings.mapping(slot).sessions().get() == 0
         {
-            mappings.rest(slot, now_ms);
+            mappings.begin_rest(slot, now_ms);
         }
     }
 }

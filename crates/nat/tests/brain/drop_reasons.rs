@@ -11,7 +11,8 @@ use crate::world::scene::*;
 use crate::world::{Host, Packet, Setup, World};
 
 /// Where a reason is reached, if not by one packet in the scene.
-const ELSEWHERE: [(DropReason, &str); 13] = [
+const ELSEWHERE: [(DropReason, &str); 14] = [
+    (DropReason::HostPortQuota, "blocks.rs: a_host_has_so_many_blocks_and_no_more"),
     (DropReason::NoRules, "routing.rs: a_gateway_without_rules_drops_everything"),
     (
         DropReason::PartialChecksum,
@@ -56,7 +57,7 @@ const fn row(reason: DropReason, packet: fn(&mut World) -> Packet) -> Row {
 
 const OUT: (Ipv4Addr, u16) = (SERVER.address, 53);
 
-const ROWS: [Row; 27] = [
+const ROWS: [Row; 28] = [
     row(DropReason::Malformed, |_| RED_A.udp(1, OUT, b"").change(|bytes| bytes[..30].to_vec())),
     row(DropReason::UnknownEthertype, |_| RED_A.says(vec![0; 60])),
     row(DropReason::UnknownVlan, |_| {
@@ -93,7 +94,11 @@ const ROWS: [Row; 27] = [
         before: |world| _ = world.one(fragment(0)),
         packet: |_| fragment(0),
     },
-    row(DropReason::UnknownProtocol, |_| RED_A.ipv4(47, SERVER.address, &[0; 8])),
+    row(DropReason::UnknownProtocol, |_| RED_A.ipv4(51, SERVER.address, &[0; 8])),
+    row(DropReason::RemoteTaken, |world| {
+        world.one(RED_A.ipv4(47, SERVER.address, &[0; 8]));
+        RED_B.ipv4(47, SERVER.address, &[0; 8])
+    }),
     row(DropReason::NoMapping, |_| SERVER.udp(53, (RED_POOL, 4_000), b"")),
     row(DropReason::Filtered, |world| OTHER.udp(53, world.one(RED_A.udp(1, OUT, b"")).source(), b"")),
     row(DropReason::NotSyn, |_| RED_A.tcp(1, OUT, packet::tcp::ACK)),

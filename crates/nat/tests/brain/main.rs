@@ -7,9 +7,11 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod blocks;
 mod checksums;
 mod drop_reasons;
 mod exchange;
+mod filtering;
 mod floating;
 mod forged;
 mod fragments;
@@ -18,11 +20,15 @@ mod icmp_answers;
 mod icmp_errors;
 mod ip_id;
 mod local;
+mod mapping;
 mod mss;
 mod neighbours;
 mod no_room;
 mod order;
+mod other_protocols;
+mod pairing;
 mod path_mtu;
+mod port_choice;
 mod ports;
 mod random;
 mod routing;

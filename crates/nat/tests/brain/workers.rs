@@ -193,7 +193,7 @@ fn a_mapping_lets_in_what_it_permits_wherever_that_comes_in() {
             let heard = world.one(SERVER.udp(54, external, b"from another port"));
             assert_eq!(heard.destination(), (RED_A.address, 4_000));
             world.drops(OTHER.udp(54, external, b"from another host"), DropReason::Filtered);
-            // What is no datagram opens nothing from outside, and what has no port has no owner: nobody is asked.
+            // Nothing opens by a port that is no mapping's, and what has no port has no owner: nobody is asked.
             let handed = handed_by(world, |world| {
                 world.drops(OTHER.tcp(443, connection, SYN), DropReason::NoMapping);
                 world.drops(SERVER.udp(54, (RED_POOL, external.1 ^ 1), b""), DropReason::NoMapping);

@@ -23,12 +23,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use nat::{
-    Books, Configuration, Counter, Counters, DropReason, Occupancy, PORTS_MAX, SessionView, Sizes,
+    Books, Configuration, Counter, Counters, DropReason, Occupancy, PORTS_MAX, PortBooks, SessionView, Sizes,
     WORKERS_MAX,
 };
 use packet::arp::{Arp, Operation};
-use packet::{MacAddress, Moment, PortIndex};
-use rules::compiled::Realm;
+use packet::{MacAddress, Moment, PortIndex, Protocol};
+use rules::compiled::{PortRun, Realm};
 use rules::limits::REALMS_MAX;
 use rules::{Numbers, RuleSet};
 
@@ -359,6 +359,18 @@ impl World {
     pub(crate) fn ports_used(&self, address: Ipv4Addr) -> u32 {
         let numbers = self.numbers.addresses().filter(|(_, (_, numbered))| *numbered == address);
         numbers.map(|(number, _)| self.team.state.ports_used(number)).sum()
+    }
+
+    /// How many of an address' ports of a protocol are used, resting and free.
+    pub(crate) fn port_books(
+        &self,
+        address: Ipv4Addr,
+        protocol: Protocol,
+        first: u16,
+        last: u16,
+    ) -> PortBooks {
+        let numbered = self.numbers.addresses().find(|(_, (_, numbered))| *numbered == address);
+        self.team.state.port_books(numbered.unwrap().0, protocol, &[PortRun { first, last }])
     }
 
     /// Whether no buffer is left for frames of the gateway's own.

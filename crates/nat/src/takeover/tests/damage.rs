@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use packet::{Moment, Protocol};
+use rules::compiled::Dependence;
 use zerocopy::IntoBytes;
 
 use super::process::{BOOT, Process, SIZES, TENANTS};
@@ -108,8 +109,8 @@ fn a_damaged_mapping_host_or_permission_is_made_anew_or_given_up() {
     let (flow, _) = left.sessions[1];
     let outside = left.external_key(1);
     let rows = [
-        ("host", flow.host_key(), false),
-        ("mapping, from inside", flow.source_key(), true),
+        ("host", flow.host_key(outside.realm()), false),
+        ("mapping, from inside", flow.mapping_key(Dependence::EndpointIndependent, outside.realm()), true),
         ("mapping, from outside", outside.destination_key(), true),
         ("permission", outside.permission_key(), false),
     ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use packet::Protocol;
+use rules::compiled::Dependence;
 
 use super::process::{Process, SERVER, TENANTS, rules};
 use crate::flow::{Endpoint, Flow};
@@ -300,9 +301,12 @@ fn a_mapping_half_removed_gives_its_port_back() {
     let flow = process.flow("red", Protocol::UDP, 300, 5_000);
     process.send(&flow);
     process.close(&flow);
+    let external = process.rules.pools[0].realm;
     let shard = process.shard_of(&flow);
     let table = shard.mappings.mappings.table();
-    let slot = table.slot_of(table.find(shard.index(), &flow.source_key()).unwrap());
+    let slot = table.slot_of(
+        table.find(shard.index(), &flow.mapping_key(Dependence::EndpointIndependent, external)).unwrap(),
+    );
     let [internal, external] = shard.mappings.keys(slot);
     shard.mappings.intent().begin(&internal, &external);
     shard.mappings.mappings.remove(slot);

@@ -12,6 +12,7 @@ use rules::RuleSet;
 use rules::compiled::{AddressIndex, Realm};
 
 use crate::flow::{Endpoint, Flow};
+use crate::ports::PortSpace;
 use crate::shard::Shard;
 use crate::state::{Sizes, State, WorkerIndex};
 use crate::takeover::Takeover;
@@ -147,7 +148,7 @@ impl Process {
         let realm = self.rules.pools[0].realm;
         let remote = Endpoint { address: SERVER, port: if protocol == Protocol::ICMP { 0 } else { 80 } };
         let flow = Flow::new(realm, protocol, remote, external);
-        let shard = self.state.shard_of_port(self.number(external.address)?, protocol, external.port)?;
+        let shard = self.state.shard_of_port(self.number(external.address)?, &flow)?;
         let line = self.state.line(shard, &flow, None)?;
         if !self.state.stands(line, &self.rules) {
             return None;
@@ -160,7 +161,7 @@ impl Process {
     pub(super) fn acquire(&mut self, tenant: &str, flow: &Flow) {
         let (rules, now_ms) = (std::mem::take(&mut self.rules), self.now());
         let pool = rules.pools.iter().find(|pool| pool.id == tenant).unwrap();
-        self.shard_of(flow).mappings.acquire(flow, pool, now_ms, |_| false).unwrap();
+        self.shard_of(flow).mappings.acquire(flow, pool, now_ms).unwrap();
         self.rules = rules;
     }
 
@@ -187,11 +188,9 @@ impl Process {
     pub(super) fn ports_used(&self) -> BTreeMap<Ipv4Addr, (u32, usize)> {
         let records = self.state.parts.addresses.records();
         let used = records.map(|(number, (_, address))| {
-            let protocols = [Protocol::TCP, Protocol::UDP, Protocol::ICMP];
-            let is_used = |port: &u16, protocol| self.state.shard_of_port(number, protocol, *port).is_some();
-            let cells =
-                protocols.map(|protocol| (0..=u16::MAX).filter(|port| is_used(port, protocol)).count());
-            (address, (self.state.ports_used(number), cells.iter().sum()))
+            let spaces = self.state.parts.ports.spaces_of(number);
+            let used = |space: PortSpace| (0..=u16::MAX).filter(|port| !space.get(*port).is_free()).count();
+            (address, (self.state.ports_used(number), spaces.map(used).sum()))
         });
         used.collect()
     }

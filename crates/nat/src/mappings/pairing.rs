@@ -1,0 +1,109 @@
+//! Paired pooling: a host keeps its external address while it has any session or mapping there (RFC 4787 REQ-2).
+//!
+//! A new host gets the less used of two keyed-random addresses of its pool. When the address has no port left, it depends on
+//! the pool: strict pairing refuses (RFC 7857 section 4), soft pairing moves the host's new flows to another address.
+
+use std::net::Ipv4Addr;
+
+use rules::compiled::{Pairing, PoolAddress, PoolRules, Realm};
+
+use super::Mappings;
+use crate::DropReason;
+use crate::flow::Flow;
+
+/// How many keyed-random addresses of a pool a new host chooses between: the less used one is taken.
+const ADDRESS_CHOICES: usize = 2;
+
+/// How many addresses are looked at for one with free ports, and how many of those are tried.
+const ADDRESSES_LOOKED_AT_MAX: u32 = 1_024;
+pub(super) const ADDRESSES_TRIED_MAX: usize = 8;
+
+impl Mappings {
+    /// The host's external address, and one more use of it.
+    pub(super) fn pair(&mut self, flow: &Flow, pool: &PoolRules) -> Result<PoolAddress, DropReason> {
+        //= rfc4787#REQ-2
+        //= rfc6888#REQ-2
+        let key = flow.host_key(pool.realm);
+        let found = self.hosts.table().find(self.shard, &key);
+        let paired = found.and_then(|line| {
+            let address = self.hosts.table().value(line).external();
+            let index = pool.addresses.binary_search_by_key(&address, |one| one.address).ok()?;
+            pool.addresses.get(index).copied()
+        });
+        // Where the pool has changed, new sessions go to an address it still has.
+        let address = match paired.filter(|_| pool.pairing != Pairing::None) {
+            Some(address) => address,
+            None => self.any_address(pool).ok_or(DropReason::PortExhausted)?,
+        };
+        match found {
+            Some(line) => {
+                let host = self.hosts.table().value(line);
+                host.set_external(address.address);
+                host.uses.increment();
+            }
+            None => self.insert_host(key, address.address, 1)?,
+        }
+        Ok(address)
+    }
+
+    /// Pairs a host with an external address.
+    pub(crate) fn insert_host(&mut self, key: Flow, address: Ipv4Addr, uses: u32) -> Result<(), DropReason> {
+        let inserted = self.hosts.insert([key], 0, |[host]| {
+            host.set_external(address);
+            host.uses.set(uses);
+        });
+        inserted.map(|_| ()).map_err(|_| DropReason::TableFull)
+    }
+
+    /// The host's new flows go to this address from now on.
+    pub(super) fn pair_anew(&mut self, flow: &Flow, realm: Realm, address: Ipv4Addr) {
+        let table = self.hosts.table();
+        if let Some(line) = table.find(self.shard, &flow.host_key(realm)) {
+            table.value(line).set_external(address);
+        }
+    }
+
+    pub(super) fn unpair(&mut self, flow: &Flow, realm: Realm) {
+        let table = self.hosts.table();
+        if let Some(line) = table.find(self.shard, &flow.host_key(realm))
+            && table.value(line).uses.decrement() == 0
+        {
+            let slot = table.slot_of(line);
+            self.hosts.remove(slot);
+        }
+    }
+
+    fn any_address(&mut self, pool: &PoolRules) -> Option<PoolAddress> {
+        let addresses = pool.addresses.len() as u32;
+        if addresses == 0 {
+            return None;
+        }
+        let choices: [_; ADDRESS_CHOICES] =
+            std::array::from_fn(|_| pool.addresses[self.random.below(addresses) as usize]);
+        choices.into_iter().min_by_key(|address| self.state.parts.ports.used(address.ports))
+    }
+
+    /// The next of a pool's addresses, `steps` after `start` or later, but `tried`; where it is to have a free port for the
+    /// flow, one that may. And how many steps there were.
+    pub(super) fn next_address(
+        &self,
+        flow: &Flow,
+        pool: &PoolRules,
+        tried: PoolAddress,
+        has_free: bool,
+        start: u32,
+        mut steps: u32,
+    ) -> Option<(PoolAddress, u32)> {
+        let addresses = pool.addresses.len() as u32;
+        let ports: u32 = pool.ports.iter().map(|run| run.len()).sum();
+        while steps < addresses.min(ADDRESSES_LOOKED_AT_MAX) {
+            let address = pool.addresses[((start + steps) % addresses) as usize];
+            steps += 1;
+            let is_full = self.state.parts.ports.of(address.ports, flow.protocol()).used() >= ports;
+            if address != tried && !(has_free && is_full) {
+                return Some((address, steps));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,134 @@
+//! Who may come in through a mapping: all three behaviours, of every protocol (RFC 4787 section 5, RFC 5382 section 4.3).
+
+use nat::DropReason;
+use packet::tcp::{ACK, PSH, SYN};
+
+use crate::mapping::with_pool;
+use crate::world::scene::*;
+use crate::world::{Endpoint, Packet, World};
+
+/// The filterings with whom they let in beside the very endpoint that was spoken to: another port of it, another address.
+const FILTERINGS: [(&str, bool, bool); 3] = [
+    ("endpoint_independent", true, true),
+    ("address_dependent", true, false),
+    ("address_and_port_dependent", false, false),
+];
+const MAPPINGS: [&str; 3] = ["endpoint_independent", "address_dependent", "address_and_port_dependent"];
+
+#[track_caller]
+fn comes_in(world: &mut World, packet: Packet, lets_in: bool, row: &str) {
+    let (drops, heard) = world.observe(|world| world.send(packet));
+    if lets_in {
+        assert_eq!((drops.len(), heard.len()), (0, 1), "{row}: {drops:?}");
+        assert_eq!(heard[0].destination(), (RED_A.address, 4_000), "{row}");
+    } else {
+        assert_eq!((drops.len(), heard), (1, vec![]), "{row}");
+        assert!(matches!(drops[0], DropReason::Filtered | DropReason::NoMapping), "{row}: {drops:?}");
+    }
+}
+
+//= rfc4787#REQ-8
+//= rfc5382#REQ-3
+//= rfc6888#REQ-7
+#[test]
+fn a_filter_depends_on_as_much_of_the_remote_as_the_pool_says() {
+    for (filtering, by_port, by_address) in FILTERINGS {
+        for mapping in MAPPINGS {
+            let row = format!("{{mapping: {mapping}, filtering: {filtering}}}");
+            let mut world = with_pool(&format!("udp: {row}, tcp: {row}"));
+            let to = (SERVER.address, 53);
+            let udp = world.one(RED_A.udp(4_000, to, b"")).source();
+            let tcp = world.one(RED_A.tcp(4_000, to, SYN)).source();
+            comes_in(&mut world, SERVER.udp(53, udp, b""), true, &row);
+            comes_in(&mut world, SERVER.udp(54, udp, b""), by_port, &row);
+            comes_in(&mut world, OTHER.udp(53, udp, b""), by_address, &row);
+            comes_in(&mut world, SERVER.tcp(54, tcp, SYN), by_port, &row);
+            comes_in(&mut world, OTHER.tcp(53, tcp, SYN), by_address, &row);
+            // Only a SYN opens, whoever is let in.
+            comes_in(&mut world, OTHER.tcp(55, tcp, PSH | ACK), false, &row);
+            // Who came in is answered from where it came in.
+            if by_address {
+                assert_eq!(world.one(RED_A.udp(4_000, (OTHER.address, 53), b"")).source(), udp, "{row}");
+                let answer = world.one(RED_A.tcp(4_000, (OTHER.address, 53), SYN | ACK));
+                assert_eq!(answer.source(), tcp, "{row}");
+            }
+        }
+    }
+}
+
+/// A filter of one protocol says nothing of another's.
+//= rfc7857#6
+#[test]
+fn a_mapping_of_one_protocol_lets_in_no_other() {
+    let independent = "{mapping: endpoint_independent, filtering: endpoint_independent}";
+    let mut world = with_pool(&format!("udp: {independent}, tcp: {independent}, icmp: {independent}"));
+    let external = world.one(RED_A.udp(4_000, (SERVER.address, 53), b"")).source();
+    world.drops(SERVER.tcp(53, external, SYN), DropReason::NoMapping);
+    world.drops(SERVER.pong(external.1, external.0), DropReason::NoMapping);
+    let external = world.one(RED_A.tcp(4_000, (SERVER.address, 53), SYN)).source();
+    world.drops(OTHER.udp(53, external, b""), DropReason::NoMapping);
+}
+
+#[test]
+fn an_answer_to_a_query_comes_from_whom_the_filter_lets_in() {
+    for (filtering, _, by_address) in FILTERINGS {
+        let mut world = with_pool(&format!("icmp: {{filtering: {filtering}}}"));
+        let (address, identifier) = world.one(RED_A.ping(4_000, SERVER.address)).source();
+        comes_in(&mut world, SERVER.pong(identifier, address), true, filtering);
+        comes_in(&mut world, OTHER.pong(identifier, address), by_address, filtering);
+    }
+}
+
+/// A connection from outside, through a mapping that was made from inside, is a connection like any other.
+//= rfc5382#REQ-3
+#[test]
+fn a_connection_opened_from_outside_goes_both_ways() {
+    let mut world = with_pool("tcp: {mapping: endpoint_independent, filtering: endpoint_independent}");
+    let external = world.one(RED_A.tcp(4_000, (SERVER.address, 80), SYN)).source();
+    let client: Endpoint = (OTHER.address, 33_000);
+    let inside = (RED_A.address, 4_000);
+    assert_eq!(world.one(OTHER.tcp(33_000, external, SYN)).destination(), inside);
+    assert_eq!(world.one(RED_A.tcp(4_000, client, SYN | ACK)).source(), external);
+    assert_eq!(world.one(OTHER.tcp(33_000, external, ACK)).destination(), inside);
+    assert_eq!(world.one(RED_A.tcp(4_000, client, PSH | ACK)).source(), external);
+    // It keeps the mapping when the first has ended.
+    world.pass(600_000);
+    assert_eq!(world.sessions().len(), 1);
+    assert_eq!(world.one(RED_A.tcp(4_000, client, PSH | ACK)).source(), external);
+    assert_eq!(world.one(RED_A.tcp(4_000, (SERVER.address, 80), SYN)).source(), external);
+}
+
+#[test]
+fn nobody_comes_in_by_a_mapping_that_rests() {
+    let mut world =
+        with_pool("udp: {mapping: endpoint_independent, filtering: endpoint_independent}, hold_down_s: 60");
+    let external = world.one(RED_A.udp(4_000, (SERVER.address, 53), b"")).source();
+    world.one(OTHER.udp(1, external, b""));
+    world.pass(200_000);
+    assert_eq!(world.sessions().len(), 0);
+    let external = world.one(RED_A.udp(4_000, (SERVER.address, 53), b"")).source();
+    world.pass(31_500);
+    assert_eq!((world.sessions().len(), world.occupancy().mappings), (0, 1));
+    world.drops(SERVER.udp(53, external, b""), DropReason::NoMapping);
+    world.drops(OTHER.udp(1, external, b""), DropReason::NoMapping);
+}
+
+#[test]
+fn permissions_are_given_back_with_their_sessions_whatever_the_filter_was() {
+    let mut world = with_pool("udp: {filtering: address_dependent}");
+    let external = world.one(RED_A.udp(4_000, (SERVER.address, 53), b"")).source();
+    world.one(SERVER.udp(54, external, b""));
+    assert_eq!(world.occupancy().permissions, 1);
+    let rules = |filtering: &str| {
+        let pool = format!("addresses: [203.0.113.10], udp: {{filtering: {filtering}}}");
+        rules_with(&[("addresses: [203.0.113.10]", &pool)])
+    };
+    world.adopt(&rules("endpoint_independent"));
+    world.one(OTHER.udp(53, external, b""));
+    assert_eq!(world.occupancy().permissions, 1, "who needs no permission has none");
+    world.adopt(&rules("address_dependent"));
+    world.drops(OTHER.udp(54, external, b""), DropReason::Filtered);
+    world.one(SERVER.udp(55, external, b""));
+    world.pass(400_000);
+    assert_eq!((world.occupancy().permissions, world.occupancy().mappings), (0, 0));
+}
