@@ -128,6 +128,10 @@ impl Mappings {
         pool: &PoolRules,
         now_ms: u32,
     ) -> Result<Taken, DropReason> {
+        // What stood in the session's way may have been the mapping's last session, and the mapping have ended with it.
+        if !self.mappings.is_live(slot) {
+            return Err(DropReason::NoMapping);
+        }
         let behaviour = pool.behaviour(flow.protocol(), flow.destination().port);
         let [_, external] = self.keys(slot);
         let outside = flow.with_source(external.destination(), external.realm()).reversed();
