@@ -149,8 +149,9 @@ pub(crate) fn check_translatable(case: &Case) -> Result<(), Verdict> {
     match case.parsed.protocol {
         // What covers the addresses too breaks with them (RFC 4302 section 3.3.3).
         AUTHENTICATION_HEADER => Err(DropReason::UnknownProtocol.into()),
-        protocol if !has_ports(protocol) => Ok(()),
+        // Of any protocol: all of a datagram's fragments leave with one identification.
         _ if !case.has_ports => Err(Verdict::Reassemble),
+        protocol if !has_ports(protocol) => Ok(()),
         //= rfc5508#REQ-1
         Protocol::ICMP if icmp::is_query(case.parsed.icmp_type) => Ok(()),
         //= rfc5508#REQ-11

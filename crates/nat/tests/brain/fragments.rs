@@ -197,7 +197,7 @@ fn fragments_that_a_session_does_not_allow_are_dropped_as_packets_are() {
         (OTHER.udp(53, external, &PAYLOAD), DropReason::Filtered),
         (OTHER.udp(53, (RED_POOL, external.1 ^ 1), &PAYLOAD), DropReason::NoMapping),
         (long_echo(0, OTHER, external.1, RED_POOL), DropReason::NoMapping),
-        (RED_A.ipv4(47, SERVER.address, &PAYLOAD), DropReason::UnknownProtocol),
+        (RED_A.ipv4(51, SERVER.address, &PAYLOAD), DropReason::UnknownProtocol),
     ];
     for (packet, reason) in rows {
         for fragment in cut(&packet, 5) {

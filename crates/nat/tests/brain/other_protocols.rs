@@ -114,16 +114,21 @@ fn of_hosts_of_all_shards_one_has_a_remote() {
     }
 }
 
+/// The identification is the gateway's (RFC 6864), and one for all fragments of a datagram.
+//= rfc7857#11
 #[test]
-fn fragments_need_no_ports_where_there_are_none() {
+fn the_fragments_of_a_datagram_stay_together() {
     let mut world = scene();
     let whole = RED_A.ipv4(47, SERVER.address, &[7; 64]);
-    let fragments = testing::fragments(&whole.bytes, 5, 32);
-    for fragment in fragments {
+    let mut identifications = std::collections::HashSet::new();
+    for fragment in testing::fragments(&whole.bytes, 5, 32) {
         let out = world.one(RED_A.says(fragment.clone()));
         assert_eq!((out.source().0, out.destination().0), (RED_POOL, SERVER.address));
-        assert_eq!(out.transport(), &RED_A.says(fragment).transport().to_vec());
+        assert_eq!(out.transport(), RED_A.says(fragment).transport());
+        let header = usize::from(out.parsed().network_offset);
+        identifications.insert([out.bytes[header + 4], out.bytes[header + 5]]);
     }
+    assert_eq!(identifications.len(), 1);
 }
 
 #[test]
