@@ -1,11 +1,14 @@
 //! Where a frame entered: which network, which of our interfaces, and so which router and which side.
 
+use std::net::Ipv4Addr;
+
 use packet::ethernet;
 use packet::{Malformed, Parsed, Payload, PortIndex};
 use rules::RuleSet;
 use rules::compiled::{AddressIndex, InterfaceIndex, Realm, SegmentIndex};
 
-use crate::DropReason;
+use crate::flow::Flow;
+use crate::{DropReason, forwarding};
 
 /// Where a frame entered.
 #[derive(Clone, Copy, Debug)]
@@ -51,22 +54,25 @@ pub(crate) fn realm_of(rules: &RuleSet, entry: Entry) -> Realm {
 
 /// What tells the shard of the session that may decide about a packet.
 pub(crate) enum Sought {
-    /// From inside: who sent it.
-    Host,
+    /// Who sent it, or whom the rules forward it to: a host in its realm.
+    Host(Realm, Ipv4Addr),
     /// From outside: the port it goes to.
     Port(AddressIndex),
 }
 
 /// Where to look for the session, if one may decide about this packet.
-pub(crate) fn sought(rules: &RuleSet, entry: Entry, parsed: &Parsed) -> Option<Sought> {
+pub(crate) fn sought(rules: &RuleSet, entry: Entry, parsed: &Parsed, flow: &Flow) -> Option<Sought> {
     let interface = &rules.interfaces[entry.interface?.0 as usize];
     if parsed.payload != Payload::Ipv4 {
         return None;
     }
     if !interface.external {
-        return Some(Sought::Host);
+        return Some(Sought::Host(flow.realm(), parsed.source));
     }
     let address = rules.segments[entry.segment.0 as usize].addresses.get(&parsed.destination)?;
+    if let Some(forwarded) = forwarding::inward(rules, address, flow) {
+        return Some(Sought::Host(forwarded.realm, forwarded.internal.address));
+    }
     address.floating.is_none().then_some(address.ports).flatten().map(Sought::Port)
 }
 

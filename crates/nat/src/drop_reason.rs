@@ -75,6 +75,9 @@ drop_reasons! {
     NoMapping = "no_mapping",
     /// The mapping exists, but its host has not spoken to this remote, as far as the pool's filtering depends on it.
     Filtered = "filtered",
+    /// To one of N external ports that are forwarded to one internal port, and its sender already speaks with that through
+    /// another of them: the answers could not be told apart.
+    ForwardingTaken = "forwarding_taken",
     /// TCP without a session that does not start with SYN.
     NotSyn = "not_syn",
     /// No external port is left for this flow.

@@ -181,7 +181,7 @@ impl<F: Frame> Gateway<F> {
     /// Finds the shards in which to look: of a host by a function, of a port by a cell that is asked for a stage ahead.
     fn find_shards(&self, lanes: &mut Burst<Lane<F>>) {
         let sought: ArrayVec<_, BURST_FRAMES_MAX> =
-            lanes.iter().map(|lane| sought(&self.rules, lane.entry, &lane.parsed)).collect();
+            lanes.iter().map(|lane| sought(&self.rules, lane.entry, &lane.parsed, &lane.flow)).collect();
         for (lane, sought) in lanes.iter().zip(&sought) {
             if let Some(Sought::Port(address)) = sought {
                 self.state.prefetch_port(*address, &lane.flow);
@@ -190,7 +190,7 @@ impl<F: Frame> Gateway<F> {
         for (lane, sought) in lanes.iter_mut().zip(sought) {
             let flow = &lane.flow;
             lane.shard = sought.and_then(|sought| match sought {
-                Sought::Host => Some(self.state.shard_of_host(flow.realm(), flow.source().address)),
+                Sought::Host(realm, address) => Some(self.state.shard_of_host(realm, address)),
                 Sought::Port(address) => self.state.shard_of_port(address, flow),
             });
         }

@@ -10,10 +10,10 @@ use packet::icmp::kind;
 use packet::rewrite::{BadQuote, Quote, read_quote};
 use rules::compiled::{AddressRules, GatewayRules, NextHop, RouterRules};
 
-use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::judge::{Case, Judge, may_travel};
 use crate::verdict::{Change, Passage, Verdict};
+use crate::{DropReason, forwarding};
 
 /// An ICMP error as one realm sees it: its own addresses, and the answer to the packet it quotes.
 #[derive(Clone, Copy)]
@@ -82,7 +82,9 @@ impl Judge<'_> {
         }
         let external = if router.is_no_nat(inside.answer.destination().address) {
             host
-        } else if let Some(floating) = gateway.floating_by_internal.get(&host.address) {
+        } else if let Some(floating) = gateway.floating_by_internal.get(&host.address)
+            && forwarding::outward(self.rules, gateway, &inside.answer).is_none()
+        {
             Endpoint { address: self.rules.floating_ips[floating.0 as usize].external, ..host }
         } else {
             let shard = self.state.shard_of_host(router.realm, host.address);
@@ -90,11 +92,13 @@ impl Judge<'_> {
         };
         // The error may come from a router of the tenant's: it goes out under its own floating IP, or under the
         // address of the host it speaks for (RFC 5508 REQ-5).
-        let speaker = inside.outer.source();
-        let speaker = match gateway.floating_by_internal.get(&speaker.address) {
-            _ if router.is_no_nat(inside.outer.destination().address) => speaker.address,
-            Some(floating) => self.rules.floating_ips[floating.0 as usize].external,
-            None => external.address,
+        let speaker = inside.outer.source().address;
+        let speaker = match gateway.floating_by_internal.get(&speaker) {
+            _ if router.is_no_nat(inside.outer.destination().address) => speaker,
+            Some(floating) if speaker != host.address => {
+                self.rules.floating_ips[floating.0 as usize].external
+            }
+            _ => external.address,
         };
         Ok(ErrorFlow {
             outer: inside.outer.with_source(Endpoint { address: speaker, port: 0 }, gateway.realm),
@@ -116,7 +120,10 @@ impl Judge<'_> {
             let realm = self.rules.routers[floating.router.0 as usize].realm;
             (Endpoint { address: floating.internal, ..external }, realm)
         } else {
-            let shard = address.ports.and_then(|ports| self.state.shard_of_port(ports, &outside.answer));
+            let shard = match forwarding::inward(self.rules, address, &outside.answer) {
+                Some(to) => Some(self.state.shard_of_host(to.realm, to.internal.address)),
+                None => address.ports.and_then(|ports| self.state.shard_of_port(ports, &outside.answer)),
+            };
             let inside = self.translated(shard, &outside.answer)?;
             (inside.destination(), inside.realm())
         };

@@ -7,8 +7,10 @@ use rules::compiled::{AddressRules, InterfaceRules, NextHop, RouterRules};
 
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
+use crate::forwarding::{self, Forwarded};
 use crate::icmp_errors::readable_quote;
 use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
+use crate::sessions::INBOUND;
 use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
 
@@ -54,8 +56,14 @@ impl Judge<'_> {
             let inside = flow.with_destination(internal, router.realm);
             return Ok((inside, self.next_hop_inside(&inside, router)?, None));
         }
-        let ports = address.ports.ok_or(DropReason::LocalUnhandled)?;
+        if address.ports.is_none() && address.forwardings.is_empty() {
+            return Err(DropReason::LocalUnhandled.into());
+        }
         check_translatable(case)?;
+        if let Some(forwarded) = forwarding::inward(self.rules, address, flow) {
+            return self.forward_in(case, flow, forwarded, shard, found);
+        }
+        let ports = address.ports.ok_or(DropReason::LocalUnhandled)?;
         let shard = shard.or_else(|| self.state.shard_of_port(ports, flow));
         let line = match shard {
             Some(shard) => self.session(shard, flow, found)?,
@@ -76,6 +84,42 @@ impl Judge<'_> {
         let index = self.rules.router_of(inside.realm()).ok_or(DropReason::NoMapping)?;
         let next_hop = self.next_hop_inside(&inside, &self.rules.routers[index.0 as usize])?;
         Ok((inside, next_hop, Some(SessionLine { line, router: index })))
+    }
+
+    /// The same for a flow that the rules forward: anybody may open a session from outside.
+    fn forward_in(
+        &mut self,
+        case: &Case,
+        flow: &Flow,
+        forwarded: Forwarded,
+        shard: Option<ShardIndex>,
+        found: Option<LineIndex>,
+    ) -> Result<(Flow, NextHop, Option<SessionLine>), Verdict> {
+        let router = &self.rules.routers[forwarded.router.0 as usize];
+        let inside = flow.with_destination(forwarded.internal, forwarded.realm);
+        let next_hop = self.next_hop_inside(&inside, router)?;
+        let shard =
+            shard.unwrap_or_else(|| self.state.shard_of_host(forwarded.realm, forwarded.internal.address));
+        let line = match self.session(shard, flow, found)? {
+            Some(line) if !(is_opening(case.parsed) && self.state.is_reopened_by(line, case.parsed)) => line,
+            ended => {
+                if case.parsed.protocol == Protocol::TCP && !is_opening(case.parsed) {
+                    return Err(DropReason::NotSyn.into());
+                }
+                self.check_checksum(case)?;
+                let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
+                let owner = self.owner(shard)?;
+                if let Some(line) = ended {
+                    owner.close_line(line, counters, now_ms);
+                }
+                let keys = [inside.reversed(), *flow];
+                owner.open_forwarded(keys, INBOUND, router, rules, counters, now_ms)?
+            }
+        };
+        if self.state.is_untouched(line) {
+            self.check_checksum(case)?;
+        }
+        Ok((inside, next_hop, Some(SessionLine { line, router: forwarded.router })))
     }
 
     /// A packet from the external network to an internal address, allowed where the way back is untranslated too.

@@ -141,6 +141,11 @@ pub(crate) fn may_travel(parsed: &Parsed) -> Result<(), Verdict> {
     Ok(())
 }
 
+/// Whether ports may decide about the packet: those of a fragment are its datagram's first one's.
+pub(crate) fn check_ports_are_known(case: &Case) -> Result<(), Verdict> {
+    if has_ports(case.parsed.protocol) && !case.has_ports { Err(Verdict::Reassemble) } else { Ok(()) }
+}
+
 /// IPsec's authentication header.
 const AUTHENTICATION_HEADER: Protocol = Protocol(51);
 
@@ -151,7 +156,6 @@ pub(crate) fn check_translatable(case: &Case) -> Result<(), Verdict> {
         AUTHENTICATION_HEADER => Err(DropReason::UnknownProtocol.into()),
         // Of any protocol: all of a datagram's fragments leave with one identification.
         _ if !case.has_ports => Err(Verdict::Reassemble),
-        protocol if !has_ports(protocol) => Ok(()),
         //= rfc5508#REQ-1
         Protocol::ICMP if icmp::is_query(case.parsed.icmp_type) => Ok(()),
         //= rfc5508#REQ-11

@@ -4,6 +4,7 @@
 //! process_burst     gateway.rs      parse all, classify all, look up all; then judge, change and send each
 //!   classify        classify.rs     which network, which interface: which router, which side
 //!   judge           judge.rs        -> Verdict; changes no bytes. Its sides: outbound.rs, inbound.rs, both for a hairpin
+//!                   forwarding.rs   what the rules forward, both ways
 //!                   icmp_errors.rs  the same for errors, and for the packets they quote
 //!   sessions        sessions.rs     two lines a session, which anyone reads; sessions/noting.rs: what packets leave there
 //!                   tcp.rs          which segments are believed, and what they make of a connection; timers.rs: how long it lasts
@@ -33,6 +34,7 @@ mod drop_reason;
 mod error_budget;
 mod flow;
 mod forward;
+mod forwarding;
 mod fragments;
 mod gateway;
 mod hand_off;

@@ -3,11 +3,14 @@
 use packet::{Parsed, Protocol, icmp, tcp};
 use rules::compiled::{AddressRules, GatewayRules, InterfaceIndex, InterfaceRules, NextHop, RouterRules};
 
-use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
-use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
+use crate::judge::{
+    Case, Judge, check_ports_are_known, check_translatable, is_echo_request, is_icmp_error, may_travel,
+};
+use crate::sessions::OUTBOUND;
 use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
+use crate::{DropReason, forwarding};
 
 impl Judge<'_> {
     /// From a tenant: to a neighbour network, to us, or out.
@@ -35,9 +38,13 @@ impl Judge<'_> {
         }
         let segment = &self.rules.segments[egress.segment.0 as usize];
         let ours = segment.addresses.get(&destination);
+        if ours.is_some_and(|address| !address.forwardings.is_empty()) {
+            check_ports_are_known(case)?;
+        }
         if let Some(address) = ours
             && address.local
-            && (address.pool.is_none() || is_echo_request(case.parsed))
+            && (is_echo_request(case.parsed)
+                || (address.pool.is_none() && forwarding::inward(self.rules, address, &case.flow).is_none()))
         {
             return Ok(local(case.parsed));
         }
@@ -86,13 +93,20 @@ impl Judge<'_> {
             self.check_checksum(case)?;
             return Ok((flow.with_source(flow.source(), gateway.realm), None));
         }
-        if let Some(floating) = gateway.floating_by_internal.get(&address) {
+        if !gateway.forwardings_by_internal.is_empty() {
+            check_ports_are_known(case)?;
+        }
+        // A forwarding is for one port of the host, so it goes before the floating IP.
+        if let Some(floating) = gateway.floating_by_internal.get(&address)
+            && forwarding::outward(self.rules, gateway, flow).is_none()
+        {
             self.check_checksum(case)?;
             let external = self.rules.floating_ips[floating.0 as usize].external;
             return Ok((flow.with_source(Endpoint { address: external, port }, gateway.realm), None));
         }
-        if !interface.snat || gateway.pool.is_none() {
-            return Err(Verdict::Refuse(DropReason::NoTranslation, icmp::Error::AdministrativelyProhibited));
+        let is_snat_source = interface.snat && gateway.pool.is_some();
+        if !is_snat_source && gateway.forwardings_by_internal.is_empty() {
+            return Err(NO_TRANSLATION);
         }
         check_translatable(case)?;
         let shard = case.shard.unwrap_or_else(|| self.state.shard_of_host(flow.realm(), address));
@@ -102,19 +116,32 @@ impl Judge<'_> {
                 check_opens(case.parsed, router)?;
                 self.check_checksum(case)?;
                 let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
+                let forwarded = forwarding::outward(rules, gateway, flow);
+                if forwarded.is_none() && !is_snat_source {
+                    return Err(NO_TRANSLATION);
+                }
                 let owner = self.owner(shard)?;
                 if let Some(line) = ended {
                     owner.close_line(line, counters, now_ms);
                 }
-                owner
-                    .open_outbound(flow, router, gateway, rules, counters, now_ms)
-                    .map_err(refuse_without_room)?
+                let opened = match forwarded {
+                    Some(external) => {
+                        let keys = [*flow, flow.with_source(external, gateway.realm).reversed()];
+                        owner.open_forwarded(keys, OUTBOUND, router, rules, counters, now_ms)
+                    }
+                    None => owner.open_outbound(flow, router, gateway, rules, counters, now_ms),
+                };
+                opened.map_err(refuse_without_room)?
             }
         };
         let by = SessionLine { line, router: interface.router };
         Ok((self.state.translated(line), Some(by)))
     }
 }
+
+/// What never leaves untranslated is refused.
+const NO_TRANSLATION: Verdict =
+    Verdict::Refuse(DropReason::NoTranslation, icmp::Error::AdministrativelyProhibited);
 
 /// A packet to one of our own addresses.
 fn local(parsed: &Parsed) -> Verdict {

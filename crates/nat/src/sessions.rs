@@ -30,10 +30,11 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Rel
 use flowtable::{LineIndex, SlotIndex};
 use packet::Protocol;
 use rules::RuleSet;
-use rules::compiled::{Realm, RouterRules};
+use rules::compiled::{GatewayRules, Realm, RouterRules};
 use zerocopy::FromBytes;
 
 use crate::flow::{Endpoint, Flow};
+use crate::forwarding;
 use crate::mappings::{Holds, PoolPorts};
 use crate::state::State;
 use crate::tcp::{Phase, Seen};
@@ -163,8 +164,9 @@ impl State {
         }
         let Some(router) = self.router_of_line(line, rules) else { return false };
         let [internal, external] = self.keys(self.parts.sessions.slot_of(line));
-        let stands = is_allowed(&internal, external.destination(), external.realm(), router, rules)
-            && self.owns_endpoint(self.parts.sessions.slot_of(line));
+        let slot = self.parts.sessions.slot_of(line);
+        let stands =
+            is_allowed(&internal, &external, self.holds(slot), router, rules) && self.owns_endpoint(slot);
         if stands {
             self.parts.sessions.value(line).generation.store(router.generation, Relaxed);
         }
@@ -221,17 +223,35 @@ impl State {
     }
 }
 
-/// Whether the rules would translate the internal flow to this external endpoint today.
+/// Whether the rules would translate the internal flow so today that `outside` are its answers: by a forwarding, or by SNAT
+/// with what the session holds for it.
 pub(crate) fn is_allowed(
     internal: &Flow,
-    external: Endpoint,
-    realm: Realm,
+    outside: &Flow,
+    holds: Holds,
     router: &RouterRules,
     rules: &RuleSet,
 ) -> bool {
-    let Some(gateway) = router.gateway_into(realm) else { return false };
+    let Some(gateway) = router.gateway_into(outside.realm()) else { return false };
+    let destination = internal.destination().address;
+    let leaves_here = !router.is_no_nat(destination)
+        && router.route(destination).is_some_and(|next_hop| next_hop.interface == gateway.interface);
+    let is_translated_so = match forwarding::of_endpoint(rules, gateway, outside) {
+        Some(to) => (to.realm, to.internal) == (internal.realm(), internal.source()),
+        None => !holds.is_empty() && is_snat(internal, outside.destination(), gateway, router, rules),
+    };
+    leaves_here && is_translated_so
+}
+
+fn is_snat(
+    internal: &Flow,
+    external: Endpoint,
+    gateway: &GatewayRules,
+    router: &RouterRules,
+    rules: &RuleSet,
+) -> bool {
     let Some(pool) = gateway.pool else { return false };
-    let (source, destination) = (internal.source().address, internal.destination().address);
+    let source = internal.source().address;
     let is_snat_source = router.route(source).is_some_and(|next_hop| {
         let interface = &rules.interfaces[next_hop.interface.0 as usize];
         interface.snat && !interface.external
@@ -239,6 +259,5 @@ pub(crate) fn is_allowed(
     rules.pools[pool.0 as usize].has(external, internal.protocol())
         && is_snat_source
         && !gateway.floating_by_internal.contains_key(&source)
-        && !router.is_no_nat(destination)
-        && router.route(destination).is_some_and(|next_hop| next_hop.interface == gateway.interface)
+        && forwarding::outward(rules, gateway, internal).is_none()
 }

@@ -16,10 +16,11 @@ use rules::compiled::{GatewayRules, PoolIndex, RouterRules};
 
 use crate::counters::Counters;
 use crate::flow::Flow;
-use crate::mappings::{Mappings, Taken};
+use crate::mappings::{Holds, Mappings, Taken};
 use crate::random::Random;
 use crate::sessions::{INBOUND, Line, OUTBOUND, is_allowed};
 use crate::state::State;
+use crate::tcp::Phase;
 use crate::timers::{first_phase, timeout_ms};
 use crate::{DropReason, time};
 
@@ -92,7 +93,7 @@ impl Shard {
         let allowing = |inside: &Flow| {
             let router = &rules.routers[rules.router_of(inside.realm())?.0 as usize];
             let pool = router.gateway_into(flow.realm())?.pool?;
-            is_allowed(inside, flow.destination(), flow.realm(), router, rules).then_some((router, pool))
+            is_allowed(inside, flow, Holds::MAPPING, router, rules).then_some((router, pool))
         };
         let filtering = |inside: &Flow| {
             let (_, pool) = allowing(inside)?;
@@ -103,6 +104,44 @@ impl Shard {
         let (router, pool) = allowing(&inside).ok_or(DropReason::NoMapping)?;
         let slot = self.open(&inside, Some(mapping), router, pool, rules, counters, now_ms)?;
         Ok(self.state.parts.sessions.line_of(slot, INBOUND))
+    }
+
+    /// Opens a session whose external endpoint is a forwarding's, between an internal flow and its answers from outside, and
+    /// returns the line of a side.
+    pub(crate) fn open_forwarded(
+        &mut self,
+        [internal, outside]: [Flow; 2],
+        side: usize,
+        router: &RouterRules,
+        rules: &RuleSet,
+        counters: &Counters,
+        now_ms: u32,
+    ) -> Result<LineIndex, DropReason> {
+        let taken = Taken { outside, holds: Holds::empty() };
+        if !is_allowed(&internal, &outside, taken.holds, router, rules) {
+            return Err(DropReason::NoMapping);
+        }
+        for _ in 0..=LEFT_OVERS_MAX {
+            self.mappings.intent().begin(&internal, &outside);
+            let opened = self.insert(&internal, &taken, router, now_ms);
+            self.mappings.intent().clear();
+            match opened {
+                Ok(slot) => {
+                    counters.sessions_created.add(1);
+                    return Ok(self.state.parts.sessions.line_of(slot, side));
+                }
+                // The same endpoints speak through another of N ports that lead to one.
+                Err(Obstacle::LeftOver(line)) if self.state.stands(line, rules) && !self.is_over(line) => {
+                    return Err(DropReason::ForwardingTaken);
+                }
+                Err(Obstacle::LeftOver(line)) => self.close_line(line, counters, now_ms),
+                Err(Obstacle::Refused(DropReason::TableFull)) if self.is_alone_full() => {
+                    return Err(DropReason::ShardFull);
+                }
+                Err(Obstacle::Refused(reason)) => return Err(reason),
+            }
+        }
+        Err(DropReason::TableFull)
     }
 
     /// Opens a session for an internal flow, translated to a pool of its router's: by this mapping, or else by its own.
@@ -139,6 +178,11 @@ impl Shard {
             }
         }
         Err(DropReason::TableFull)
+    }
+
+    fn is_over(&self, line: LineIndex) -> bool {
+        let phase = self.state.phase(self.state.parts.sessions.slot_of(line));
+        matches!(phase, Phase::TcpTimeWait | Phase::TcpReset)
     }
 
     /// Whether, where this shard's tables are full, there is room in others'.

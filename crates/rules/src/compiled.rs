@@ -97,6 +97,23 @@ impl RuleSet {
         (found.protocol == protocol && found.external.contains(port)).then_some(index)
     }
 
+    /// The port forwarding by a gateway under whose external endpoint an internal one speaks: the first fed of those that lead
+    /// to it. A binary search for the host, then one step for each of its forwardings.
+    pub fn forwarding_from(
+        &self,
+        gateway: &GatewayRules,
+        internal: Ipv4Addr,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<ForwardingIndex> {
+        let at = |index: &ForwardingIndex| self.forwardings.get(usize::try_from(index.0).ok()?);
+        let host = |index: &ForwardingIndex| at(index).map(|one| (one.internal_address, one.protocol));
+        let all = &gateway.forwardings_by_internal;
+        let first = all.partition_point(|index| host(index) < Some((internal, protocol)));
+        let of_host = all.get(first..)?.iter().take_while(|index| host(index) == Some((internal, protocol)));
+        of_host.copied().find(|index| at(index).is_some_and(|one| one.internal.contains(port)))
+    }
+
     /// The router whose internal realm this is, if it still exists and is up.
     pub fn router_of(&self, realm: Realm) -> Option<RouterIndex> {
         self.router_by_realm.get(&realm).copied()
@@ -174,6 +191,13 @@ pub struct ForwardingRun {
     pub first: u32,
     /// Behind the last.
     pub end: u32,
+}
+
+impl ForwardingRun {
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.first == self.end
+    }
 }
 
 /// A router's leg.
@@ -452,6 +476,24 @@ pub struct ForwardingRules {
     pub internal_address: Ipv4Addr,
     /// The private ports: as many as the public ones (N:N), or one (N:1).
     pub internal: PortRun,
+}
+
+impl ForwardingRules {
+    /// The private port that one of the public ports leads to.
+    pub fn internal_port_of(&self, external: u16) -> u16 {
+        match self.internal.len() {
+            1 => self.internal.first,
+            _ => self.internal.first.wrapping_add(external.wrapping_sub(self.external.first)),
+        }
+    }
+
+    /// The public port that leads to one of the private ports; of several the first.
+    pub fn external_port_of(&self, internal: u16) -> u16 {
+        match self.internal.len() {
+            1 => self.external.first,
+            _ => self.external.first.wrapping_add(internal.wrapping_sub(self.internal.first)),
+        }
+    }
 }
 
 /// Timers of flows to certain remote ports, in milliseconds.

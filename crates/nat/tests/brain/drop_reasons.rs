@@ -11,7 +11,11 @@ use crate::world::scene::*;
 use crate::world::{Host, Packet, Setup, World};
 
 /// Where a reason is reached, if not by one packet in the scene.
-const ELSEWHERE: [(DropReason, &str); 14] = [
+const ELSEWHERE: [(DropReason, &str); 15] = [
+    (
+        DropReason::ForwardingTaken,
+        "port_forwarding.rs: replies_leave_by_the_port_that_was_asked_where_many_lead_to_one",
+    ),
     (DropReason::HostPortQuota, "blocks.rs: a_host_has_so_many_blocks_and_no_more"),
     (DropReason::NoRules, "routing.rs: a_gateway_without_rules_drops_everything"),
     (

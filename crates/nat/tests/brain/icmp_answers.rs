@@ -152,3 +152,20 @@ fn errors_about_fragments_pass_a_floating_ip() {
         }
     }
 }
+
+//= rfc5508#REQ-9
+#[test]
+fn an_interface_may_keep_our_errors_back_and_no_others() {
+    let mut world = scene_with(&[(
+        "203.0.113.2/24], external: true}",
+        "203.0.113.2/24], external: true, icmp_errors: false}",
+    )]);
+    let seen = world.one(RED_A.udp(1, (SERVER.address, 53), b""));
+    world.drops(SERVER.udp(53, seen.source(), b"").with_ttl(1), DropReason::TtlExpired);
+    assert_eq!(world.count(|counters| &counters.errors_suppressed), 1);
+    // By the others they leave, and what is forwarded is none of ours.
+    world.refuses(RED_A.udp(1, (SERVER.address, 53), b"").with_ttl(1), DropReason::TtlExpired);
+    world.one(SERVER.error(RED_POOL, (3, 3, 0), &seen, 8));
+    assert_eq!(world.one(SERVER.ping(1, RED_EXTERNAL)), SERVER.peer(RED_EXTERNAL).pong(1, SERVER.address));
+    assert_eq!(world.count(|counters| &counters.errors_suppressed), 1);
+}
