@@ -66,7 +66,7 @@ pub(super) fn behaviour_of_own_addresses(
         .port_forwardings
         .iter()
         .filter(|one| router.is_by(gateway, one.gateway.as_ref()))
-        .filter(|one| one.protocol != PortProtocol::Sctp && own(one.external))
+        .filter(|one| own(one.external))
         .map(|one| one.external_ports);
     PoolRules {
         ports: ports_without(PortRange::default(), forwarded),

@@ -13,7 +13,7 @@ use super::external::{Run, run_with};
 use super::report::Report;
 use super::together::{Claim, Names, Place};
 use crate::fault::Code;
-use crate::model::{PortForwarding, PortProtocol, PortRange, Router};
+use crate::model::{PortForwarding, PortRange, Router};
 
 /// A port forwarding, on a network.
 #[derive(Clone, Copy)]
@@ -108,8 +108,7 @@ fn check_pools<'a>(forwardings: &[Forwarding<'a>], runs: &[Run<'a>], report: &mu
             let forwarded = one.rules.external_ports;
             let after = ports.partition_point(|run| run.first <= forwarded.last);
             let taken = after.checked_sub(1).and_then(|at| ports.get(at)).filter(|run| run.meets(forwarded));
-            // No flow is given a port of SCTP.
-            let Some(taken) = taken.filter(|_| one.rules.protocol != PortProtocol::Sctp) else { continue };
+            let Some(taken) = taken else { continue };
             let message = format!(
                 "pool `{}` gives ports {taken} to flows: exclude {forwarded} from it (exclude_ports)",
                 pool.id

@@ -10,7 +10,7 @@ use super::report::Of;
 use super::{check_id, check_ports};
 use crate::compiled::InterfaceIndex;
 use crate::fault::Code;
-use crate::model::{Gateway, PortForwarding, Router};
+use crate::model::{Gateway, PortForwarding, PortProtocol, Router};
 use crate::routes::RouteTable;
 
 pub(super) fn check(router: &Router, report: &mut Of<'_, '_>) {
@@ -66,6 +66,10 @@ fn check_port_forwardings(router: &Router, sides: &Sides<'_>, report: &mut Of<'_
 
 /// N ports lead to as many, or to one.
 fn check_forwarded_ports(one: &PortForwarding, path: &str, report: &mut Of<'_, '_>) {
+    if one.protocol == PortProtocol::Sctp {
+        let message = "SCTP is not forwarded by port so far: a floating IP carries it";
+        report.add(Code::UnsupportedFeature, format_args!("{path}.protocol"), message);
+    }
     let sound = check_ports(one.external_ports, &format!("{path}.external_ports"), report);
     let Some(internal) = one.internal_ports else { return };
     let field = format!("{path}.internal_ports");

@@ -25,7 +25,7 @@ routers:
   - {id: b, external: 203.0.113.10, protocol: udp, external_ports: 8010, internal: 10.0.0.6, gateway: out}
   - {id: a, external: 203.0.113.10, protocol: tcp, external_ports: 8000-8009, internal: 10.0.0.6, internal_ports: 80, gateway: out}
   - {id: own, external: 198.51.100.2, protocol: udp, external_ports: 5000-5009, internal: 10.0.0.6}
-  - {id: only, external: 203.0.113.40, protocol: sctp, external_ports: 7, internal: 10.0.0.7, gateway: out}
+  - {id: only, external: 203.0.113.40, protocol: tcp, external_ports: 7, internal: 10.0.0.7, gateway: out}
 - id: r2
   interfaces:
   - {id: in, segment: net, mac: fa:16:3e:00:00:04, addresses: [10.0.1.1/24]}
@@ -84,7 +84,7 @@ fn an_external_port_leads_to_one_forwarding_of_whichever_router() {
     assert_eq!(to(&set, "ext2", "198.51.100.2", Protocol::UDP, 5009).as_deref(), Some("own"));
     assert_eq!(to(&set, "ext", "203.0.113.13", Protocol::TCP, 8000), None);
     // Of no pool and no interface: its network answers for it all the same.
-    assert_eq!(to(&set, "ext", "203.0.113.40", Protocol::SCTP, 7).as_deref(), Some("only"));
+    assert_eq!(to(&set, "ext", "203.0.113.40", Protocol::TCP, 7).as_deref(), Some("only"));
     let interface = &set.interfaces[answer(&set, "ext", "203.0.113.40").unwrap().interface.0 as usize];
     assert_eq!(interface.id, "out");
 }

@@ -104,7 +104,11 @@ const ROWS: &[Row] = &[
         ],
     ),
     ("8010,", "80,", &[]),
-    ("protocol: tcp, external_ports: 8010,", "protocol: sctp, external_ports: 8100,", &[]),
+    (
+        "protocol: tcp, external_ports: 8010,",
+        "protocol: sctp, external_ports: 8010,",
+        &["router r2: port_forwardings[0].protocol: UNSUPPORTED_FEATURE: "],
+    ),
     (
         "203.0.113.10, protocol: tcp, external_ports: 8010",
         "203.0.113.12, protocol: tcp, external_ports: 8010",
