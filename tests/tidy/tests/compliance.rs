@@ -90,7 +90,8 @@ fn files(endings: &[&str]) -> Vec<String> {
     let arguments = ["ls-files", "--cached", "--others", "--exclude-standard"];
     let output = Command::new("git").args(arguments).current_dir(root()).output().unwrap();
     let names = String::from_utf8(output.stdout).unwrap();
-    let wanted = |name: &&str| endings.iter().any(|ending| name.ends_with(ending)) && root().join(name).exists();
+    let wanted =
+        |name: &&str| endings.iter().any(|ending| name.ends_with(ending)) && root().join(name).exists();
     names.lines().filter(wanted).map(str::to_owned).collect()
 }
 
@@ -115,7 +116,9 @@ fn citations() -> Citations {
         let text = read(&name);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for (at, line) in lines.iter().enumerate() {
-            let Some(cited) = line.strip_prefix("//= ").or_else(|| line.strip_prefix("#= ")) else { continue };
+            let Some(cited) = line.strip_prefix("//= ").or_else(|| line.strip_prefix("#= ")) else {
+                continue;
+            };
             match test_behind(&lines[at + 1..]) {
                 Some(test) => {
                     citations.tests.entry(cited.to_owned()).or_default().insert((name.clone(), test));
@@ -183,7 +186,8 @@ fn page(rfcs: &[Rfc], citations: &Citations) -> String {
         for one in &rfc.requirements {
             let key = key(rfc, one);
             let said = [one.answer.text(), &one.note].map(|text| text.trim_end_matches('.'));
-            let answer = if one.note.is_empty() { said[0].to_owned() } else { format!("{}: {}", said[0], said[1]) };
+            let answer =
+                if one.note.is_empty() { said[0].to_owned() } else { format!("{}: {}", said[0], said[1]) };
             let mut shown: Vec<String> = citations.tests.get(&key).into_iter().flatten().map(link).collect();
             if let Some(mutants) = citations.mutants.get(&key) {
                 let broken = mutants.iter().map(|name| format!("[{}](../{name})", stem(name)));

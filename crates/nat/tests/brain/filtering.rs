@@ -27,6 +27,7 @@ fn comes_in(world: &mut World, packet: Packet, lets_in: bool, row: &str) {
     }
 }
 
+//= rfc5382#REQ-3a
 //= rfc4787#REQ-8
 //= rfc5382#REQ-3
 //= rfc6888#REQ-7

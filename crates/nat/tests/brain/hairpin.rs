@@ -20,6 +20,8 @@ fn meet(world: &mut World, exchange: &Exchange, asker: Host, host: Host, floatin
     external
 }
 
+//= rfc7857#13
+//= rfc5508#REQ-7
 #[test]
 fn a_host_reaches_the_floating_ip_of_another() {
     // Asker, its external address, the host asked, its floating IP.
@@ -41,6 +43,10 @@ fn a_host_reaches_the_floating_ip_of_another() {
     }
 }
 
+//= rfc4787#REQ-9
+//= rfc4787#REQ-9a
+//= rfc5382#REQ-8
+//= rfc5382#REQ-8a
 #[test]
 fn rfc4787_req9_hosts_behind_snat_meet_under_their_mappings() {
     let rows: [(&str, Host, Host, Changes); 3] = [
@@ -61,6 +67,8 @@ fn rfc4787_req9_hosts_behind_snat_meet_under_their_mappings() {
     }
 }
 
+//= rfc5508#REQ-7
+//= rfc5508#REQ-7a
 #[test]
 fn rfc5508_req7_a_hairpinned_error_quotes_what_its_receiver_sent() {
     for (asker, external) in [(RED_A, RED_POOL), (RED_MAIL, MAIL), (BLUE_A, BLUE_POOL)] {

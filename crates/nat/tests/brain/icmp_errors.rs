@@ -31,6 +31,9 @@ const QUOTES: [usize; 2] = [8, 500];
 /// A router between here and there.
 const HOP: Host = Host { address: Ipv4Addr::new(100, 100, 0, 7), ..ISP };
 
+//= rfc5508#REQ-4
+//= rfc4787#REQ-12b
+//= rfc5382#REQ-9
 #[test]
 fn rfc5508_req4_an_error_about_a_translated_packet_quotes_it_as_it_was_sent() {
     let mut world = scene();
@@ -49,6 +52,7 @@ fn rfc5508_req4_an_error_about_a_translated_packet_quotes_it_as_it_was_sent() {
     }
 }
 
+//= rfc5508#REQ-5
 #[test]
 fn rfc5508_req5_an_error_of_a_tenants_quotes_the_packet_as_the_remote_sent_it() {
     let mut world = scene();
@@ -75,6 +79,7 @@ fn rfc5508_req5_an_error_of_a_tenants_quotes_the_packet_as_the_remote_sent_it() 
     }
 }
 
+//= rfc5508#REQ-5c
 #[test]
 fn errors_pass_a_floating_ip_both_ways() {
     let mut world = scene();
@@ -109,6 +114,8 @@ fn an_error_from_a_host_without_an_address_outside_about_a_floating_ip_goes_out_
     assert_eq!(out, SERVER.peer(WEB).error(SERVER.address, (11, 0, 0), &to_web.hop(), 8).hop());
 }
 
+//= rfc5508#REQ-3
+//= rfc5508#REQ-3a
 #[test]
 fn rfc5508_req3_errors_with_bad_checksums_are_dropped() {
     let mut world = scene();
@@ -130,6 +137,7 @@ fn rfc5508_req3_errors_with_bad_checksums_are_dropped() {
     world.one(damaged);
 }
 
+//= rfc5508#REQ-3b
 #[test]
 fn rfc5508_req3b_ip_options_in_the_quote_are_stepped_over() {
     let mut world = scene();
@@ -141,6 +149,7 @@ fn rfc5508_req3b_ip_options_in_the_quote_are_stepped_over() {
     assert_eq!(heard, expected.hop());
 }
 
+//= rfc5508#REQ-3d
 #[test]
 fn rfc5508_req3d_extensions_behind_the_quote_stay_as_they_are() {
     let mut world = scene();
@@ -161,6 +170,8 @@ fn rfc5508_req3d_extensions_behind_the_quote_stay_as_they_are() {
     assert_eq!(heard, error(RED_A.peer(HOP.address), RED_A.address, &question.hop()).hop());
 }
 
+//= rfc5508#REQ-4
+//= rfc5508#REQ-5
 #[test]
 fn an_error_about_a_flow_nobody_knows_goes_nowhere() {
     let mut world = scene();
@@ -186,6 +197,7 @@ fn a_tenant_cannot_choose_its_translation_by_what_it_quotes() {
     assert_eq!(seen.source().0, RED_A.address);
 }
 
+//= rfc5508#REQ-10
 #[test]
 fn rfc5508_req10_redirects_are_not_forwarded() {
     let mut world = scene();
@@ -195,6 +207,7 @@ fn rfc5508_req10_redirects_are_not_forwarded() {
     world.drops(RED_WEB.error(SERVER.address, (5, 1, 0), &heard, 8), DropReason::IcmpUnsupported);
 }
 
+//= rfc5508#REQ-6
 #[test]
 fn rfc5508_req6_an_error_refreshes_no_session() {
     let mut world = scene();
@@ -212,6 +225,8 @@ fn rfc5508_req6_an_error_refreshes_no_session() {
     assert_eq!(world.sessions().len(), 0);
 }
 
+//= rfc4787#REQ-12
+//= rfc5382#REQ-10
 /// RFC 4787 REQ-12, RFC 5382 REQ-10.
 #[test]
 fn no_error_ends_a_mapping_or_a_connection() {

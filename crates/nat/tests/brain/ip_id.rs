@@ -19,7 +19,7 @@ fn leaves_with(world: &mut World, packet: Packet) -> u16 {
 }
 
 //= rfc7857#11
-//= rfc6864#5.1
+//= rfc6864#5.3.1
 #[test]
 fn rfc7857_11_hosts_behind_one_address_do_not_share_identifications() {
     let hosts = [RED_A, RED_B, RED_DB];
@@ -78,6 +78,7 @@ fn what_means_nothing_or_is_its_senders_alone_is_left() {
     }
 }
 
+//= rfc6864#4.3
 //= rfc7857#11
 #[test]
 fn workers_do_not_share_identifications_either() {

@@ -9,6 +9,7 @@ use packet::testing;
 use crate::world::scene::*;
 use crate::world::{Host, Packet};
 
+//= rfc1812#4.3.3.6
 #[test]
 fn ping_of_our_own_addresses_is_answered() {
     let rows = [
@@ -52,6 +53,9 @@ fn nothing_else_at_our_own_addresses_is_answered() {
     }
 }
 
+//= rfc1812#5.3.1
+//= rfc1812#4.3.2.5
+//= rfc1812#4.3.2.3
 /// What traceroute sees of us, from both sides (RFC 1812 section 5.3.1).
 #[test]
 fn a_packet_at_its_last_hop_is_answered_by_the_interface_it_came_by() {
@@ -76,6 +80,7 @@ fn a_packet_at_its_last_hop_is_answered_by_the_interface_it_came_by() {
     }
 }
 
+//= rfc1812#4.3.2.4
 /// RFC 1812 section 4.3.2.4.
 #[test]
 fn an_error_comes_from_the_address_on_its_receivers_own_subnet() {
@@ -87,6 +92,7 @@ fn an_error_comes_from_the_address_on_its_receivers_own_subnet() {
     }
 }
 
+//= rfc4787#REQ-13
 #[test]
 fn rfc4787_req13_a_packet_too_long_is_answered_with_the_mtu_both_ways() {
     let mut world =
@@ -126,6 +132,7 @@ fn rfc4787_req13_a_packet_too_long_is_answered_with_the_mtu_both_ways() {
     world.one(RED_A.udp(4_000, (SERVER.address, 53), &datagram(1_400)).dont_fragment());
 }
 
+//= rfc1812#4.3.2.7
 /// RFC 1122 section 3.2.2.
 #[test]
 fn no_error_is_sent_about_what_must_not_be_answered() {

@@ -97,7 +97,7 @@ fn rfc4787_req13_what_must_not_be_cut_is_refused_with_the_mtu_of_the_next_link()
 
 //= rfc4787#REQ-13a
 //= rfc791#3.2
-//= rfc1812#5.2.7
+//= rfc1812#4.2.2.7
 #[test]
 fn rfc4787_req13a_what_may_be_cut_is_cut_and_its_pieces_leave_in_order() {
     let mut world = narrow();

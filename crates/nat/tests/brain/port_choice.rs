@@ -28,6 +28,7 @@ fn is_served(world: &mut World, packet: crate::world::Packet) -> bool {
     }
 }
 
+//= rfc6056#3.2
 //= rfc6888#REQ-3
 #[test]
 fn excluded_ports_are_never_chosen_and_all_others_are() {

@@ -15,6 +15,10 @@ fn with_ports(ports: &str) -> World {
     scene_with(&[("addresses: [203.0.113.10]", &pool)])
 }
 
+//= rfc6888#REQ-11
+//= rfc6888#REQ-11B
+//= rfc6888#REQ-11C
+//= rfc5508#REQ-8
 #[test]
 fn rfc6888_req11_exhausted_ports_refuse_new_flows_and_end_none() {
     let mut world = with_ports("2000-2009");
@@ -37,6 +41,7 @@ fn rfc6888_req11_exhausted_ports_refuse_new_flows_and_end_none() {
     world.one(RED_B.ping(1, SERVER.address));
 }
 
+//= rfc6888#REQ-11
 #[test]
 fn a_full_table_refuses_new_sessions_and_ends_none() {
     let mut world = scene_on(Setup::with_sessions(8), &[]);
@@ -74,6 +79,7 @@ fn a_session_refused_for_want_of_room_leaves_nothing_behind() {
     assert_eq!(world.ports_used(RED_POOL), 0);
 }
 
+//= rfc6888#REQ-8
 #[test]
 fn rfc6888_req8_a_freed_udp_port_rests_for_a_minute() {
     let mut world = with_ports("2000-2000");

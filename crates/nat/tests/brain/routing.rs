@@ -26,6 +26,7 @@ fn subnets_of_a_router_reach_each_other_untranslated() {
     assert_eq!(world.occupancy().sessions, 0);
 }
 
+//= rfc1812#5.2.4
 #[test]
 fn hosts_behind_an_extra_route_are_reached_and_translated() {
     let route = "    routes: [{prefix: 172.16.0.0/16, next_hop: 10.0.0.12}]\n    no_nat: [192.0.2.0/24]";
@@ -40,6 +41,7 @@ fn hosts_behind_an_extra_route_are_reached_and_translated() {
     assert_eq!(world.one(RED_DB.udp(1, (Ipv4Addr::new(172, 17, 0, 1), 2), b"")).wire, INTERNET);
 }
 
+//= rfc6888#REQ-6
 #[test]
 fn a_packet_goes_untranslated_to_destinations_that_are_exempt_and_back() {
     let mut world = scene();
@@ -88,6 +90,7 @@ fn a_host_without_translation_is_told_so_and_nothing_leaves() {
     }
 }
 
+//= rfc1812#4.3.3.1
 #[test]
 fn a_router_without_a_way_out_says_so() {
     let ext = r#"
@@ -101,6 +104,8 @@ fn a_router_without_a_way_out_says_so() {
     assert_eq!(error, BLUE_A.peer(RED_GATEWAY).gateway_error(BLUE_A.address, (3, 0, 0), &packet));
 }
 
+//= rfc1812#5.3.7
+//= rfc1812#5.3.8
 #[test]
 fn sources_that_cannot_be_there_are_dropped() {
     let rows = [

@@ -8,6 +8,10 @@ use crate::exchange::{EXCHANGES, play};
 use crate::world::Packet;
 use crate::world::scene::*;
 
+//= rfc4787#REQ-10
+//= rfc5508#REQ-1
+//= rfc6888#REQ-1
+//= rfc1812#5.3.1
 #[test]
 fn a_question_and_its_answer_change_nothing_but_the_translated_fields() {
     let mut world = scene();
@@ -19,6 +23,7 @@ fn a_question_and_its_answer_change_nothing_but_the_translated_fields() {
     assert_eq!(world.sessions().len(), 3);
 }
 
+//= rfc4787#REQ-7
 #[test]
 fn two_tenants_with_the_same_addresses_and_ports_speak_at_once() {
     let mut world = scene();
@@ -55,6 +60,7 @@ fn two_tenants_share_one_address_and_each_gets_its_own_answers() {
     }
 }
 
+//= rfc4787#REQ-1
 #[test]
 fn rfc4787_req1_one_endpoint_is_seen_as_one_endpoint_by_every_remote() {
     let mut world = scene();
@@ -66,6 +72,7 @@ fn rfc4787_req1_one_endpoint_is_seen_as_one_endpoint_by_every_remote() {
     assert_ne!(world.one(RED_B.udp(4_000, (SERVER.address, 53), b"")).source(), first);
 }
 
+//= rfc5508#REQ-1a
 #[test]
 fn rfc5508_req1_one_query_identifier_is_seen_as_one_by_every_remote() {
     let mut world = scene();
@@ -74,6 +81,7 @@ fn rfc5508_req1_one_query_identifier_is_seen_as_one_by_every_remote() {
     assert_ne!(world.one(RED_B.ping(77, OTHER.address)).source(), first);
 }
 
+//= rfc4787#REQ-8
 #[test]
 fn rfc4787_req8_filtering_depends_on_the_remote_address_alone() {
     let mut world = scene();
@@ -88,6 +96,7 @@ fn rfc4787_req8_filtering_depends_on_the_remote_address_alone() {
     world.one(OTHER.udp(53, external, b"hello"));
 }
 
+//= rfc7857#6
 #[test]
 fn rfc7857_section_6_a_udp_mapping_lets_nothing_else_in() {
     let mut world = scene();
@@ -96,6 +105,8 @@ fn rfc7857_section_6_a_udp_mapping_lets_nothing_else_in() {
     world.drops(SERVER.pong(external.1, external.0), DropReason::NoMapping);
 }
 
+//= rfc4787#REQ-2
+//= rfc6888#REQ-2
 #[test]
 fn rfc4787_req2_a_host_keeps_to_one_address_of_its_pool() {
     let mut world = scene_with(&[("addresses: [203.0.113.10]", "addresses: [203.0.113.10-203.0.113.13]")]);
@@ -129,6 +140,7 @@ fn rfc768_a_udp_checksum_of_zero_stays_zero() {
     assert_eq!(external, bare(SERVER.peer(address).udp(port, (SERVER.address, 53), b"who?")).hop());
 }
 
+//= rfc7857#5
 #[test]
 fn ports_are_not_shared_between_the_protocols_of_a_host() {
     let mut world = scene();

@@ -29,6 +29,7 @@ fn only_a_syn_opens_a_session() {
     assert_eq!(world.session().phase, Phase::TcpOpening);
 }
 
+//= rfc5382#REQ-4
 #[test]
 fn rfc5382_req4_an_unsolicited_syn_is_dropped_without_a_word() {
     let mut world = scene();
@@ -40,6 +41,7 @@ fn rfc5382_req4_an_unsolicited_syn_is_dropped_without_a_word() {
     world.drops(SERVER.tcp(80, external, SYN), DropReason::NoMapping);
 }
 
+//= rfc5382#REQ-2a
 //= rfc5382#REQ-2
 #[test]
 fn rfc5382_req2_simultaneous_open_is_let_through() {
@@ -218,6 +220,7 @@ fn a_syn_within_a_connection_leaves_it_alone() {
     assert_eq!(world.session().phase, Phase::TcpEstablished);
 }
 
+//= rfc7857#3
 #[test]
 fn rfc7857_section_3_a_port_serves_many_remotes_when_ports_run_out() {
     let mut world =

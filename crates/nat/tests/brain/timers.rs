@@ -109,6 +109,7 @@ fn rfc_profile_times_every_phase() {
     }
 }
 
+//= rfc5382#REQ-5a
 //= rfc4787#REQ-5b
 //= rfc5508#REQ-2a
 #[test]
@@ -120,6 +121,7 @@ fn a_router_has_timers_of_its_own() {
     lives_exactly(world(), &ROWS[7], 60);
 }
 
+//= rfc4787#REQ-6a
 //= rfc4787#REQ-6
 #[test]
 fn rfc4787_req6_packets_of_either_direction_keep_a_session() {

@@ -62,7 +62,7 @@ fn no_change_leaves_the_checksum() {
 
 /// Ten million changes of one word beside one that stays, every old value among them: the same 16 bits as a full
 /// computation, so 0x0000 and 0xffff are told apart.
-//= https://www.rfc-editor.org/rfc/rfc1624#section-3
+//= rfc1624#3
 #[test]
 fn a_difference_is_right_for_every_old_value_and_many_new_ones() {
     let full = |words: [u16; 2]| {

@@ -177,7 +177,7 @@ fn a_quoted_address_mask_request_has_no_identifier_we_know() {
     assert_eq!(after, error(&about(CLIENT), 20));
 }
 
-//= https://www.rfc-editor.org/rfc/rfc5508#section-9
+//= rfc5508#REQ-3c
 //# The NAT device SHOULD NOT validate the transport checksum of the embedded packet
 #[test]
 fn a_wrong_quoted_transport_checksum_passes_and_stays_wrong() {

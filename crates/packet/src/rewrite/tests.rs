@@ -307,7 +307,7 @@ fn a_transport_checksum_is_judged() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
-    //= https://www.rfc-editor.org/rfc/rfc1624#section-3
+    //= rfc1624#3
     #[test]
     fn checksums_by_difference_are_those_of_a_full_computation(
         frame in arbitrary::ipv4_frame(),
