@@ -17,16 +17,6 @@ fn play(seed: u64, operations: u64) -> Report {
     play.report
 }
 
-//= rfc4787#REQ-1
-//= rfc4787#REQ-2
-//= rfc4787#REQ-3
-//= rfc4787#REQ-8
-//= rfc4787#REQ-9
-//= rfc4787#REQ-12
-//= rfc5382#REQ-8
-//= rfc5508#REQ-4
-//= rfc5508#REQ-5
-//= rfc6888#REQ-6
 #[test]
 fn every_packet_is_what_the_oracle_says() {
     let mut total = Report::default();
