@@ -34,12 +34,16 @@ fn main() -> ExitCode {
         let mut play = Play::new(seed);
         play.explains = explains;
         play.traces = traces;
+        let failed_before = failed;
         for _ in 0..operations {
             if let Err(disagreement) = play.step() {
                 println!("{disagreement}");
                 failed += 1;
                 break;
             }
+        }
+        if explains && failed == failed_before {
+            println!("seed {seed} after {operations} operations: {}", play.memory());
         }
         total.add(&play.report);
         if told.elapsed() > Duration::from_secs(10) {

@@ -8,7 +8,10 @@ pub(crate) fn line(frame: &Frame) -> String {
     let head = format!("network {} {} > {}", frame.segment, mac(frame.from), mac(frame.to));
     let what = read(&frame.packet).map_or("unreadable".to_owned(), |header| {
         let kind = match header.protocol {
-            6 => format!("TCP {}", flags(header.flags)),
+            6 => {
+                let [sequence, acknowledged, window] = header.numbers;
+                format!("TCP {} {sequence} acknowledges {acknowledged} window {window}", flags(header.flags))
+            }
             17 => "UDP".to_owned(),
             1 => format!("ICMP type {}", header.icmp),
             other => format!("protocol {other}"),

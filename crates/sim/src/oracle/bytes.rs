@@ -258,7 +258,8 @@ pub(super) fn with_endpoints(
     }
     let is_datagram = matches!(header.protocol, UDP | 136);
     let field = u16_at(before, place);
-    let is_same = before == &after[..] && packet[12..20] == changed[12..20];
+    // ICMP's covers no addresses.
+    let is_same = before == &after[..] && (header.protocol == ICMP || packet[12..20] == changed[12..20]);
     if is_same || (is_datagram && field == 0) {
         return changed;
     }

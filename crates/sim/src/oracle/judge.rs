@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use super::Oracle;
-use super::bytes::{Frame, Header, ICMP, TCP, UDP, fix_header, fix_icmp, hop, read, sum, with_endpoints};
+use super::bytes::{
+    Frame, Header, ICMP, TCP, UDP, fix_header, fix_icmp, hop, read, sum, u16_at, with_endpoints,
+};
 use super::errors::read_error;
 use super::state::{Life, Mapping, Session, same};
 use super::world::{Class, Endpoint, Router, Use, mac_of};
@@ -164,7 +166,14 @@ impl Oracle {
                 Life::Alive if !is_perhaps => true,
                 _ if !self.opens(header) && seen.is_none() => return Ok(Err(Expected::Nothing)),
                 // Over, and begun again with another endpoint, or refused; or nobody can tell.
-                _ => !self.opens(header) || external.is_none() || (told.is_some() && told == external),
+                _ => {
+                    let is_same = if external.is_none() {
+                        !is_refusal(seen)
+                    } else {
+                        told.is_some() && told == external
+                    };
+                    !self.opens(header) || is_same
+                }
             };
             let one = &mut self.mappings[mapping];
             if goes_on {
@@ -252,8 +261,7 @@ impl Oracle {
         };
         let Some(told) = told else {
             //= rfc6888#REQ-11
-            let is_refused = seen.is_some_and(|seen| seen.packet[20..22] == [3, 1]);
-            if is_refused {
+            if is_refusal(seen) {
                 return match self.may_refuse(router, gateway, &new, remote) {
                     true => Ok(Err(self.refuse(frame, header, HOST_UNREACHABLE))),
                     false => Err("refused though there are ports".into()),
@@ -337,13 +345,15 @@ impl Oracle {
             Outside::Unseen => {
                 let Some(Use::Floating(at, floating)) = self.world.use_of(segment, header.destination.0)
                 else {
-                    let is_too_long = seen.is_some_and(|seen| seen.packet[20..22] == [3, 4]);
-                    let mtus = self.world.segments.iter().map(|segment| segment.mtu);
-                    let mtu = mtus.filter(|mtu| header.total > usize::from(*mtu)).min();
-                    return Ok(match mtu.filter(|_| is_too_long && header.dont_fragment) {
-                        Some(mtu) => self.refuse(frame, header, (3, 4, mtu)),
-                        None => Expected::Nothing,
+                    // Too long for the network that it was meant for, whichever that was.
+                    let mtu = seen
+                        .filter(|seen| seen.packet[20..22] == [3, 4])
+                        .map(|seen| u16_at(&seen.packet, 26));
+                    let mtu = mtu.filter(|mtu| {
+                        let is_there = self.world.segments.iter().any(|segment| segment.mtu == *mtu);
+                        is_there && header.total > usize::from(*mtu) && header.dont_fragment
                     });
+                    return Ok(mtu.map_or(Expected::Nothing, |mtu| self.refuse(frame, header, (3, 4, mtu))));
                 };
                 let router = &self.world.routers[at];
                 let Some(way) = inward(router, router.floating[floating].1) else {
@@ -442,19 +452,26 @@ impl Oracle {
         }
         // What was delivered says who has an endpoint that was not seen before.
         let told = seen
-            .and_then(|seen| Some((seen.segment, read(&seen.packet)?)))
+            .and_then(|seen| {
+                let (router, _) = self.world.leg_with(seen.segment, seen.from)?;
+                Some((self.world.routers[router].id, read(&seen.packet)?))
+            })
             .filter(|(_, out)| !out.is_icmp_error());
+        // Two routers may have hosts of the same address.
+        let is_told_of = |mapping: &Mapping| {
+            told.is_some_and(|(router, out)| (router, out.destination) == (mapping.router, mapping.internal))
+        };
         let mut best: Option<(usize, Life)> = None;
         for (at, mapping) in self.mappings.iter().enumerate() {
             let is_it = match mapping.external {
                 Some(one) => one == external,
-                None => told.is_some_and(|(_, out)| out.destination == mapping.internal),
+                None => is_told_of(mapping),
             };
             if !is_it || (mapping.protocol, mapping.segment) != (header.protocol, segment) {
                 continue;
             }
             let life = self.admits(mapping, source);
-            let is_told = told.is_some_and(|(_, out)| out.destination == mapping.internal);
+            let is_told = is_told_of(mapping);
             if life > Life::Dead && best.is_none_or(|(_, other)| life > other || (life == other && is_told)) {
                 best = Some((at, life));
             }
@@ -586,6 +603,11 @@ fn is_host(address: Ipv4Addr) -> bool {
 fn is_translatable(header: &Header) -> bool {
     let is_known = matches!(header.protocol, TCP | UDP) || (header.protocol == ICMP && header.is_query());
     is_known && header.is_whole()
+}
+
+/// Whether what came out tells that there was no endpoint left.
+fn is_refusal(seen: Option<&Frame>) -> bool {
+    seen.is_some_and(|seen| seen.packet[9] == ICMP && seen.packet[20..22] == [3, 1])
 }
 
 /// The answer to an echo request to us.

@@ -3,10 +3,12 @@
 //! A NAT may take a moment to notice that a time is up, so there are three answers to whether something is alive: yes,
 //! no, and perhaps. Where it is perhaps, either outcome is right, and the one that was seen is remembered.
 
+use std::net::Ipv4Addr;
+
 use super::Oracle;
 use super::bytes::{Header, ICMP, TCP, UDP};
 use super::track::Track;
-use super::world::{Behaviour, Class, Endpoint, Timeouts};
+use super::world::{Behaviour, Class, Endpoint, Router, Timeouts};
 
 /// How long a NAT may take to notice that a time is up, in milliseconds.
 pub(super) const LATE_MS: u64 = 2_500;
@@ -94,6 +96,16 @@ impl Mapping {
     }
 }
 
+/// What a router translates to.
+fn pools<'a>(
+    world: &'a super::World,
+    router: Option<&Router>,
+) -> Vec<(usize, Option<(&'a [Ipv4Addr], (u16, u16))>)> {
+    let ways = router.iter().flat_map(|router| &router.gateways);
+    let pool = |at: usize| (world.pools[at].addresses.as_slice(), world.pools[at].ports);
+    ways.map(|way| (way.interface, way.pool.filter(|_| way.snat).map(pool))).collect()
+}
+
 /// Whether two remotes are one to this class.
 pub(super) fn same(class: Class, one: Endpoint, other: Endpoint) -> bool {
     match class {
@@ -106,8 +118,11 @@ pub(super) fn same(class: Class, one: Endpoint, other: Endpoint) -> bool {
 impl Oracle {
     /// When it has been noticed at the latest that something ended.
     fn noticed(&self, end_ms: u64) -> u64 {
-        let stall = self.stalls.iter().find(|(from, to)| (*from..*to).contains(&end_ms));
-        stall.map_or(end_ms, |(_, to)| *to) + LATE_MS
+        let noticed = self.stalls.iter().fold(end_ms, |end_ms, (from, to)| {
+            let is_noticed_behind = (*from..*to + LATE_MS).contains(&(end_ms + LATE_MS));
+            if is_noticed_behind { *to } else { end_ms }
+        });
+        noticed + LATE_MS
     }
 
     /// When a session ends, at the earliest and at the latest, if nothing more passes.
@@ -218,6 +233,7 @@ impl Oracle {
             let name = self.mappings[at].router;
             let old = before.routers.iter().find(|router| router.id == name);
             let new = self.world.routers.iter().find(|router| router.id == name);
+            let is_elsewhere = pools(before, old) != pools(&self.world, new);
             let is_other = old.map(|old| old.timeouts) != new.map(|new| new.timeouts);
             let timeouts: Vec<Timeouts> = if is_other {
                 old.into_iter().chain(new).map(|one| one.timeouts).collect()
@@ -241,7 +257,9 @@ impl Oracle {
                     session.bounds.1 = session.bounds.1.max(self.now_ms);
                 }
             }
-            mapping.doubtful |= allowed.iter().any(|allowed| !allowed) || !is_at_home;
+            // Of an endpoint that was not seen, nobody knows whether it still is of the pool.
+            let is_lost = !is_at_home || (is_elsewhere && mapping.external.is_none());
+            mapping.doubtful |= allowed.iter().any(|allowed| !allowed) || is_lost;
             mapping.moved |= mapping.doubtful;
         }
     }

@@ -12,6 +12,8 @@ struct Side {
     fin: bool,
     first: u32,
     last: u32,
+    /// How far its windows are shifted. Whose SYN was not seen may have asked for the most (RFC 7323 section 2.3).
+    shift: u8,
 }
 
 impl Side {
@@ -67,13 +69,16 @@ impl Track {
         } else {
             !me.syn
         };
-        let opens = (acknowledged, acknowledged.wrapping_add(window));
+        let shift = if me.heard || me.syn { me.shift } else { 14 };
+        let opens = (acknowledged, acknowledged.wrapping_add(window << shift));
         if syn {
             if me.heard || fin {
                 return false;
             }
             if ack && is_credible {
-                *me = Side { syn: true, heard: true, fin: me.fin, first: opens.0, last: opens.1 };
+                // A SYN's own window is never shifted, and no SYN here asks for more.
+                let last = acknowledged.wrapping_add(window);
+                *me = Side { syn: true, heard: true, fin: me.fin, first: acknowledged, last, shift: 0 };
                 self.reset = false;
             } else if !ack {
                 let first = sequence.wrapping_add(1);
@@ -84,14 +89,14 @@ impl Track {
         }
         if ack && me.heard {
             let step = acknowledged.wrapping_sub(me.first);
-            if step <= me.last.wrapping_sub(me.first).saturating_add(0xffff) {
+            if step <= me.last.wrapping_sub(me.first).saturating_add(0xffff << shift) {
                 me.first = acknowledged;
                 if opens.1.wrapping_sub(me.last) as i32 > 0 {
                     me.last = opens.1;
                 }
             }
         } else if ack && is_credible {
-            *me = Side { heard: true, first: opens.0, last: opens.1, ..*me };
+            *me = Side { heard: true, first: opens.0, last: opens.1, shift, ..*me };
         }
         me.fin |= fin && me.heard && other.heard && other.takes(sequence.wrapping_add(header.data));
         //= rfc7857#2.3
