@@ -96,11 +96,11 @@ impl Mapping {
     }
 }
 
+/// Leg, and where it translates: addresses and ports.
+type Way<'a> = (usize, Option<(&'a [Ipv4Addr], (u16, u16))>);
+
 /// What a router translates to.
-fn pools<'a>(
-    world: &'a super::World,
-    router: Option<&Router>,
-) -> Vec<(usize, Option<(&'a [Ipv4Addr], (u16, u16))>)> {
+fn pools<'a>(world: &'a super::World, router: Option<&Router>) -> Vec<Way<'a>> {
     let ways = router.iter().flat_map(|router| &router.gateways);
     let pool = |at: usize| (world.pools[at].addresses.as_slice(), world.pools[at].ports);
     ways.map(|way| (way.interface, way.pool.filter(|_| way.snat).map(pool))).collect()
