@@ -71,6 +71,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("sim", &["nat", "packet", "rules", "tempfile"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["packet", "dpdk-sys", "libc"]),
+    ("fuzz", &["feed", "nat", "packet", "rules", "etherparse", "hashbrown", "prost"]),
     ("interleavings", &["flowtable"]),
     ("tidy", &[]),
 ];
