@@ -172,12 +172,18 @@ pub(crate) fn seal_packet(packet: &mut [u8]) {
     }
 }
 
-/// Cuts an IPv4 frame into fragments of `size` times eight bytes, the last of what is left.
+/// Where an IPv4 frame's packet ends: what is behind that is the link's padding.
+pub(crate) fn packet_end(frame: &[u8]) -> usize {
+    let at = network_offset(frame);
+    frame.len().min(at + usize::from(get(frame, at + 2)))
+}
+
+/// Cuts an IPv4 frame into fragments of `size` times eight bytes, the last of what is left; its padding is left behind.
 pub(crate) fn fragments(frame: &[u8], size: usize, mut each: impl FnMut(Vec<u8>)) {
     let at = network_offset(frame);
     let header = at + usize::from(frame[at] & 15) * 4;
     let before = get(frame, at + 6);
-    let mut rest = &frame[header..];
+    let mut rest = frame.get(header..packet_end(frame)).unwrap_or(&[]);
     let mut offset = 0;
     while !rest.is_empty() {
         let (piece, more) = rest.split_at((size * 8).min(rest.len()));

@@ -18,6 +18,8 @@ use rules::{Numbers, RuleSet, Valid};
 pub(crate) const PORT_NAMES: [&str; 2] = ["in0", "out0"];
 /// External addresses that the state has room for.
 pub(crate) const ADDRESSES_MAX: u32 = 8;
+/// The smallest MTU of any variant.
+pub(crate) const MTU_MIN: usize = 576;
 
 /// A network's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +182,7 @@ fn text(number: usize) -> String {
     // Beside the knobs: a network that is gone, addresses that moved, legs that are not translated or silent.
     let (floating, mtu, quiet) = match number {
         9 => ("203.0.113.50, internal: 10.0.0.40", 1_500, ", icmp_errors: false"),
-        10 => ("203.0.113.50, internal: 10.0.0.50", 576, ", snat: false"),
+        10 => ("203.0.113.50, internal: 10.0.0.50", MTU_MIN, ", snat: false"),
         _ => ("203.0.113.50, internal: 10.0.0.50", 1_280, ""),
     };
     let pool_red = if number == 11 { "[203.0.113.11-203.0.113.12]" } else { "[203.0.113.10-203.0.113.11]" };
@@ -215,6 +217,7 @@ routers:
       - {{id: web-wan, external: 198.18.0.50, internal: 10.0.1.11, gateway: wan}}
     port_forwardings:
       - {{id: many, external: 203.0.113.70, protocol: tcp, external_ports: 80-89, internal: 10.0.0.40}}
+      - {{id: onto-one, external: 203.0.113.70, protocol: udp, external_ports: 80-89, internal: 10.0.0.40, internal_ports: 8080}}
       - {{id: one, external: 203.0.113.10, protocol: udp, external_ports: 53, internal: 10.0.0.40, internal_ports: 5353}}
     no_nat: [192.0.2.0/25]{red}
   - id: blue

@@ -71,7 +71,7 @@ const STEPS_MS: [u64; 16] = [
 const FLAGS: [u8; 12] = [0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, 0x00, 0x03, 0x06, 0x29];
 const PAYLOADS: [usize; 16] = [8, 8, 8, 8, 16, 24, 0, 3, 15, 64, 100, 560, 1_232, 1_372, 1_472, 1_473];
 const PROTOCOLS: [u8; 8] = [UDP, UDP, UDP, TCP, TCP, TCP, ICMP, 132];
-const OTHERS: [u8; 6] = [132, 47, 33, 136, 50, 255];
+const OTHERS: [u8; 6] = [132, 47, 33, 136, 50, 51];
 
 /// Plays an input.
 pub(crate) fn play(input: &[u8], accent: Accent, outcome: &mut Outcome) {
@@ -247,6 +247,11 @@ impl Player<'_> {
         // An echo has one identifier.
         let spec = if protocol == ICMP { Spec { source_port: spec.destination_port, ..spec } } else { spec };
         self.send(&spec, host.wire, bytes);
+        // And at the next port, from where it was: that may be forwarded to the same.
+        if protocol == UDP && shape >> 6 == 3 {
+            let next = Spec { destination_port: spec.destination_port + 1, ..spec };
+            self.send(&next, host.wire, bytes);
+        }
     }
 
     fn answer(&mut self, bytes: &mut Bytes) {
@@ -487,7 +492,7 @@ impl Player<'_> {
         let is_ipv4 = frame.len() >= at + 28;
         let segment = at + usize::from(frame.get(at).map_or(5, |first| first & 15)) * 4;
         let is_whole = get(&frame, at + 6) & 0x3fff == 0;
-        if is_cut && is_ipv4 && is_whole && segment < frame.len() && segment > at + 19 {
+        if is_cut && is_ipv4 && is_whole && segment < frames::packet_end(&frame) && segment > at + 19 {
             return self.send_fragments(&frame, serial, wire, bytes);
         }
         let what = if self.accent == Accent::Fragments { choice >> 2 } else { choice };

@@ -163,6 +163,8 @@ pub(crate) struct World<'a> {
     questions: Vec<(usize, Vec<u8>)>,
     /// Frames that may come out until the next check of how many did.
     allowed: usize,
+    /// The length of the longest frame that came in.
+    longest: usize,
 }
 
 impl<'a> World<'a> {
@@ -194,6 +196,7 @@ impl<'a> World<'a> {
             is_damaged: false,
             questions: Vec::new(),
             allowed: 0,
+            longest: 0,
         };
         world.staff(shards, setup.workers);
         world
@@ -255,7 +258,7 @@ impl<'a> World<'a> {
         for (gateway, ports) in self.gateways.iter_mut().zip(&mut self.ports) {
             gateway.tick(self.now, ports);
         }
-        // Resets of idle connections, questions for neighbours, and what they release.
+        // Resets of idle connections, and questions for neighbours.
         self.allowed += 512 * self.gateways.len();
         self.settle();
     }
@@ -286,14 +289,18 @@ impl<'a> World<'a> {
         while !frames.is_empty() {
             let count = frames.len().min(packet::BURST_FRAMES_MAX);
             let has_headroom = self.has_headroom;
+            let mut allowed = 0;
             let mut burst: Burst<Buffer> = frames
                 .drain(..count)
-                .inspect(|frame| self.said.add(place, frame))
+                .inspect(|frame| {
+                    self.said.add(place, frame);
+                    self.longest = self.longest.max(frame.len());
+                    allowed += come_of(frame.len());
+                })
                 .map(|bytes| Buffer { bytes, has_headroom })
                 .collect();
             self.outcome.packets += count as u64;
-            // Each may go on, be answered, and be asked a neighbour for.
-            self.allowed += 3 * count;
+            self.allowed += allowed;
             let ports = &mut self.ports[worker];
             self.gateways[worker].process_burst(PortIndex(wire.port), &mut burst, self.now, ports);
             assert!(burst.is_empty(), "a burst is carried whole");
@@ -355,15 +362,17 @@ impl<'a> World<'a> {
                 break;
             }
             for (wire, answer) in questions.drain(..) {
+                self.allowed += come_of(answer.len());
                 let mut burst = [Buffer { bytes: answer, has_headroom: true }].into_iter().collect();
                 let port = PortIndex(scene::WIRES[wire].port);
-                // What waited for the answer goes on.
-                self.allowed += 64;
                 self.gateways[0].process_burst(port, &mut burst, self.now, &mut self.ports[0]);
             }
         }
         self.note_drops();
-        self.allowed = 0;
+        // What waits for a neighbour, or for the first of its fragments, goes on later.
+        let counters = (0..nat::WORKERS_MAX as u8).map(|worker| self.state.counters(index(worker.into())));
+        let held: u64 = counters.map(|counters| counters.held.get()).sum();
+        self.allowed = held as usize * come_of(self.longest);
     }
 
     fn note_drops(&mut self) {
@@ -499,6 +508,13 @@ impl<'a> World<'a> {
         self.outcome.reach(6, across.checked_ilog2().map_or(0, |log| log + 1));
         self.outcome.reach(7, unmade.checked_ilog2().map_or(0, |log| log + 1));
     }
+}
+
+/// The most frames that come of one: it goes on, in the pieces that the smallest MTU of the rules needs where all of a header's
+/// room is used; it is answered; and a neighbour is asked for.
+fn come_of(length: usize) -> usize {
+    let piece = (scene::MTU_MIN - 60) / 8 * 8;
+    length.div_ceil(piece).min(packet::fragment::PIECES_MAX) + 2
 }
 
 fn index(worker: usize) -> WorkerIndex {
