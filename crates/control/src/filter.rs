@@ -226,7 +226,7 @@ mod tests {
             ("dport=65536", "a port"),
             ("sport=-1", "a port"),
             ("extport=", "a port"),
-            ("proto=TCP", "tcp, udp or icmp"),
+            ("proto=TCP", "tcp, udp, icmp or other"),
             ("state=open", "half_open, established or closing"),
             ("idle>1m", "seconds"),
             ("src=", "an address"),

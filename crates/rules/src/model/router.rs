@@ -159,7 +159,7 @@ pub struct TcpRules {
     pub unsolicited_syn: UnsolicitedSyn,
     /// What happens when the time of an idle connection is up.
     pub idle_reset: IdleReset,
-    /// The MSS option of a SYN is lowered to what the next link carries.
+    /// The MSS option of a SYN is lowered to what both its links carry.
     pub clamp_mss: bool,
 }
 
