@@ -15,7 +15,7 @@ import traceback
 
 import checks
 import crash
-from clients import Failed, curl, curl_together, require, seen
+from clients import Failed, curl, curl_together, ping, require, seen
 from gateway import BINARY, RULES, Natgate, books_close
 from netns import LabError
 from topology import FLOATING_A2, FLOATING_B2, STREAM, STUN, WEB, Laboratory
@@ -233,6 +233,38 @@ def classify(host):
     """How the NAT before a host maps and filters, as STUN finds."""
     done = host.start_python("stun.py", "classify", WEB, STUN, own_output=True)
     return json.loads(done.output(40))
+
+
+FORWARDINGS = """    port_forwardings:
+      - {id: web, external: 203.0.113.70, protocol: tcp, external_ports: 8080, internal: 10.0.0.7, internal_ports: 80}
+      - {id: many, external: 203.0.113.70, protocol: tcp, external_ports: 9000-9009, internal: 10.0.0.7, internal_ports: 80}
+      - {id: streams, external: 203.0.113.70, protocol: udp, external_ports: 7001-7003, internal: 10.0.0.7}
+"""
+
+
+@requirement
+def forwarded_ports_lead_to_their_host_from_outside_and_from_beside_it(lab, gateway):
+    router_b = "\n  - id: router-b"
+    require(router_b in RULES, "rules.yaml has no such router any more")
+    gateway.write_rules(RULES.replace(router_b, FORWARDINGS.rstrip() + "\n" + router_b, 1))
+    gateway.start()
+    for port in (8080, 9000, 9009):
+        for asker in ("web", "b1", "a1"):
+            answer = curl(lab.host(asker), f"http://203.0.113.70:{port}/")
+            require(answer.body.startswith("a3 "), f"{asker} asked port {port}; {answer.body!r} answered")
+    receiver = lab.host("a3").start_python("stream.py", "receive", STREAM, "--echo", label="stream-echo")
+    receiver.wait_listening("udp", STREAM)
+    report = json.loads(send(lab, "web", "203.0.113.70", 1, 200, 2).output(20))
+    require(report["sent"] and not report["missing"], f"forwarded datagrams came back {report}")
+    own = seen(curl(lab.host("a3"), checks.WEB_URL))[0]
+    require(own in gateway.externals, f"the host's own traffic came from {own}")
+
+
+@requirement
+def datagrams_too_long_for_a_tenants_network_arrive_in_pieces(lab, gateway):
+    gateway.start()
+    answer = ping(lab.host("web"), FLOATING_B2, "-M", "dont", "-s", 1472, count=3)
+    require(answer.received == answer.sent, f"ping with 1472 bytes to a network of MTU 1400: {answer.output.strip()}")
 
 
 # What must not pass, and what must not burn.
