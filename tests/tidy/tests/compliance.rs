@@ -163,9 +163,10 @@ fn key(rfc: &Rfc, requirement: &Requirement) -> String {
 fn page(rfcs: &[Rfc], citations: &Citations) -> String {
     let mut page = String::from(
         "# Compliance\n\n\
-         What the RFCs ask of a NAT, what natgate answers, and the tests that show it: each fails where the requirement is\n\
-         missed. Made by `tests/tidy/tests/compliance.rs` from the tests' own citations; requirements are in our words, the\n\
-         RFCs' count. *By a setting* means that the default is another, for the reason given.\n",
+         What the RFCs ask of a NAT, what natgate answers, and the tests that show it. Made by\n\
+         `tests/tidy/tests/compliance.rs` from the tests' own citations; requirements are in our words, the RFCs' count.\n\
+         *By a setting* means that the default is another, for the reason given. A row that was broken on purpose, to see its\n\
+         test fail, names the patch; where it names none, that has not been recorded yet.\n",
     );
     let all = || rfcs.iter().flat_map(|rfc| &rfc.requirements);
     let count = |answer| all().filter(|one| one.answer == answer).count();
