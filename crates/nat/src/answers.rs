@@ -31,8 +31,21 @@ impl<F: Frame> Gateway<F> {
     ) {
         self.discard(&lane.tickets, reason);
         let Some(interface) = lane.entry.interface else { return };
-        let Some(source) = self.own_address(interface, lane.parsed.source) else { return };
-        if !icmp::may_answer(lane.frame.bytes(), &lane.parsed) {
+        self.tell(error, lane.port, interface, lane.frame.bytes(), &lane.parsed, io);
+    }
+
+    /// Sends an ICMP error about a packet that came by an interface, where one may be sent.
+    pub(crate) fn tell<I: PacketIo<Frame = F>>(
+        &mut self,
+        error: icmp::Error,
+        port: PortIndex,
+        interface: InterfaceIndex,
+        about: &[u8],
+        parsed: &Parsed,
+        io: &mut I,
+    ) {
+        let Some(source) = self.own_address(interface, parsed.source) else { return };
+        if !icmp::may_answer(about, parsed) {
             return;
         }
         //= rfc5508#REQ-9
@@ -45,10 +58,8 @@ impl<F: Frame> Gateway<F> {
             self.counters().errors_limited.add(1);
             return;
         }
-        let link = answer_link(lane.frame.bytes(), &lane.parsed);
-        self.originate(lane.port, io, |frame| {
-            icmp::write_error(frame, link, source, error, lane.frame.bytes(), &lane.parsed)
-        });
+        let link = answer_link(about, parsed);
+        self.originate(port, io, |frame| icmp::write_error(frame, link, source, error, about, parsed));
     }
 
     /// Makes a frame of our own and sends it.

@@ -28,6 +28,7 @@ use crate::sessions::SessionView;
 use crate::shard::Shard;
 use crate::shards::Shards;
 use crate::state::{State, WorkerIndex};
+use crate::unsolicited::Unsolicited;
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
@@ -58,6 +59,7 @@ pub struct Gateway<F> {
     pub(crate) datagrams: Datagrams,
     pub(crate) held: Held<F>,
     pub(crate) identifications: Identifications,
+    pub(crate) unsolicited: Unsolicited,
     reader: Reader,
     checks_checksums: [bool; PORTS_MAX],
     announcements: Vec<(SegmentIndex, Ipv4Addr)>,
@@ -83,6 +85,7 @@ impl<F: Frame> Gateway<F> {
             datagrams: Datagrams::new(),
             held: Held::new(),
             identifications: Identifications::new(in_process.order_key[0], me.0, state.workers()),
+            unsolicited: Unsolicited::new(),
             reader: in_process.quiescence.reader(),
             state: Arc::clone(state),
             me,
@@ -250,6 +253,7 @@ impl<F: Frame> Gateway<F> {
             Verdict::EchoReply => self.reply_to_echo(lane, io),
             Verdict::Drop(reason) => self.discard(&lane.tickets, reason),
             Verdict::Refuse(reason, error) => self.refuse(reason, error, lane, io),
+            Verdict::AnswerLater(reason, flow) => self.answer_later(reason, flow, &lane, now),
         }
     }
 
@@ -321,6 +325,7 @@ impl<F: Frame> Gateway<F> {
         }
         self.look_after_neighbours(now, io);
         self.look_after_fragments(now);
+        self.look_after_unsolicited(now, io);
         for _ in 0..ANNOUNCEMENTS_PER_TURN {
             let Some((segment, address)) = self.announcements.pop() else { break };
             self.announce(segment, address, io);

@@ -5,7 +5,6 @@ use flowtable::{LineIndex, ShardIndex};
 use packet::{Parsed, Protocol, icmp};
 use rules::compiled::{AddressRules, InterfaceRules, NextHop, RouterRules};
 
-use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::forwarding::{self, Forwarded};
 use crate::icmp_errors::readable_quote;
@@ -13,6 +12,7 @@ use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_err
 use crate::sessions::INBOUND;
 use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
+use crate::{DropReason, unsolicited};
 
 impl Judge<'_> {
     /// From the external network: to a floating IP, to a session, to us, or routed in without translation.
@@ -73,13 +73,14 @@ impl Judge<'_> {
             self.check_checksum(case)?;
         }
         let line = match (line, shard) {
-            (Some(line), _) => line,
+            (Some(line), _) => Ok(line),
             (None, Some(shard)) if may_open(case.parsed) && self.state.is_mapped(ports, flow) => {
                 let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
-                self.owner(shard)?.open_inbound(flow, rules, counters, now_ms)?
+                self.owner(shard)?.open_inbound(flow, rules, counters, now_ms)
             }
-            _ => return Err(DropReason::NoMapping.into()),
+            _ => Err(DropReason::NoMapping),
         };
+        let line = line.map_err(|reason| self.keep_out(reason, case.parsed, flow, address))?;
         let inside = self.state.translated(line);
         let index = self.rules.router_of(inside.realm()).ok_or(DropReason::NoMapping)?;
         let next_hop = self.next_hop_inside(&inside, &self.rules.routers[index.0 as usize])?;
@@ -120,6 +121,15 @@ impl Judge<'_> {
             self.check_checksum(case)?;
         }
         Ok((inside, next_hop, Some(SessionLine { line, router: forwarded.router })))
+    }
+
+    /// What becomes of a packet that no session lets in.
+    fn keep_out(&self, reason: DropReason, parsed: &Parsed, flow: &Flow, address: &AddressRules) -> Verdict {
+        let is_unsolicited = matches!(reason, DropReason::NoMapping | DropReason::Filtered);
+        if is_unsolicited && is_opening(parsed) && unsolicited::is_answered(self.rules, address, flow) {
+            return Verdict::AnswerLater(reason, *flow);
+        }
+        reason.into()
     }
 
     /// A packet from the external network to an internal address, allowed where the way back is untranslated too.

@@ -12,7 +12,7 @@
 //!   forward         forward.rs      fits? next hop known? then note, rewrite, link header, send
 //!                   pieces.rs       or is cut; identifications.rs: which hosts behind one address must not share
 //!   reassemble      fragments.rs    gives fragments the ports of their datagram's first
-//!   answers         answers.rs      echo replies, ICMP errors; address_resolution.rs: ARP; neighbours.rs: who is known
+//!   answers         answers.rs      echo replies, ICMP errors; unsolicited.rs: those that have to wait; address_resolution.rs: ARP; neighbours.rs: who is known
 //! process_handed    hand_off.rs     what another gateway gave: the same walk, and why no frame overtakes another
 //!                   outbox.rs       what goes to other gateways; waiting.rs: what waits for a neighbour
 //! State             state.rs        what all gateways share: in one region, which the next process takes over
@@ -59,6 +59,7 @@ mod takeover;
 mod tcp;
 mod time;
 mod timers;
+mod unsolicited;
 mod verdict;
 mod waiting;
 

@@ -6,6 +6,7 @@ use packet::rewrite::{Quote, Rewrite};
 use rules::compiled::{NextHop, RouterIndex};
 
 use crate::DropReason;
+use crate::flow::Flow;
 use crate::state::WorkerIndex;
 
 /// What becomes of a packet.
@@ -25,6 +26,9 @@ pub(crate) enum Verdict {
     Drop(DropReason),
     /// Drop it and tell its source.
     Refuse(DropReason, icmp::Error),
+    /// Drop it: a SYN that nobody waits for. Its source is told in a while, unless the connection, which the external
+    /// network sees as this flow, is opened from our side meanwhile.
+    AnswerLater(DropReason, Flow),
 }
 
 /// How a packet goes on.

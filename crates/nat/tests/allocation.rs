@@ -103,7 +103,10 @@ fn many(packet: impl Fn(u16) -> Packet) -> Vec<Packet> {
 
 #[test]
 fn no_packet_allocates_be_it_the_first_of_its_flow() {
-    let mut world = scene_on(Setup { sessions_max: 64_000, ..Setup::of_workers(2) }, &[]);
+    let mut world = scene_on(
+        Setup { sessions_max: 64_000, ..Setup::of_workers(2) },
+        &[("pool: red}]", "pool: red}]\n    tcp: {unsolicited_syn: error_after_6s}")],
+    );
     // Neighbours answer ARP by themselves here only.
     world.one(RED_A.udp(1, (SERVER.address, 1), b""));
     world.one(SERVER.udp(1, (WEB, 1), b""));
@@ -150,6 +153,10 @@ fn no_packet_allocates_be_it_the_first_of_its_flow() {
     assert_eq!(send(&mut world, "errors out", errors).len(), all);
 
     assert!(world.books().handed_out > 2 * u64::from(PACKETS), "{:?}", world.books());
+
+    // Kept for six seconds, which are over when all expires.
+    let unsolicited = many(|n| OTHER.tcp(n, (RED_POOL, 22), SYN));
+    assert_eq!(send(&mut world, "unsolicited SYNs", unsolicited).len(), 0);
 
     // Unknown neighbours: asked for, waited for, given up.
     let scan = many(|n| SERVER.udp(n, (MAIL, 25), b""));

@@ -80,6 +80,8 @@ pub enum Error {
     NetUnreachable,
     /// The next hop does not answer, or no port is left (type 3, code 1; RFC 6888 REQ-11).
     HostUnreachable,
+    /// Nobody is at the port (type 3, code 3).
+    PortUnreachable,
     /// Refused by policy (type 3, code 13).
     AdministrativelyProhibited,
 }
@@ -103,6 +105,7 @@ impl Error {
             Self::FragmentationNeeded { mtu } => (kind::UNREACHABLE, 4, mtu),
             Self::NetUnreachable => (kind::UNREACHABLE, 0, 0),
             Self::HostUnreachable => (kind::UNREACHABLE, 1, 0),
+            Self::PortUnreachable => (kind::UNREACHABLE, 3, 0),
             Self::AdministrativelyProhibited => (kind::UNREACHABLE, 13, 0),
         }
     }

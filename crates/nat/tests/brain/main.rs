@@ -38,4 +38,5 @@ mod rule_changes;
 mod snat;
 mod tcp;
 mod timers;
+mod unsolicited;
 mod workers;

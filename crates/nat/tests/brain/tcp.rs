@@ -39,6 +39,7 @@ fn rfc5382_req4_an_unsolicited_syn_is_dropped_without_a_word() {
     }
     // Nor from another port of the very server: TCP mappings depend on both.
     world.drops(SERVER.tcp(80, external, SYN), DropReason::NoMapping);
+    assert_eq!(world.pass(60_000), []);
 }
 
 //= rfc5382#REQ-2a

@@ -36,6 +36,7 @@ fn each_error_has_its_type_code_and_mtu() {
         (Error::FragmentationNeeded { mtu: 1400 }, 3, 4, 1400),
         (Error::NetUnreachable, 3, 0, 0),
         (Error::HostUnreachable, 3, 1, 0),
+        (Error::PortUnreachable, 3, 3, 0),
         (Error::AdministrativelyProhibited, 3, 13, 0),
     ];
     for (error, icmp_type, code, rest) in rows {

@@ -11,7 +11,7 @@ use crate::limits::{
     ROUTER_NO_NAT_MAX, ROUTER_PORT_FORWARDINGS_MAX, ROUTER_ROUTES_MAX, TEXT_BYTES_MAX, TIMEOUT_S_MAX,
     TIMEOUTS_BY_PORT_MAX,
 };
-use crate::model::{IdleReset, Interface, PortProtocol, Router, TcpRules, Timeouts, UnsolicitedSyn};
+use crate::model::{IdleReset, Interface, PortProtocol, Router, TcpRules, Timeouts};
 
 pub(super) fn check(router: &Router, report: &mut Of<'_, '_>) {
     check_id(&router.id, "id", report);
@@ -44,12 +44,8 @@ pub(super) fn check(router: &Router, report: &mut Of<'_, '_>) {
 
 /// What the rules can say already and no gateway can do yet is refused rather than ignored.
 fn check_tcp(tcp: &TcpRules, report: &mut Of<'_, '_>) {
-    let later = [
-        (tcp.unsolicited_syn != UnsolicitedSyn::default(), "tcp.unsolicited_syn", "only `drop`"),
-        (tcp.idle_reset != IdleReset::default(), "tcp.idle_reset", "only `none`"),
-    ];
-    for (_, field, what) in later.into_iter().filter(|(asked, ..)| *asked) {
-        report.add(Code::UnsupportedFeature, field, format!("this gateway knows {what} so far"));
+    if tcp.idle_reset != IdleReset::default() {
+        report.add(Code::UnsupportedFeature, "tcp.idle_reset", "this gateway knows only `none` so far");
     }
 }
 
