@@ -28,6 +28,9 @@
 //! A mapping without sessions keeps its port through the hold-down (RFC 6888 REQ-8), its slot in the table being the only
 //! note of it; meanwhile only its own internal endpoint can have it back.
 //!
+//! A mapping has a number of its own, by which its sessions and permissions know it. Rules may take an endpoint away and give
+//! it back: the next mapping has the same endpoints then, and what is left of the one before is none of its.
+//!
 //! All are their shard's owner's to write; anybody may ask whether a mapping still is somebody's.
 
 mod blocks;
@@ -72,12 +75,14 @@ pub(crate) struct Mappings {
 const INTERNAL: usize = 0;
 const EXTERNAL: usize = 1;
 
-/// The external side of a session that is to be opened, and what it holds for that.
+/// The external side of a session, and what it holds for that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
     /// The flow of the answers.
     pub(crate) outside: Flow,
     pub(crate) holds: Holds,
+    /// The number of the mapping, where it holds one.
+    pub(crate) mapping: u32,
 }
 
 impl Mappings {
@@ -114,7 +119,7 @@ impl Mappings {
         if shares(flow.protocol(), behaviour) {
             self.begin(flow);
             let outside = self.choose(flow, pool, Purpose::Session)?;
-            return Ok(Taken { outside, holds: Holds::PORT });
+            return Ok(Taken { outside, holds: Holds::PORT, mapping: 0 });
         }
         let (slot, outside) = self.mapping_for(flow, pool, behaviour.mapping, now_ms)?;
         self.join(slot, flow, outside, behaviour.filtering, now_ms)
@@ -149,15 +154,18 @@ impl Mappings {
     }
 
     /// Gives back what a session of `flow` holds. The shard's intent is the caller's.
-    pub(crate) fn release(&mut self, flow: &Flow, outside: &Flow, holds: Holds, now_ms: u32) {
-        if holds.contains(Holds::PERMISSION) {
-            self.forbid(outside.permission_key());
+    pub(crate) fn release(&mut self, flow: &Flow, taken: &Taken, now_ms: u32) {
+        if taken.holds.contains(Holds::PERMISSION) {
+            self.forbid(taken.outside.permission_key(), taken.mapping);
         }
-        if holds.contains(Holds::MAPPING) {
-            self.leave(flow, outside, now_ms);
+        // Where it has gone, it was counted no more.
+        if let Some(slot) = self.state.mapping_of(self.shard, taken)
+            && self.mapping(slot).sessions().decrement() == 0
+        {
+            self.rest(slot, now_ms);
         }
-        if holds.contains(Holds::PORT) {
-            self.give_back(flow, outside);
+        if taken.holds.contains(Holds::PORT) {
+            self.give_back(flow, &taken.outside);
         }
     }
 
@@ -182,8 +190,11 @@ impl Mappings {
         match filtering(&inside).ok_or(DropReason::NoMapping)? {
             Dependence::EndpointIndependent => Ok((slot, inside)),
             Dependence::AddressDependent => {
-                let permitted = self.permissions.table().find(self.shard, &flow.permission_key());
-                permitted.map(|_| (slot, inside)).ok_or(DropReason::Filtered)
+                let permissions = self.permissions.table();
+                let permitted = permissions.find(self.shard, &flow.permission_key()).is_some_and(|line| {
+                    permissions.value(line).mapping.get() == self.mapping(slot).number().get()
+                });
+                if permitted { Ok((slot, inside)) } else { Err(DropReason::Filtered) }
             }
             Dependence::AddressAndPortDependent => Err(DropReason::Filtered),
         }
@@ -237,10 +248,11 @@ impl Mappings {
         //= rfc6888#REQ-8
         // TCP connections are tracked to their end: what comes late for one is told apart (exception A).
         let hold_down_ms = if flow.protocol() == Protocol::TCP { 0 } else { pool.hold_down_ms };
-        let keys = [key, outside.destination_key()];
+        let (keys, number) = ([key, outside.destination_key()], self.intent().number());
         let inserted = self.mappings.insert(keys, now_ms.wrapping_add(NEVER_MS), |[internal, external]| {
             internal.sessions().set(0);
             internal.hold_down_ms().set(hold_down_ms);
+            internal.number().set(number);
             rests::unqueued(external);
         });
         match inserted {
@@ -263,23 +275,15 @@ impl Mappings {
     ) -> Result<Taken, DropReason> {
         self.wake(slot);
         self.mapping(slot).sessions().increment();
-        let mut holds = Holds::MAPPING;
+        let mut taken = Taken { outside, holds: Holds::MAPPING, mapping: self.mapping(slot).number().get() };
         if filtering == Dependence::AddressDependent {
-            if let Err(reason) = self.permit(outside.permission_key(), now_ms) {
-                self.release(flow, &outside, holds, now_ms);
+            if let Err(reason) = self.permit(&taken, now_ms) {
+                self.release(flow, &taken, now_ms);
                 return Err(reason);
             }
-            holds |= Holds::PERMISSION;
+            taken.holds |= Holds::PERMISSION;
         }
-        Ok(Taken { outside, holds })
-    }
-
-    fn leave(&mut self, flow: &Flow, outside: &Flow, now_ms: u32) {
-        // A mapping of later rules is not this session's: its own is gone.
-        let Some(slot) = self.state.mapping_of(self.shard, flow, outside) else { return };
-        if self.mapping(slot).sessions().decrement() == 0 {
-            self.rest(slot, now_ms);
-        }
+        Ok(taken)
     }
 
     pub(crate) fn mapping(&self, slot: SlotIndex) -> &Mapping {
@@ -316,20 +320,29 @@ impl Mappings {
         self.unpair(flow, outside.realm());
     }
 
-    /// One more session needs the permission.
-    pub(crate) fn permit(&mut self, key: Flow, now_ms: u32) -> Result<(), DropReason> {
+    /// One more session needs its remote's permission.
+    pub(crate) fn permit(&mut self, taken: &Taken, now_ms: u32) -> Result<(), DropReason> {
+        let key = taken.outside.permission_key();
         let table = self.permissions.table();
         if let Some(line) = table.find(self.shard, &key) {
-            table.value(line).sessions.increment();
+            let permission = table.value(line);
+            let before =
+                if permission.mapping.get() == taken.mapping { permission.sessions.get() } else { 0 };
+            permission.mapping.set(taken.mapping);
+            permission.sessions.set(before.saturating_add(1));
             return Ok(());
         }
-        let inserted = self.permissions.insert([key], now_ms, |[permission]| permission.sessions.set(1));
+        let inserted = self.permissions.insert([key], now_ms, |[permission]| {
+            permission.mapping.set(taken.mapping);
+            permission.sessions.set(1);
+        });
         inserted.map(|_| ()).map_err(|_| DropReason::TableFull)
     }
 
-    fn forbid(&mut self, key: Flow) {
+    fn forbid(&mut self, key: Flow, mapping: u32) {
         let table = self.permissions.table();
         if let Some(line) = table.find(self.shard, &key)
+            && table.value(line).mapping.get() == mapping
             && table.value(line).sessions.decrement() == 0
         {
             let slot = table.slot_of(line);
@@ -343,17 +356,19 @@ impl State {
     /// Whether a session still has its external endpoint. One without a mapping has its own; others have their mapping's,
     /// which is given to the next who asks when the rules have taken it from under them.
     pub(crate) fn owns_endpoint(&self, session: SlotIndex) -> bool {
-        let [internal, outside] = self.keys(session);
-        let shard = self.parts.sessions.shard_of(session);
-        !self.holds(session).contains(Holds::MAPPING) || self.mapping_of(shard, &internal, &outside).is_some()
+        let (shard, taken) = (self.parts.sessions.shard_of(session), self.taken(session));
+        !taken.holds.contains(Holds::MAPPING) || self.mapping_of(shard, &taken).is_some()
     }
 
-    /// The mapping of an external endpoint, if it is that of `flow`'s source endpoint.
-    pub(crate) fn mapping_of(&self, shard: ShardIndex, flow: &Flow, outside: &Flow) -> Option<SlotIndex> {
+    /// A session's mapping, if it has one and that is still there.
+    pub(crate) fn mapping_of(&self, shard: ShardIndex, taken: &Taken) -> Option<SlotIndex> {
         let mappings = &self.parts.mappings;
-        let slot = mappings.slot_of(mappings.find(shard, &outside.destination_key())?);
-        let key = mappings.key(mappings.line_of(slot, INTERNAL));
-        ((key.source(), key.realm()) == (flow.source(), flow.realm())).then_some(slot)
+        if !taken.holds.contains(Holds::MAPPING) {
+            return None;
+        }
+        let slot = mappings.slot_of(mappings.find(shard, &taken.outside.destination_key())?);
+        let found = mappings.value(mappings.line_of(slot, INTERNAL)).number().get();
+        (found == taken.mapping).then_some(slot)
     }
 
     /// Where the port of an external endpoint is kept, as long as its address has ports. `outside` is a flow to it: where the

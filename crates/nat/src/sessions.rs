@@ -10,11 +10,11 @@
 //!  | key (Flow)         | address | port  | window | seen    | realm | generation |
 //!  |                    |    4    |   2   | scale 1|  1      | 3 + 1 |     4      |
 //!  32                   40                48                 56                64
-//!  | last seen | created| packets         | bytes            | span           8  |
-//!  |  ms 4     |  ms 4  |       8         |   8              | first 4 |  last 4 |
+//!  | last seen | origin | packets         | bytes            | span           8  |
+//!  |  ms 4     |      4 |       8         |   8              | first 4 |  last 4 |
 //!
-//!  owner part   address, port, realm and what is held, created: written before the line can be found, never
-//!               after
+//!  owner part   address, port, realm and what is held, origin: written before the line can be found, never after
+//!  origin       outbound, when the session was created, in ms; inbound, the number of its mapping
 //!  seen part    the rest: written by whichever worker sees a packet. Two that see one flow at a time may lose a count, or
 //!               a step of the span; `seen` is changed bit by bit; `generation` says under which rules it was found good,
 //!               which all agree on.
@@ -35,7 +35,7 @@ use zerocopy::FromBytes;
 
 use crate::flow::{Endpoint, Flow};
 use crate::forwarding;
-use crate::mappings::{Holds, PoolPorts};
+use crate::mappings::{Holds, PoolPorts, Taken};
 use crate::state::State;
 use crate::tcp::{Phase, Seen};
 
@@ -54,7 +54,7 @@ pub(crate) struct Line {
     realm: AtomicU32,
     generation: AtomicU32,
     last_seen_ms: AtomicU32,
-    created_ms: AtomicU32,
+    origin: AtomicU32,
     packets: AtomicU64,
     bytes: AtomicU64,
     span: AtomicU64,
@@ -70,7 +70,7 @@ const _: () = {
         (std::mem::offset_of!(Line, realm), 8),
         (std::mem::offset_of!(Line, generation), 12),
         (std::mem::offset_of!(Line, last_seen_ms), 16),
-        (std::mem::offset_of!(Line, created_ms), 20),
+        (std::mem::offset_of!(Line, origin), 20),
         (std::mem::offset_of!(Line, packets), 24),
         (std::mem::offset_of!(Line, bytes), 32),
         (std::mem::offset_of!(Line, span), 40),
@@ -86,7 +86,7 @@ const _: () = {
 const REALM_BITS: u32 = 24;
 
 impl Line {
-    /// Writes every field of a line that nobody can find yet.
+    /// Writes every field but its origin of a line that nobody can find yet.
     pub(crate) fn fill(
         &self,
         other_side: Endpoint,
@@ -100,7 +100,6 @@ impl Line {
         self.realm.store(realm.0 | u32::from(holds.bits()) << REALM_BITS, Relaxed);
         self.generation.store(generation, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
-        self.created_ms.store(now_ms, Relaxed);
         for word in [&self.packets, &self.bytes, &self.span] {
             word.store(0, Relaxed);
         }
@@ -120,6 +119,16 @@ impl Line {
     /// What the session gives back when it ends: the same in both lines.
     pub(crate) fn holds(&self) -> Holds {
         Holds::from_bits_retain((self.realm.load(Relaxed) >> REALM_BITS) as u8)
+    }
+
+    /// Of an outbound line.
+    pub(crate) fn created_ms(&self) -> &AtomicU32 {
+        &self.origin
+    }
+
+    /// Of an inbound line.
+    pub(crate) fn mapping(&self) -> &AtomicU32 {
+        &self.origin
     }
 
     pub(crate) fn last_seen_ms(&self) -> u32 {
@@ -163,10 +172,9 @@ impl State {
             return true;
         }
         let Some(router) = self.router_of_line(line, rules) else { return false };
-        let [internal, external] = self.keys(self.parts.sessions.slot_of(line));
         let slot = self.parts.sessions.slot_of(line);
-        let stands =
-            is_allowed(&internal, &external, self.holds(slot), router, rules) && self.owns_endpoint(slot);
+        let ([internal, external], holds) = (self.keys(slot), self.parts.sessions.value(line).holds());
+        let stands = is_allowed(&internal, &external, holds, router, rules) && self.owns_endpoint(slot);
         if stands {
             self.parts.sessions.value(line).generation.store(router.generation, Relaxed);
         }
@@ -194,10 +202,10 @@ impl State {
         [OUTBOUND, INBOUND].map(|side| sessions.key(sessions.line_of(slot, side)))
     }
 
-    /// What a session gives back when it ends.
-    pub(crate) fn holds(&self, slot: SlotIndex) -> Holds {
-        let [outbound, _] = self.lines(slot);
-        outbound.holds()
+    /// What a session has taken, and gives back when it ends.
+    pub(crate) fn taken(&self, slot: SlotIndex) -> Taken {
+        let ([_, outside], [_, inbound]) = (self.keys(slot), self.lines(slot));
+        Taken { outside, holds: inbound.holds(), mapping: inbound.mapping().load(Relaxed) }
     }
 
     fn lines(&self, slot: SlotIndex) -> [&Line; 2] {

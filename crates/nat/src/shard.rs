@@ -8,6 +8,7 @@
 //! What is half-done when the process ends is named by the shard's intent: the next one counts again what it names.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use arrayvec::ArrayVec;
 use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
@@ -117,7 +118,7 @@ impl Shard {
         counters: &Counters,
         now_ms: u32,
     ) -> Result<LineIndex, DropReason> {
-        let taken = Taken { outside, holds: Holds::empty() };
+        let taken = Taken { outside, holds: Holds::empty(), mapping: 0 };
         if !is_allowed(&internal, &outside, taken.holds, router, rules) {
             return Err(DropReason::NoMapping);
         }
@@ -198,17 +199,19 @@ impl Shard {
         router: &RouterRules,
         now_ms: u32,
     ) -> Result<SlotIndex, Obstacle> {
-        let Taken { outside, holds } = *taken;
-        let (external, realm) = (outside.destination(), outside.realm());
+        let Taken { outside, holds, mapping } = *taken;
+        let (external, realm, generation) = (outside.destination(), outside.realm(), router.generation);
         let timeout_ms = timeout_ms(first_phase(internal.protocol()), internal, router);
         let keys = [*internal, outside];
         let inserted = self.sessions.insert(keys, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
-            outbound.fill(external, realm, holds, router.generation, now_ms);
-            inbound.fill(internal.source(), internal.realm(), holds, router.generation, now_ms);
+            outbound.fill(external, realm, holds, generation, now_ms);
+            outbound.created_ms().store(now_ms, Relaxed);
+            inbound.fill(internal.source(), internal.realm(), holds, generation, now_ms);
+            inbound.mapping().store(mapping, Relaxed);
         });
         self.mappings.settle(taken);
         inserted.map_err(|error| {
-            self.mappings.release(internal, &outside, holds, now_ms);
+            self.mappings.release(internal, taken, now_ms);
             match error {
                 InsertError::Duplicate(line) => Obstacle::LeftOver(line),
                 _ => DropReason::TableFull.into(),
@@ -222,10 +225,10 @@ impl Shard {
     }
 
     fn close(&mut self, slot: SlotIndex, counters: &Counters, now_ms: u32) {
-        let ([internal, outside], holds) = (self.state.keys(slot), self.state.holds(slot));
+        let ([internal, outside], taken) = (self.state.keys(slot), self.state.taken(slot));
         self.mappings.intent().begin(&internal, &outside);
         self.sessions.remove(slot);
-        self.mappings.release(&internal, &outside, holds, now_ms);
+        self.mappings.release(&internal, &taken, now_ms);
         self.mappings.intent().clear();
         counters.sessions_closed.add(1);
     }

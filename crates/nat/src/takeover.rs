@@ -32,9 +32,9 @@ use zerocopy::FromBytes;
 
 use crate::flow::{Flow, has_ports};
 use crate::mappings::{Block, Holds, Host, Mapping, Permission};
-use crate::sessions::Line;
+use crate::sessions::{INBOUND, Line};
 use crate::shard::Shard;
-use crate::state::{FreshReason, HEADER_BYTES, Header, Identity, Sizes, State};
+use crate::state::{FreshReason, HEADER_BYTES, Header, Identity, Intent, Sizes, State};
 use crate::time;
 use recount::{Scope, recount};
 
@@ -204,7 +204,8 @@ impl State {
         let sessions =
             parts.sessions.take_over(shard, |keys, lines| self.is_session(shard, keys, lines, now_ms));
         let hosts = parts.hosts.take_over(shard, |[key], _: [&Host; 1]| self.is_host(shard, &key));
-        let mappings = parts.mappings.take_over(shard, |keys, _: [&Mapping; 2]| self.is_mapping(shard, keys));
+        let mappings =
+            parts.mappings.take_over(shard, |keys, lines: [&Mapping; 2]| self.is_mapping(shard, keys, lines));
         let permissions =
             parts.permissions.take_over(shard, |[key], _: [&Permission; 1]| is_permission(&key));
         let blocks =
@@ -244,6 +245,7 @@ impl State {
         internal.with_source(outbound.0, outbound.1).reversed() == external
             && holds[0] == holds[1]
             && Holds::all().contains(holds[0])
+            && Intent::is_number(lines[INBOUND].mapping().load(Relaxed))
             && (internal.source(), internal.realm()) == inbound
             && (has_ports(internal.protocol()) || (internal.source().port, external.source().port) == (0, 0))
             && self.is_of(shard, &internal)
@@ -257,8 +259,14 @@ impl State {
         key.host_key(external) == *key && self.is_of(shard, key)
     }
 
-    fn is_mapping(&self, shard: ShardIndex, [internal, external]: [Flow; 2]) -> bool {
+    fn is_mapping(
+        &self,
+        shard: ShardIndex,
+        [internal, external]: [Flow; 2],
+        [line, _]: [&Mapping; 2],
+    ) -> bool {
         external.destination_key() == external
+            && Intent::is_number(line.number().get())
             && internal.protocol() == external.protocol()
             && has_ports(internal.protocol())
             && self.is_of(shard, &internal)
@@ -281,9 +289,9 @@ impl State {
     fn count_many(&self, shard: &Shard) {
         let sessions = &shard.sessions;
         for slot in sessions.live(sessions.first_slot(), sessions.table().slots_per_shard() as usize) {
-            let ([_, outside], holds) = (self.keys(slot), self.holds(slot));
-            if holds.contains(Holds::PORT)
-                && let Some((space, port)) = self.place_of(&outside)
+            let taken = self.taken(slot);
+            if taken.holds.contains(Holds::PORT)
+                && let Some((space, port)) = self.place_of(&taken.outside)
             {
                 space.count_many(port);
             }

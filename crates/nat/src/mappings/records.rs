@@ -55,21 +55,23 @@ pub(crate) struct Host {
 }
 
 /// ```text
-/// internal line   | key 16 | sessions 4 | hold-down, ms 4 |
-/// external line   | key 16 | rests before 4 | after 4     |     neighbours in the queue of those that rest, by slot
+/// internal line   | key 16 | sessions 4 | hold-down, ms 4 | number 4 |     the number: of all mappings', its own
+/// external line   | key 16 | rests before 4 | after 4     |        4 |     neighbours in the queue of those that rest, by slot
 /// ```
 #[derive(Default, FromBytes)]
 #[repr(C)]
 pub(crate) struct Mapping {
     first: Owned,
     second: Owned,
+    third: Owned,
 }
 
-/// | key 16 | sessions 4 |
+/// | key 16 | sessions 4 | mapping's number 4 |
 #[derive(Default, FromBytes)]
 #[repr(C)]
 pub(crate) struct Permission {
     pub(crate) sessions: Owned,
+    pub(super) mapping: Owned,
 }
 
 /// ```text
@@ -81,8 +83,8 @@ pub(crate) struct Permission {
 pub(crate) struct Block(pub(super) Owned);
 
 const _: () = {
-    assert!(size_of::<Host>() == 8 && size_of::<Mapping>() == 8);
-    assert!(size_of::<Permission>() == 4 && size_of::<Block>() == 4);
+    assert!(size_of::<Host>() == 8 && size_of::<Mapping>() == 12);
+    assert!(size_of::<Permission>() == 8 && size_of::<Block>() == 4);
 };
 
 impl Host {
@@ -103,6 +105,11 @@ impl Mapping {
 
     pub(super) fn hold_down_ms(&self) -> &Owned {
         &self.second
+    }
+
+    /// By which its sessions and their permissions know it: others have had its endpoints, and will.
+    pub(crate) fn number(&self) -> &Owned {
+        &self.third
     }
 }
 

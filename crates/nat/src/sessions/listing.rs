@@ -95,7 +95,7 @@ impl State {
             remote: internal.destination(),
             packets: lines.map(Line::packets),
             bytes: lines.map(|line| line.bytes.load(Relaxed)),
-            age_ms: now_ms.wrapping_sub(lines[OUTBOUND].created_ms.load(Relaxed)),
+            age_ms: now_ms.wrapping_sub(lines[OUTBOUND].created_ms().load(Relaxed)),
             idle_ms: now_ms.wrapping_sub(last_seen_ms),
             expires_in_ms: end_ms.map_or(0, |end_ms| end_ms.wrapping_sub(now_ms)),
         })

@@ -1,9 +1,9 @@
 //! What a shard's owner is at, written down before and cleared after, for the process that comes after a crash.
 //!
 //! ```text
-//!  0       8                      24                     40                    56      64
-//!  | set 8 | internal flow 16     | external flow 16     | set at the last     |       |     one cache line a shard
-//!  |       |                      |                      | crash: internal 16  |       |
+//!  0       8                      24                     40                    56            64
+//!  | set 8 | internal flow 16     | external flow 16     | set at the last     | mappings    |     one cache line a shard
+//!  |       |                      |                      | crash: internal 16  | numbered 8  |
 //! ```
 //!
 //! An operation changes several tables and a port, and a process can end between any two of them. Session lines are
@@ -28,6 +28,7 @@ pub(crate) struct Intent {
     internal: [AtomicU64; 2],
     external: [AtomicU64; 2],
     at_last_crash: [AtomicU64; 2],
+    numbered: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Intent>() == 64);
@@ -50,6 +51,20 @@ impl Intent {
     /// The operation is done.
     pub(crate) fn clear(&self) {
         self.set.store(0, Release);
+    }
+
+    /// A number for a mapping that is to be made: of 2^31 in a row each is another, whatever process made them. Its ones are
+    /// even in number, so that it is none with a bit damaged.
+    pub(crate) fn number(&self) -> u32 {
+        let numbered = self.numbered.load(Relaxed).wrapping_add(1);
+        self.numbered.store(numbered, Relaxed);
+        let number = (numbered as u32) << 1;
+        number | (number.count_ones() & 1)
+    }
+
+    /// Whether this may be a mapping's number; 0 stands for no mapping.
+    pub(crate) fn is_number(number: u32) -> bool {
+        number.count_ones().is_multiple_of(2)
     }
 
     /// What the process that ended was at: the internal and the external flow.
@@ -106,6 +121,17 @@ mod tests {
         assert_eq!((internal, aim.destination(), aim.realm()), (flow(1), external, Realm(9)));
         intent.clear();
         assert_eq!(intent.found(), None);
+    }
+
+    #[test]
+    fn a_number_comes_once_and_with_a_bit_damaged_never() {
+        let intent = Intent::default();
+        let numbers: std::collections::HashSet<u32> = (0..100_000).map(|_| intent.number()).collect();
+        assert_eq!(numbers.len(), 100_000);
+        for number in numbers {
+            assert!(number != 0 && Intent::is_number(number));
+            assert!((0..u32::BITS).all(|bit| !Intent::is_number(number ^ 1 << bit)));
+        }
     }
 
     #[test]

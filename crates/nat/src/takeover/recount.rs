@@ -13,7 +13,7 @@
 use flowtable::{Key, Owner, Shared, SlotIndex};
 
 use crate::flow::Flow;
-use crate::mappings::Holds;
+use crate::mappings::{Holds, Taken};
 use crate::ports::Purpose;
 use crate::shard::Shard;
 use crate::state::{Intent, State};
@@ -155,16 +155,13 @@ fn count_sessions(shard: &mut Shard, scope: &Scope, now_ms: u32) -> u32 {
         if !shard.sessions.is_live(slot) {
             continue;
         }
-        let ([internal, outside], holds) = (shard.state.keys(slot), shard.state.holds(slot));
-        if holds.contains(Holds::MAPPING) {
-            count_use_of_mapping(shard, scope, &internal, &outside);
+        let ([internal, outside], taken) = (shard.state.keys(slot), shard.state.taken(slot));
+        // A session whose mapping has gone is closed on its next packet.
+        if let Some(mapping) = shard.state.mapping_of(shard.index(), &taken) {
+            count_use_of_mapping(shard, scope, mapping, &taken, now_ms);
         }
-        let permission = outside.permission_key();
-        if holds.contains(Holds::PERMISSION) && scope.covers_permission(&permission) {
-            // Where there is no room its remote is not let in from other ports, nothing worse.
-            _ = shard.mappings.permit(permission, now_ms);
-        }
-        if holds.contains(Holds::PORT) && !count_port(shard, scope, &internal, &outside, Purpose::Session) {
+        let has_port = taken.holds.contains(Holds::PORT);
+        if has_port && !count_port(shard, scope, &internal, &outside, Purpose::Session) {
             shard.sessions.remove(slot);
             dropped += 1;
         }
@@ -172,12 +169,13 @@ fn count_sessions(shard: &mut Shard, scope: &Scope, now_ms: u32) -> u32 {
     dropped
 }
 
-fn count_use_of_mapping(shard: &mut Shard, scope: &Scope, internal: &Flow, outside: &Flow) {
-    // A session without it is closed on its next packet: its endpoint is someone else's.
-    if let Some(slot) = shard.state.mapping_of(shard.index(), internal, outside)
-        && scope.covers_mapping(&shard.mappings.keys(slot))
-    {
-        shard.mappings.mapping(slot).sessions().increment();
+fn count_use_of_mapping(shard: &mut Shard, scope: &Scope, mapping: SlotIndex, taken: &Taken, now_ms: u32) {
+    if scope.covers_mapping(&shard.mappings.keys(mapping)) {
+        shard.mappings.mapping(mapping).sessions().increment();
+    }
+    if taken.holds.contains(Holds::PERMISSION) && scope.covers_permission(&taken.outside.permission_key()) {
+        // Where there is no room its remote is not let in from other ports, nothing worse.
+        _ = shard.mappings.permit(taken, now_ms);
     }
 }
 

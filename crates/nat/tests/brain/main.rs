@@ -19,6 +19,7 @@ mod gateways;
 mod hairpin;
 mod icmp_answers;
 mod icmp_errors;
+mod identity;
 mod ip_id;
 mod local;
 mod mapping;
