@@ -8,8 +8,7 @@
 //! ```
 //!
 //! The slots of all shards lie side by side; the bits of a shard begin a word of their own, so that every word has one
-//! writer, the shard's owner ([`OwnedSlots`]). Readers look at `live`; deadlines are the owner's alone, and atomics
-//! only because the memory is shared.
+//! writer, the shard's owner ([`OwnedSlots`]). Readers look at `live`, and where they have a slot that is, at its deadline.
 //!
 //! A timer per session, or a list kept in order of last use, writes memory for each packet. Here a packet writes
 //! nothing: the sweep reads a dense array, sixteen deadlines in a cache line, and only for a slot that seems due does
@@ -88,6 +87,11 @@ impl Slots {
         let local = slot.0.wrapping_sub(u32::from(shard.0).wrapping_mul(self.slots_per_shard));
         local < self.slots_per_shard
             && self.live.try_get(self.word(shard, local)).is_some_and(|word| word.seen() & bit(local) != 0)
+    }
+
+    /// The deadline of a slot that is in use, to anyone.
+    pub(crate) fn deadline(&self, slot: SlotIndex) -> u32 {
+        self.deadlines.get(slot.0 as usize).seen()
     }
 
     /// The live bits of a shard's slots, 64 in a word.

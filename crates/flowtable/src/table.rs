@@ -214,6 +214,14 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
         self.slots.shard_of(slot)
     }
 
+    /// When a slot in use is due next, as its owner has set it. Of a slot that is not in use: any number.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn deadline(&self, slot: SlotIndex) -> u32 {
+        self.slots.deadline(slot)
+    }
+
     /// Shards.
     pub fn shards(&self) -> u8 {
         self.shards

@@ -101,7 +101,7 @@ impl<F: Frame> Gateway<F> {
             match self.shards.get_mut(shard) {
                 Some(owner) => {
                     self.state.note_news(line, &news, now_ms);
-                    owner.set_deadline(line, router, now_ms);
+                    owner.set_deadline(line, &self.rules);
                 }
                 None => owner_elsewhere = Some(self.state.worker_of(shard)),
             }

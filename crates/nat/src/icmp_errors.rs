@@ -137,7 +137,7 @@ impl Judge<'_> {
     fn translated(&self, shard: Option<ShardIndex>, answer: &Flow) -> Result<Flow, DropReason> {
         shard
             .and_then(|shard| self.state.line(shard, answer, None))
-            .filter(|line| self.state.stands(*line, self.rules))
+            .filter(|line| self.state.stands(*line, self.rules, self.now_ms))
             .map(|line| self.state.translated(line))
             .ok_or(DropReason::IcmpNoSession)
     }

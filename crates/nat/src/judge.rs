@@ -83,7 +83,7 @@ impl Judge<'_> {
     }
 
     /// The flow's session. Under other rules than it was last judged by it is judged again, here, whoever owns it; if they
-    /// no longer allow it, its owner closes it.
+    /// no longer allow it, its owner closes it, and where they bring its end nearer, its owner notes that.
     pub(crate) fn session(
         &mut self,
         shard: ShardIndex,
@@ -95,16 +95,14 @@ impl Judge<'_> {
             return Ok(Some(line));
         }
         let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
-        if !self.state.stands(line, rules) {
+        if !self.state.stands(line, rules, now_ms) {
             self.owner(shard)?.close_line(line, counters, now_ms);
             return Ok(None);
         }
-        // Its time may have become shorter. Where that is another's to note, it is found when the longer one has come.
-        let inside = [flow.realm(), self.state.translated(line).realm()];
-        let router = inside.into_iter().find_map(|realm| rules.router_of(realm));
-        if let (Some(router), Ok(owner)) = (router, self.owner(shard)) {
-            owner.set_deadline(line, &rules.routers[router.0 as usize], now_ms);
+        if self.state.ends_before_its_deadline(line, rules) {
+            self.owner(shard)?.set_deadline(line, rules);
         }
+        self.state.make_current(line, rules);
         Ok(Some(line))
     }
 

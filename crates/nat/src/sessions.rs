@@ -38,6 +38,7 @@ use crate::forwarding;
 use crate::mappings::{Holds, PoolPorts, Taken};
 use crate::state::State;
 use crate::tcp::{Phase, Seen};
+use crate::time;
 
 pub use listing::SessionView;
 
@@ -156,29 +157,39 @@ impl State {
         }
     }
 
-    /// Whether the line's session was found good by the rules as they are: one read of its own line, and [`Self::stands`]
-    /// would write nothing.
+    /// Whether the line's session was found good by the rules as they are: one read of its own line.
     pub(crate) fn is_current(&self, line: LineIndex, rules: &RuleSet) -> bool {
         let generation = self.parts.sessions.value(line).generation.load(Relaxed);
         self.router_of_line(line, rules).is_some_and(|router| router.generation == generation)
     }
 
-    /// Whether the line's session is still what the rules would make. If they have changed since it was last asked, it is
-    /// judged again, in place. One that does not stand is to be closed by its owner.
-    ///
-    /// The rules may have made its time shorter: an owner that finds it not current before sets its deadline after.
-    pub(crate) fn stands(&self, line: LineIndex, rules: &RuleSet) -> bool {
-        if self.is_current(line, rules) {
-            return true;
-        }
-        let Some(router) = self.router_of_line(line, rules) else { return false };
+    /// Whether the line's session is still what the rules would make: if they have changed since it was found good, it is
+    /// judged again. One that does not stand is to be closed by its owner.
+    pub(crate) fn stands(&self, line: LineIndex, rules: &RuleSet, now_ms: u32) -> bool {
+        self.is_current(line, rules)
+            || self.router_of_line(line, rules).is_some_and(|router| {
+                let slot = self.parts.sessions.slot_of(line);
+                let ([internal, external], holds) =
+                    (self.keys(slot), self.parts.sessions.value(line).holds());
+                is_allowed(&internal, &external, holds, router, rules)
+                    && self.owns_endpoint(slot)
+                    && !time::has_come(self.end_ms(slot, router), now_ms)
+            })
+    }
+
+    /// Whether the rules have brought the end of the line's session nearer than its owner knows.
+    pub(crate) fn ends_before_its_deadline(&self, line: LineIndex, rules: &RuleSet) -> bool {
         let slot = self.parts.sessions.slot_of(line);
-        let ([internal, external], holds) = (self.keys(slot), self.parts.sessions.value(line).holds());
-        let stands = is_allowed(&internal, &external, holds, router, rules) && self.owns_endpoint(slot);
-        if stands {
+        self.router_of_line(line, rules).is_some_and(|router| {
+            !time::has_come(self.parts.sessions.deadline(slot), self.end_ms(slot, router))
+        })
+    }
+
+    /// Notes that the line's session was found good by these rules.
+    pub(crate) fn make_current(&self, line: LineIndex, rules: &RuleSet) {
+        if let Some(router) = self.router_of_line(line, rules) {
             self.parts.sessions.value(line).generation.store(router.generation, Relaxed);
         }
-        stands
     }
 
     /// Whether no packet of the line's direction has been sent on yet.
@@ -187,7 +198,7 @@ impl State {
     }
 
     /// The router of the line's internal side, as far as it is up. Reads the line alone.
-    fn router_of_line<'a>(&self, line: LineIndex, rules: &'a RuleSet) -> Option<&'a RouterRules> {
+    pub(crate) fn router_of_line<'a>(&self, line: LineIndex, rules: &'a RuleSet) -> Option<&'a RouterRules> {
         let sessions = &self.parts.sessions;
         let realm = match sessions.side_of(line) {
             OUTBOUND => sessions.key(line).realm(),

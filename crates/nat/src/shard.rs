@@ -132,7 +132,9 @@ impl Shard {
                     return Ok(self.state.parts.sessions.line_of(slot, side));
                 }
                 // The same endpoints speak through another of N ports that lead to one.
-                Err(Obstacle::LeftOver(line)) if self.state.stands(line, rules) && !self.is_over(line) => {
+                Err(Obstacle::LeftOver(line))
+                    if self.state.stands(line, rules, now_ms) && !self.is_over(line) =>
+                {
                     return Err(DropReason::ForwardingTaken);
                 }
                 Err(Obstacle::LeftOver(line)) => self.close_line(line, counters, now_ms),
@@ -233,19 +235,13 @@ impl Shard {
         counters.sessions_closed.add(1);
     }
 
-    /// Sets when a session ends, by its phase now: after a segment that brings the end nearer was noted, or after
-    /// judgement by other rules, which may have made its time shorter; where that is over, its time begins anew with the
-    /// packet that was judged. A longer one is found when the shorter has come.
-    pub(crate) fn set_deadline(&mut self, line: LineIndex, router: &RouterRules, now_ms: u32) {
-        let slot = self.state.parts.sessions.slot_of(line);
-        let end_ms = self.state.end_ms(slot, router);
-        let deadline_ms = if time::has_come(end_ms, now_ms) {
-            let [internal, _] = self.state.keys(slot);
-            now_ms.wrapping_add(timeout_ms(self.state.phase(slot), &internal, router))
-        } else {
-            end_ms
-        };
-        self.sessions.set_deadline(slot, deadline_ms);
+    /// Sets when a session ends, by its phase now: after a segment that brings the end nearer was noted, or under other rules
+    /// that do. A longer time is found when the shorter has come.
+    pub(crate) fn set_deadline(&mut self, line: LineIndex, rules: &RuleSet) {
+        if let Some(router) = self.state.router_of_line(line, rules) {
+            let slot = self.state.parts.sessions.slot_of(line);
+            self.sessions.set_deadline(slot, self.state.end_ms(slot, router));
+        }
     }
 
     /// Closes sessions whose time is up, ends hold-downs that are over, and frees what every worker has let go of: a bounded

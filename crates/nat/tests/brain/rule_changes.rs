@@ -5,7 +5,7 @@ use packet::tcp::{ACK, PSH, SYN};
 
 use crate::tcp::connect;
 use crate::world::scene::*;
-use crate::world::{Endpoint, Host, Setup, World};
+use crate::world::{Endpoint, Host, World};
 
 const DNS: Endpoint = (SERVER.address, 53);
 const WWW: Endpoint = (SERVER.address, 443);
@@ -243,9 +243,7 @@ fn a_router_made_again_under_its_old_name_inherits_nothing() {
 
 #[test]
 fn changed_timers_count_from_the_next_packet() {
-    // Of one worker: another than the owner judges again and leaves the deadline, so that a shorter time is found when the
-    // longer one has come.
-    let mut world = scene_on(Setup::of_one_worker(), &[]);
+    let mut world = scene();
     let flows = Flows::begin(&mut world);
     world.one(SERVER.udp(53, flows.red[0], b""));
     let timeouts = "pool: red}]\n    timeouts: {tcp_established_s: 25, icmp_s: 15, by_port: [{protocol: udp, ports: \"53\", established_s: 20}]}";
@@ -267,6 +265,46 @@ fn changed_timers_count_from_the_next_packet() {
     assert_eq!(world.sessions().len(), 1);
     world.pass(1);
     assert_eq!(world.sessions().len(), 0);
+}
+
+/// A UDP stream between red and the server, and rules by which it may stay silent for 20 s.
+fn stream_and_shorter_timers() -> (World, Endpoint, String) {
+    let mut world = scene();
+    let external = world.one(RED_A.udp(4_000, WWW, b"")).source();
+    world.one(SERVER.udp(WWW.1, external, b""));
+    (world, external, rules_with(&[("pool: red}]", "pool: red}]\n    timeouts: {udp_stream_s: 20}")]))
+}
+
+#[test]
+fn a_session_that_is_over_by_other_timers_lets_nothing_in() {
+    let (mut world, external, rules) = stream_and_shorter_timers();
+    world.pass(20_000);
+    world.adopt(&rules);
+    world.drops(SERVER.udp(WWW.1, external, b""), DropReason::NoMapping);
+    assert_eq!(world.sessions().len(), 0);
+    // For the host inside it begins anew.
+    assert_eq!(world.one(RED_A.udp(4_000, WWW, b"")).source(), external);
+    assert_eq!(world.session().phase.name(), "initial");
+    // A millisecond before, it goes on.
+    let (mut world, external, rules) = stream_and_shorter_timers();
+    world.pass(19_999);
+    world.adopt(&rules);
+    world.one(SERVER.udp(WWW.1, external, b""));
+    for (ms, left) in [(19_999, 1), (1, 0)] {
+        world.pass(ms);
+        assert_eq!(world.sessions().len(), left);
+    }
+}
+
+/// An error reads the session of what it quotes, and is none of its packets.
+#[test]
+fn an_error_does_not_hide_from_other_timers() {
+    let (mut world, external, rules) = stream_and_shorter_timers();
+    let sent = world.one(RED_A.udp(4_000, WWW, b""));
+    world.adopt(&rules);
+    world.one(SERVER.error(external.0, (3, 3, 0), &sent, 8));
+    world.pass(20_000);
+    world.drops(SERVER.udp(WWW.1, external, b""), DropReason::NoMapping);
 }
 
 /// A mapping whose address left the pool while its session was silent is another's when the address comes back.

@@ -125,7 +125,7 @@ impl Process {
     /// What a packet out does: finds its session, or opens it. Returns the external endpoint.
     pub(super) fn send(&mut self, flow: &Flow) -> Endpoint {
         let now_ms = self.now();
-        let found = self.line(flow).filter(|line| self.state.stands(*line, &self.rules));
+        let found = self.line(flow).filter(|line| self.state.stands(*line, &self.rules, now_ms));
         let line = found.unwrap_or_else(|| {
             let (state, rules) = (Arc::clone(&self.state), std::mem::take(&mut self.rules));
             let router = rules.router_of(flow.realm()).unwrap();
@@ -150,7 +150,7 @@ impl Process {
         let flow = Flow::new(realm, protocol, remote, external);
         let shard = self.state.shard_of_port(self.number(external.address)?, &flow)?;
         let line = self.state.line(shard, &flow, None)?;
-        if !self.state.stands(line, &self.rules) {
+        if !self.state.stands(line, &self.rules, self.now()) {
             return None;
         }
         self.state.touch(line, &packet(&flow), self.now());
