@@ -78,7 +78,8 @@ impl<F: Frame> Gateway<F> {
 
     /// Notes a packet in its sessions, now that nothing keeps it from being sent. Done last, and once for each session.
     ///
-    /// What makes a session's time shorter, as a first FIN or reset does, is its owner's to note.
+    /// What makes a session's time shorter, as a first FIN or reset does, is its owner's to note, and so is what the host
+    /// inside sends first by a session from outside.
     ///
     /// # Errors
     /// Another owner has to note it, and to send the packet: nothing is counted yet.
@@ -92,18 +93,23 @@ impl<F: Frame> Gateway<F> {
         let mut owner_elsewhere = None;
         for SessionLine { line, router } in sessions.into_iter().flatten() {
             let router = &self.rules.routers[router.0 as usize];
-            let Some(news) = self.state.news(line, parsed, lane.frame.bytes(), router) else { continue };
-            if !news.brings_the_end_nearer {
-                self.state.note_news(line, &news, now_ms);
+            let news = self.state.news(line, parsed, lane.frame.bytes(), router);
+            let is_first_word = self.state.is_first_word(line, parsed);
+            let is_owners = is_first_word || news.as_ref().is_some_and(|news| news.brings_the_end_nearer);
+            let shard = is_owners.then(|| self.state.shard_of_line(line));
+            let owner = shard.and_then(|shard| self.shards.get_mut(shard));
+            if let (Some(shard), None) = (shard, &owner) {
+                owner_elsewhere = Some(self.state.worker_of(shard));
                 continue;
             }
-            let shard = self.state.shard_of_line(line);
-            match self.shards.get_mut(shard) {
-                Some(owner) => {
-                    self.state.note_news(line, &news, now_ms);
-                    owner.set_deadline(line, &self.rules);
+            if let Some(news) = &news {
+                self.state.note_news(line, news, now_ms);
+            }
+            if let Some(owner) = owner {
+                if is_first_word {
+                    owner.speak(line, now_ms);
                 }
-                None => owner_elsewhere = Some(self.state.worker_of(shard)),
+                owner.set_deadline(line, &self.rules);
             }
         }
         if let Some(owner) = owner_elsewhere {

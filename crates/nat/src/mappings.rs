@@ -25,6 +25,9 @@
 //! Protocols without ports are mapped like that: what they share is a number made of their remote, so that each has at most
 //! one host behind one external address.
 //!
+//! What a remote sends gives nobody more than the host inside has given: a session that came from outside opens the mapping
+//! for others, and permits its remote's address, from when that host has sent by it.
+//!
 //! A mapping without sessions keeps its port through the hold-down (RFC 6888 REQ-8), its slot in the table being the only
 //! note of it; meanwhile only its own internal endpoint can have it back.
 //!
@@ -83,6 +86,8 @@ pub(crate) struct Taken {
     pub(crate) holds: Holds,
     /// The number of the mapping, where it holds one.
     pub(crate) mapping: u32,
+    /// The host inside has sent by it.
+    pub(crate) spoken: bool,
 }
 
 impl Mappings {
@@ -119,10 +124,16 @@ impl Mappings {
         if shares(flow.protocol(), behaviour) {
             self.begin(flow);
             let outside = self.choose(flow, pool, Purpose::Session)?;
-            return Ok(Taken { outside, holds: Holds::PORT, mapping: 0 });
+            return Ok(Taken { outside, holds: Holds::PORT, mapping: 0, spoken: true });
         }
         let (slot, outside) = self.mapping_for(flow, pool, behaviour.mapping, now_ms)?;
-        self.join(slot, flow, outside, behaviour.filtering, now_ms)
+        let mut taken = self.join(slot, outside, behaviour.filtering);
+        if let Err(reason) = self.speak(&taken, now_ms) {
+            self.release(flow, &taken, now_ms);
+            return Err(reason);
+        }
+        taken.spoken = true;
+        Ok(taken)
     }
 
     /// The same by a mapping that [`admit`](Self::admit) has found, for a session that comes from outside.
@@ -131,7 +142,6 @@ impl Mappings {
         slot: SlotIndex,
         flow: &Flow,
         pool: &PoolRules,
-        now_ms: u32,
     ) -> Result<Taken, DropReason> {
         // What stood in the session's way may have been the mapping's last session, and the mapping have ended with it.
         if !self.mappings.is_live(slot) {
@@ -141,7 +151,17 @@ impl Mappings {
         let [_, external] = self.keys(slot);
         let outside = flow.with_source(external.destination(), external.realm()).reversed();
         self.intent().begin(flow, &outside);
-        self.join(slot, flow, outside, behaviour.filtering, now_ms)
+        Ok(self.join(slot, outside, behaviour.filtering))
+    }
+
+    /// The host inside has sent by a session: its remote is let in, as far as the filter asks, and the mapping goes on.
+    pub(crate) fn speak(&mut self, taken: &Taken, now_ms: u32) -> Result<(), DropReason> {
+        let Some(slot) = self.state.mapping_of(self.shard, taken) else { return Ok(()) };
+        if taken.holds.contains(Holds::PERMISSION) {
+            self.permit(taken, now_ms)?;
+        }
+        self.mapping(slot).spoken().increment();
+        Ok(())
     }
 
     /// The session has been inserted, or is not going to be.
@@ -155,14 +175,17 @@ impl Mappings {
 
     /// Gives back what a session of `flow` holds. The shard's intent is the caller's.
     pub(crate) fn release(&mut self, flow: &Flow, taken: &Taken, now_ms: u32) {
-        if taken.holds.contains(Holds::PERMISSION) {
+        if taken.spoken && taken.holds.contains(Holds::PERMISSION) {
             self.forbid(taken.outside.permission_key(), taken.mapping);
         }
         // Where it has gone, it was counted no more.
-        if let Some(slot) = self.state.mapping_of(self.shard, taken)
-            && self.mapping(slot).sessions().decrement() == 0
-        {
-            self.rest(slot, now_ms);
+        if let Some(slot) = self.state.mapping_of(self.shard, taken) {
+            if taken.spoken {
+                self.mapping(slot).spoken().decrement();
+            }
+            if self.mapping(slot).sessions().decrement() == 0 {
+                self.rest(slot, now_ms);
+            }
         }
         if taken.holds.contains(Holds::PORT) {
             self.give_back(flow, &taken.outside);
@@ -179,7 +202,8 @@ impl Mappings {
         let table = self.mappings.table();
         let line = table.find(self.shard, &flow.destination_key()).ok_or(DropReason::NoMapping)?;
         let slot = table.slot_of(line);
-        if self.mapping(slot).sessions().get() == 0 {
+        //= rfc7857#7
+        if self.mapping(slot).spoken().get() == 0 {
             return Err(DropReason::NoMapping);
         }
         let [internal, _] = self.keys(slot);
@@ -253,6 +277,7 @@ impl Mappings {
             internal.sessions().set(0);
             internal.hold_down_ms().set(hold_down_ms);
             internal.number().set(number);
+            internal.spoken().set(0);
             rests::unqueued(external);
         });
         match inserted {
@@ -264,26 +289,16 @@ impl Mappings {
         }
     }
 
-    /// One more session of a mapping, with the permission that its filter asks for.
-    fn join(
-        &mut self,
-        slot: SlotIndex,
-        flow: &Flow,
-        outside: Flow,
-        filtering: Dependence,
-        now_ms: u32,
-    ) -> Result<Taken, DropReason> {
+    /// One more session of a mapping, by which nobody inside has sent yet.
+    fn join(&mut self, slot: SlotIndex, outside: Flow, filtering: Dependence) -> Taken {
         self.wake(slot);
         self.mapping(slot).sessions().increment();
-        let mut taken = Taken { outside, holds: Holds::MAPPING, mapping: self.mapping(slot).number().get() };
-        if filtering == Dependence::AddressDependent {
-            if let Err(reason) = self.permit(&taken, now_ms) {
-                self.release(flow, &taken, now_ms);
-                return Err(reason);
-            }
-            taken.holds |= Holds::PERMISSION;
-        }
-        Ok(taken)
+        let permission = match filtering {
+            Dependence::AddressDependent => Holds::PERMISSION,
+            _ => Holds::empty(),
+        };
+        let holds = Holds::MAPPING | permission;
+        Taken { outside, holds, mapping: self.mapping(slot).number().get(), spoken: false }
     }
 
     pub(crate) fn mapping(&self, slot: SlotIndex) -> &Mapping {

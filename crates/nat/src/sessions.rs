@@ -18,6 +18,7 @@
 //!  seen part    the rest: written by whichever worker sees a packet. Two that see one flow at a time may lose a count, or
 //!               a step of the span; `seen` is changed bit by bit; `generation` says under which rules it was found good,
 //!               which all agree on.
+//!  spoken       a flag of the outbound line's `seen`, of any protocol, that only the owner sets: the host inside has sent
 //!  of TCP       scale, seen and span: what this side has shown, and which of the other's sequence numbers it takes, from
 //!               what it has acknowledged to the edge of its window (tcp.rs)
 //! ```
@@ -216,7 +217,14 @@ impl State {
     /// What a session has taken, and gives back when it ends.
     pub(crate) fn taken(&self, slot: SlotIndex) -> Taken {
         let ([_, outside], [_, inbound]) = (self.keys(slot), self.lines(slot));
-        Taken { outside, holds: inbound.holds(), mapping: inbound.mapping().load(Relaxed) }
+        let (holds, mapping) = (inbound.holds(), inbound.mapping().load(Relaxed));
+        Taken { outside, holds, mapping, spoken: self.has_spoken(slot) }
+    }
+
+    /// Whether the host inside has sent by a session: it opened it, or has answered.
+    pub(crate) fn has_spoken(&self, slot: SlotIndex) -> bool {
+        let [outbound, _] = self.lines(slot);
+        outbound.seen().contains(Seen::SPOKEN)
     }
 
     fn lines(&self, slot: SlotIndex) -> [&Line; 2] {

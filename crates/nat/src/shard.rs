@@ -118,7 +118,7 @@ impl Shard {
         counters: &Counters,
         now_ms: u32,
     ) -> Result<LineIndex, DropReason> {
-        let taken = Taken { outside, holds: Holds::empty(), mapping: 0 };
+        let taken = Taken { outside, holds: Holds::empty(), mapping: 0, spoken: side == OUTBOUND };
         if !is_allowed(&internal, &outside, taken.holds, router, rules) {
             return Err(DropReason::NoMapping);
         }
@@ -162,7 +162,7 @@ impl Shard {
         let pool = &rules.pools[pool.0 as usize];
         for _ in 0..=LEFT_OVERS_MAX {
             let taken = match mapping {
-                Some(mapping) => self.mappings.acquire_by(mapping, internal, pool, now_ms),
+                Some(mapping) => self.mappings.acquire_by(mapping, internal, pool),
                 None => self.mappings.acquire(internal, pool, now_ms),
             };
             let opened =
@@ -201,13 +201,16 @@ impl Shard {
         router: &RouterRules,
         now_ms: u32,
     ) -> Result<SlotIndex, Obstacle> {
-        let Taken { outside, holds, mapping } = *taken;
+        let Taken { outside, holds, mapping, spoken } = *taken;
         let (external, realm, generation) = (outside.destination(), outside.realm(), router.generation);
         let timeout_ms = timeout_ms(first_phase(internal.protocol()), internal, router);
         let keys = [*internal, outside];
         let inserted = self.sessions.insert(keys, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
             outbound.fill(external, realm, holds, generation, now_ms);
             outbound.created_ms().store(now_ms, Relaxed);
+            if spoken {
+                outbound.note_spoken();
+            }
             inbound.fill(internal.source(), internal.realm(), holds, generation, now_ms);
             inbound.mapping().store(mapping, Relaxed);
         });
@@ -233,6 +236,18 @@ impl Shard {
         self.mappings.release(&internal, &taken, now_ms);
         self.mappings.intent().clear();
         counters.sessions_closed.add(1);
+    }
+
+    /// The host inside has sent by a session that was opened from outside. Where there is no room for what that gives its
+    /// remote, the next packet asks again.
+    pub(crate) fn speak(&mut self, line: LineIndex, now_ms: u32) {
+        let slot = self.state.parts.sessions.slot_of(line);
+        let ([internal, outside], taken) = (self.state.keys(slot), self.state.taken(slot));
+        self.mappings.intent().begin(&internal, &outside);
+        if self.mappings.speak(&taken, now_ms).is_ok() {
+            self.state.parts.sessions.value(line).note_spoken();
+        }
+        self.mappings.intent().clear();
     }
 
     /// Sets when a session ends, by its phase now: after a segment that brings the end nearer was noted, or under other rules

@@ -46,6 +46,8 @@ bitflags! {
         const FIN = 4;
         /// A credible reset, of either side: both lines have it, so that whichever is looked at next shows it.
         const RESET = 8;
+        /// Of any protocol, outbound: the host inside has sent by the session.
+        const SPOKEN = 16;
     }
 }
 

@@ -41,17 +41,14 @@ pub(crate) fn timeout_ms(phase: Phase, flow: &Flow, router: &RouterRules) -> u32
 }
 
 impl State {
-    /// When a session was last heard, as far as that keeps it alive. Datagrams from outside do not where the rules say so,
-    /// nor where nobody inside has ever answered them.
+    /// When a session was last heard, as far as that keeps it alive. What comes from outside does not where nobody inside
+    /// has sent by it, nor do datagrams where the rules say so.
     //= rfc4787#REQ-6
     //= rfc7857#7
     pub(crate) fn last_heard_ms(&self, slot: SlotIndex, router: &RouterRules) -> u32 {
         let [outbound, inbound] = self.last_seen_ms(slot);
-        let counts_inbound = match self.phase(slot) {
-            Phase::UdpInitial => false,
-            Phase::UdpStream => router.udp_inbound_refresh,
-            _ => true,
-        };
+        let is_refreshed = self.phase(slot) != Phase::UdpStream || router.udp_inbound_refresh;
+        let counts_inbound = is_refreshed && self.has_spoken(slot);
         if counts_inbound && time::has_come(outbound, inbound) { inbound } else { outbound }
     }
 

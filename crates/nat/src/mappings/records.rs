@@ -14,7 +14,7 @@ bitflags! {
         const PORT = 1;
         /// A mapping, which has the port and the pairing.
         const MAPPING = 2;
-        /// A permission for its remote's address.
+        /// A permission for its remote's address, once the host inside has sent by it.
         const PERMISSION = 4;
     }
 }
@@ -55,8 +55,11 @@ pub(crate) struct Host {
 }
 
 /// ```text
-/// internal line   | key 16 | sessions 4 | hold-down, ms 4 | number 4 |     the number: of all mappings', its own
-/// external line   | key 16 | rests before 4 | after 4     |        4 |     neighbours in the queue of those that rest, by slot
+/// internal line   | key 16 | sessions 4 | hold-down, ms 4 | number 4 | spoken 4 |
+/// external line   | key 16 | rests before 4 | after 4     |                   8 |
+///
+/// number    of all mappings', its own            rests     neighbours in the queue of those that rest, by slot
+/// spoken    of its sessions, those by which the host inside has sent
 /// ```
 #[derive(Default, FromBytes)]
 #[repr(C)]
@@ -64,6 +67,7 @@ pub(crate) struct Mapping {
     first: Owned,
     second: Owned,
     third: Owned,
+    fourth: Owned,
 }
 
 /// | key 16 | sessions 4 | mapping's number 4 |
@@ -83,7 +87,7 @@ pub(crate) struct Permission {
 pub(crate) struct Block(pub(super) Owned);
 
 const _: () = {
-    assert!(size_of::<Host>() == 8 && size_of::<Mapping>() == 12);
+    assert!(size_of::<Host>() == 8 && size_of::<Mapping>() == 16);
     assert!(size_of::<Permission>() == 8 && size_of::<Block>() == 4);
 };
 
@@ -110,6 +114,11 @@ impl Mapping {
     /// By which its sessions and their permissions know it: others have had its endpoints, and will.
     pub(crate) fn number(&self) -> &Owned {
         &self.third
+    }
+
+    /// Sessions by which the host inside has sent: without one, nobody new comes in.
+    pub(crate) fn spoken(&self) -> &Owned {
+        &self.fourth
     }
 }
 

@@ -33,6 +33,11 @@ impl Line {
         Seen::from_bits_truncate(self.seen.load(Relaxed))
     }
 
+    /// Of an outbound line.
+    pub(crate) fn note_spoken(&self) {
+        self.seen.fetch_or(Seen::SPOKEN.bits(), Relaxed);
+    }
+
     fn side(&self) -> Side {
         let window_scale = self.window_scale.load(Relaxed).min(tcp::WINDOW_SCALE_MAX);
         Side { seen: self.seen(), span: unpack(self.span.load(Relaxed)), window_scale }
@@ -101,6 +106,14 @@ impl State {
         receiver.note_side(news.before.receiver, news.after.receiver);
         sender.note_side(news.before.sender, news.after.sender);
         sender.last_seen_ms.store(now_ms, Relaxed);
+    }
+
+    /// Whether the host inside sends by a session for the first time, which its owner notes. A reset is no word: it answers
+    /// what somebody else has sent (RFC 7857 section 8).
+    pub(crate) fn is_first_word(&self, line: LineIndex, packet: &Parsed) -> bool {
+        let sessions = &self.parts.sessions;
+        let is_reset = packet.protocol == Protocol::TCP && packet.tcp_flags & tcp::RST != 0;
+        sessions.side_of(line) == OUTBOUND && !sessions.value(line).seen().contains(Seen::SPOKEN) && !is_reset
     }
 
     /// Notes a packet that is sent on. A reset does not keep a session alive (RFC 7857 section 8).

@@ -105,6 +105,7 @@ fn set_to_zero(shard: &mut Shard, scope: &Scope) {
     for slot in live(&mappings.mappings) {
         if scope.covers_mapping(&mappings.keys(slot)) {
             mappings.mapping(slot).sessions().set(0);
+            mappings.mapping(slot).spoken().set(0);
         }
     }
     let permissions = mappings.permissions.table();
@@ -172,8 +173,12 @@ fn count_sessions(shard: &mut Shard, scope: &Scope, now_ms: u32) -> u32 {
 fn count_use_of_mapping(shard: &mut Shard, scope: &Scope, mapping: SlotIndex, taken: &Taken, now_ms: u32) {
     if scope.covers_mapping(&shard.mappings.keys(mapping)) {
         shard.mappings.mapping(mapping).sessions().increment();
+        if taken.spoken {
+            shard.mappings.mapping(mapping).spoken().increment();
+        }
     }
-    if taken.holds.contains(Holds::PERMISSION) && scope.covers_permission(&taken.outside.permission_key()) {
+    let has_permission = taken.spoken && taken.holds.contains(Holds::PERMISSION);
+    if has_permission && scope.covers_permission(&taken.outside.permission_key()) {
         // Where there is no room its remote is not let in from other ports, nothing worse.
         _ = shard.mappings.permit(taken, now_ms);
     }

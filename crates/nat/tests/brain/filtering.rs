@@ -1,7 +1,7 @@
 //! Who may come in through a mapping: all three behaviours, of every protocol (RFC 4787 section 5, RFC 5382 section 4.3).
 
 use nat::DropReason;
-use packet::tcp::{ACK, PSH, SYN};
+use packet::tcp::{ACK, PSH, RST, SYN};
 
 use crate::mapping::with_pool;
 use crate::world::scene::*;
@@ -112,6 +112,87 @@ fn nobody_comes_in_by_a_mapping_that_rests() {
     assert_eq!((world.sessions().len(), world.occupancy().mappings), (0, 1));
     world.drops(SERVER.udp(53, external, b""), DropReason::NoMapping);
     world.drops(OTHER.udp(1, external, b""), DropReason::NoMapping);
+}
+
+/// A remote that has a new port for each packet has nothing more of it than its own unanswered sessions.
+//= rfc7857#7
+#[test]
+fn no_remote_keeps_a_mapping_that_the_host_inside_uses_no_more() {
+    for filtering in ["endpoint_independent", "address_dependent"] {
+        let mut world = with_pool(&format!("udp: {{filtering: {filtering}}}, hold_down_s: 60"));
+        let external = world.one(RED_A.udp(4_000, (SERVER.address, 80), b"")).source();
+        for second in 0..30 {
+            world.one(SERVER.udp(5_000 + second, external, b""));
+            world.pass(1_000);
+        }
+        world.pass(10);
+        assert_eq!(world.sessions().len(), 29, "the host's own is over, those from outside are not");
+        world.drops(SERVER.udp(6_000, external, b""), DropReason::NoMapping);
+        // A session that is there is not taken away, but ends as it would have.
+        world.one(SERVER.udp(5_029, external, b""));
+        world.pass(29_000);
+        assert_eq!((world.sessions().len(), world.occupancy().permissions), (0, 0), "{filtering}");
+        // The hold-down began with the last of them.
+        assert_eq!(world.occupancy().mappings, 1);
+        world.pass(60_000);
+        assert_eq!((world.occupancy().mappings, world.ports_used(RED_POOL)), (0, 0), "{filtering}");
+    }
+}
+
+#[test]
+fn a_session_from_outside_opens_the_mapping_for_others_from_when_it_is_answered() {
+    let mut world = with_pool("udp: {filtering: endpoint_independent}");
+    let external = world.one(RED_A.udp(4_000, (SERVER.address, 80), b"")).source();
+    world.one(OTHER.udp(1, external, b""));
+    world.pass(29_000);
+    assert_eq!(world.one(RED_A.udp(4_000, (OTHER.address, 1), b"")).source(), external);
+    world.pass(100_000);
+    assert_eq!(world.sessions().len(), 1, "the host's first is over, its answer counts");
+    world.one(OTHER.udp(2, external, b""));
+    world.one(SERVER.udp(2, external, b""));
+    world.pass(100_000);
+    assert_eq!((world.sessions().len(), world.occupancy().mappings), (0, 1));
+}
+
+//= rfc4787#REQ-8
+#[test]
+fn no_remote_renews_its_own_permission() {
+    let mut world = with_pool("udp: {filtering: address_dependent}");
+    let external = world.one(RED_A.udp(4_000, (SERVER.address, 80), b"")).source();
+    for second in 0..31 {
+        world.one(RED_A.udp(4_000, (OTHER.address, 80), b""));
+        if second < 30 {
+            world.one(SERVER.udp(5_000 + second, external, b""));
+        }
+        world.pass(1_000);
+    }
+    world.drops(SERVER.udp(6_000, external, b""), DropReason::Filtered);
+    // An answer to one of its sessions is the host's word again.
+    assert_eq!(world.one(RED_A.udp(4_000, (SERVER.address, 5_029), b"")).source(), external);
+    world.one(SERVER.udp(6_000, external, b""));
+}
+
+//= rfc7857#7
+//= rfc7857#8
+#[test]
+fn neither_syns_from_outside_nor_resets_that_answer_them_keep_a_mapping() {
+    for is_refused in [false, true] {
+        let mut world = with_pool("tcp: {mapping: endpoint_independent, filtering: endpoint_independent}");
+        let external = world.one(RED_A.tcp(4_000, (SERVER.address, 80), SYN)).source();
+        for port in 33_000..33_003 {
+            world.pass(9_000);
+            world.one(OTHER.tcp(33_000, external, SYN));
+            world.one(OTHER.tcp(port, external, SYN));
+            if is_refused {
+                world.one(RED_A.tcp(4_000, (OTHER.address, port), RST | ACK));
+            }
+        }
+        world.pass(4_000);
+        assert!(!world.sessions().is_empty(), "those from outside are not over");
+        world.drops(OTHER.tcp(34_000, external, SYN), DropReason::NoMapping);
+        world.pass(30_000);
+        assert_eq!((world.sessions().len(), world.ports_used(RED_POOL)), (0, 0));
+    }
 }
 
 #[test]

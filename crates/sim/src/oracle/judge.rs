@@ -518,7 +518,11 @@ impl Oracle {
             return Life::Dead;
         }
         let sessions = mapping.sessions.iter().filter(|session| same(filtering, session.remote, source));
-        sessions.map(|session| self.life(mapping, session)).max().unwrap_or(Life::Dead)
+        // One that came from outside gives others nothing before it is answered (RFC 7857 section 7).
+        let most = |session: &Session| {
+            if session.remote == source || session.track.packets[0] > 0 { Life::Alive } else { Life::Perhaps }
+        };
+        sessions.map(|session| self.life(mapping, session).min(most(session))).max().unwrap_or(Life::Dead)
     }
 
     /// Notes a packet that has passed in its sessions.
