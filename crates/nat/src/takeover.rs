@@ -245,11 +245,11 @@ impl State {
         internal.with_source(outbound.0, outbound.1).reversed() == external
             && holds[0] == holds[1]
             && Holds::all().contains(holds[0])
-            && Intent::is_number(lines[INBOUND].mapping().load(Relaxed))
             && (internal.source(), internal.realm()) == inbound
             && (has_ports(internal.protocol()) || (internal.source().port, external.source().port) == (0, 0))
             && self.is_of(shard, &internal)
             && self.parts.realms.is_taken(external.realm())
+            && Intent::is_number(lines[INBOUND].mapping().load(Relaxed))
             && lines.iter().all(|line| time::has_come(line.last_seen_ms(), now_ms))
     }
 

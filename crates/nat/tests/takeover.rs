@@ -133,3 +133,107 @@ fn an_orderly_end_leaves_nothing_to_account_for() {
     go_on(&mut world, &flows);
     assert_eq!(world.team.state.past().dropped(DropReason::GatewayEnded), 0);
 }
+
+/// The scene's red pool with more to say, and forwardings of an address of red's.
+fn with(pool: &str) -> String {
+    let forwarding = "port_forwardings:
+      - {id: site, external: 203.0.113.70, protocol: tcp, external_ports: 8000-8009, internal: 10.0.0.11, internal_ports: 80-89}
+      - {id: site-udp, external: 203.0.113.70, protocol: udp, external_ports: 8000-8009, internal: 10.0.0.11, internal_ports: 80-89}
+    no_nat: [192.0.2.0/24]";
+    rules_with(&[
+        ("addresses: [203.0.113.10]", &format!("addresses: [203.0.113.10]{pool}")),
+        ("no_nat: [192.0.2.0/24]", forwarding),
+    ])
+}
+
+#[test]
+fn forwarded_sessions_go_on_whoever_opened_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, rules) = (directory.path().join("region"), with(""));
+    let (site, inside) = (("203.0.113.70".parse().unwrap(), 8_003), (RED_A.address, 83));
+    let mut world = open(&path, 10_000, 1, &rules);
+    assert_eq!(world.one(SERVER.tcp(5_000, site, SYN)).destination(), inside);
+    world.one(RED_A.tcp(83, (SERVER.address, 5_000), SYN | ACK));
+    world.one(SERVER.tcp(5_000, site, ACK));
+    assert_eq!(world.one(RED_A.udp(83, (SERVER.address, 6_000), b"")).source(), site);
+    world.one(SERVER.udp(6_000, site, b""));
+    // Not answered yet.
+    world.one(SERVER.udp(7_000, site, b""));
+    let mut world = open(&world.kill(&path), 20_000, 3, &rules);
+    assert_eq!(world.sessions().len(), 3);
+    assert_eq!(world.one(RED_A.tcp(83, (SERVER.address, 5_000), PSH | ACK)).source(), site);
+    assert_eq!(world.one(SERVER.tcp(5_000, site, PSH | ACK)).destination(), inside);
+    assert_eq!(world.one(SERVER.udp(6_000, site, b"")).destination(), inside);
+    assert_eq!(world.one(RED_A.udp(83, (SERVER.address, 7_000), b"")).source(), site);
+    assert_eq!(world.count(|counters: &Counters| &counters.sessions_created), 0);
+    // As before, only a SYN opens one; and what the rules forward no longer ends.
+    world.drops(SERVER.tcp(5_001, site, PSH | ACK), DropReason::NotSyn);
+    world.adopt(
+        &rules.replace("external_ports: 8000-8009", "external_ports: 8000-8002").replace("80-89", "80-82"),
+    );
+    world.drops(SERVER.tcp(5_000, site, PSH | ACK), DropReason::LocalUnhandled);
+    assert_eq!(world.ports_used(RED_POOL), 0);
+}
+
+#[test]
+fn a_host_has_no_more_blocks_than_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, rules) = (directory.path().join("region"), with(", blocks: {ports: 16, per_host_max: 1}"));
+    let mut world = open(&path, 10_000, 2, &rules);
+    let mut ports: Vec<u16> =
+        (0..16).map(|port| world.one(RED_A.udp(4_000 + port, WWW, b"")).source().1).collect();
+    ports.sort_unstable();
+    assert_eq!((ports[0] % 16, ports[15]), (0, ports[0] + 15), "all of one block");
+    let mut world = open(&world.kill(&path), 20_000, 1, &rules);
+    world.refuses(RED_A.udp(5_000, WWW, b""), DropReason::HostPortQuota);
+    assert_eq!(world.occupancy().blocks, 1);
+    for port in 0..16 {
+        assert!(ports.contains(&world.one(RED_A.udp(4_000 + port, WWW, b"")).source().1));
+        assert!(!ports.contains(&world.one(RED_B.udp(4_000 + port, WWW, b"")).source().1));
+    }
+}
+
+#[test]
+fn a_port_that_hosts_of_several_shards_share_is_still_one_hosts_towards_each_remote() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, rules) = (directory.path().join("region"), with(", ports: 2000-2000"));
+    let hosts: Vec<Host> = (100..116).map(red).collect();
+    let mut world = open(&path, 10_000, 2, &rules);
+    for (host, port) in hosts.iter().zip(1..) {
+        world.add(*host);
+        assert_eq!(world.one(host.tcp(4_000, (SERVER.address, port), SYN)).source(), (RED_POOL, 2_000));
+    }
+    let mut world = open(&world.kill(&path), 20_000, 3, &rules);
+    assert_eq!(world.ports_used(RED_POOL), 1);
+    for (host, port) in hosts.iter().zip(1..) {
+        world.add(*host);
+        let answer = world.one(SERVER.tcp(port, (RED_POOL, 2_000), SYN | ACK));
+        assert_eq!(answer.destination(), (host.address, 4_000));
+        world.refuses(RED_B.tcp(4_000, (SERVER.address, port), SYN), DropReason::PortExhausted);
+    }
+    assert_eq!(world.one(RED_B.tcp(4_000, (SERVER.address, 80), SYN)).source(), (RED_POOL, 2_000));
+    world.pass(40_000);
+    assert_eq!((world.sessions().len(), world.ports_used(RED_POOL)), (0, 0), "{:?}", world.sessions());
+}
+
+#[test]
+fn a_port_that_rests_is_nobody_elses_until_its_time_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, rules) = (directory.path().join("region"), with(", ports: 2000-2000, hold_down_s: 60"));
+    let mut world = open(&path, 10_000, 1, &rules);
+    let external = world.one(RED_A.udp(1, WWW, b"")).source();
+    world.pass(40_000);
+    assert_eq!((world.sessions().len(), world.ports_used(RED_POOL)), (0, 1));
+    let mut world = open(&world.kill(&path), 60_000, 2, &rules);
+    world.refuses(RED_B.udp(3, WWW, b""), DropReason::PortExhausted);
+    world.drops(SERVER.udp(WWW.1, external, b""), DropReason::NoMapping);
+    world.drops(SERVER.udp(WWW.1 + 1, external, b""), DropReason::NoMapping);
+    assert_eq!(world.one(RED_A.udp(1, (OTHER.address, 443), b"")).source(), external, "its own host's again");
+    // And it rests anew, for its whole time.
+    world.pass(31_500);
+    assert_eq!(world.sessions().len(), 0);
+    world.pass(58_000);
+    world.refuses(RED_B.udp(3, WWW, b""), DropReason::PortExhausted);
+    world.pass(3_000);
+    world.one(RED_B.udp(3, WWW, b""));
+}

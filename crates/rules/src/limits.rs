@@ -52,6 +52,8 @@ pub const MAPPING_BY_PORT_MAX: usize = 64;
 pub const BLOCK_PORTS_MIN: u16 = 8;
 /// Ports of a block: the most.
 pub const BLOCK_PORTS_MAX: u16 = 4_096;
+/// Blocks that a host has at once for one protocol, at most: a new mapping looks through them.
+pub const BLOCKS_PER_HOST_MAX: u16 = 64;
 /// Addresses of one pool.
 pub const POOL_ADDRESSES_MAX: u64 = 8_192;
 

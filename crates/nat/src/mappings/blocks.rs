@@ -7,6 +7,7 @@
 use arrayvec::ArrayVec;
 use flowtable::SlotIndex;
 use rules::compiled::{BlockRules, Pairing, PortRun};
+use rules::limits::BLOCKS_PER_HOST_MAX;
 
 use super::choice::Choice;
 use super::records::Owned;
@@ -14,9 +15,6 @@ use super::{EXTERNAL, INTERNAL, Mappings, outside_of};
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::ports::{ANYWHERE, Lease, Wanted};
-
-/// The most blocks of a host that are looked at for one flow.
-const BLOCKS_PER_HOST_MAX: usize = 64;
 
 /// How many new blocks are tried for one flow: one that is leased may have no free port, left from earlier rules.
 const LEASES_TRIED_MAX: usize = 4;
@@ -56,11 +54,11 @@ impl Mappings {
         &self,
         choice: Choice,
         rules: BlockRules,
-    ) -> (ArrayVec<Endpoint, BLOCKS_PER_HOST_MAX>, Option<u16>) {
+    ) -> (ArrayVec<Endpoint, { BLOCKS_PER_HOST_MAX as usize }>, Option<u16>) {
         let Choice { flow, pool, address, .. } = choice;
         let table = self.blocks.table();
         let (mut blocks, mut unused) = (ArrayVec::new(), None);
-        for ordinal in 0..rules.per_host_max.min(BLOCKS_PER_HOST_MAX as u16) {
+        for ordinal in 0..rules.per_host_max.min(BLOCKS_PER_HOST_MAX) {
             let Some(line) = table.find(self.shard, &flow.block_key(pool.realm, ordinal)) else {
                 unused = unused.or(Some(ordinal));
                 continue;

@@ -1,4 +1,5 @@
 mod damage;
 mod endings;
+mod kinds;
 mod process;
 mod speed;

@@ -121,9 +121,9 @@ pub struct Blocks {
     #[serde(default = "default_block_ports")]
     #[schemars(range(min = 8, max = 4096))]
     pub ports: u16,
-    /// Blocks that one host has at once for one protocol, at most.
+    /// Blocks that one host has at once for one protocol, at most: 1 to 64.
     #[serde(default = "default_blocks_per_host_max")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 64))]
     pub per_host_max: u16,
 }
 

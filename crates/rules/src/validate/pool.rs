@@ -6,8 +6,8 @@ use super::{check_id, check_ports};
 use crate::compiled::PortRun;
 use crate::fault::Code;
 use crate::limits::{
-    BLOCK_PORTS_MAX, BLOCK_PORTS_MIN, MAPPING_BY_PORT_MAX, POOL_ADDRESSES_MAX, POOL_EXCLUDED_PORTS_MAX,
-    POOL_RUNS_MAX, TIMEOUT_S_MAX,
+    BLOCK_PORTS_MAX, BLOCK_PORTS_MIN, BLOCKS_PER_HOST_MAX, MAPPING_BY_PORT_MAX, POOL_ADDRESSES_MAX,
+    POOL_EXCLUDED_PORTS_MAX, POOL_RUNS_MAX, TIMEOUT_S_MAX,
 };
 use crate::model::{AddressRange, Pool, PortProtocol};
 
@@ -37,8 +37,9 @@ fn check_pool_ports(pool: &Pool, report: &mut Of<'_, '_>) {
         report.add(Code::PoolEmpty, "exclude_ports", "no port is left");
     }
     let Some(blocks) = pool.blocks else { return };
-    if blocks.per_host_max == 0 {
-        report.add(Code::OutOfRange, "blocks.per_host_max", "a host needs a block");
+    if !(1..=BLOCKS_PER_HOST_MAX).contains(&blocks.per_host_max) {
+        let message = format!("{} is not from 1 to {BLOCKS_PER_HOST_MAX}", blocks.per_host_max);
+        report.add(Code::OutOfRange, "blocks.per_host_max", message);
     }
     let sizes = BLOCK_PORTS_MIN..=BLOCK_PORTS_MAX;
     if !blocks.ports.is_power_of_two() || !sizes.contains(&blocks.ports) {

@@ -174,6 +174,12 @@ const ROWS: &[Row] = &[
         "[8000-8099], blocks: {per_host_max: 0}",
         &["pool p: blocks.per_host_max: OUT_OF_RANGE: "],
     ),
+    ("[8000-8099]", "[8000-8099], blocks: {per_host_max: 64}", &[]),
+    (
+        "[8000-8099]",
+        "[8000-8099], blocks: {per_host_max: 65}",
+        &["pool p: blocks.per_host_max: OUT_OF_RANGE: 65 is not from 1 to 64"],
+    ),
     (
         "[8000-8099]",
         "[8000-8099], mapping_by_port: [{protocol: sctp, ports: 1, mapping: address_dependent}]",
