@@ -9,7 +9,7 @@ use packet::tcp::{ACK, PSH, SYN};
 use std::collections::VecDeque;
 
 use nat::Handed;
-use packet::{Burst, PacketIo, PortIndex, Sent};
+use packet::{Burst, Fragment, PacketIo, PortIndex, Sent, testing};
 use world::scene::*;
 use world::{Packet, Setup, Team, Wire, World};
 
@@ -175,4 +175,57 @@ fn no_packet_allocates_be_it_the_first_of_its_flow() {
     });
     assert_eq!(world.occupancy().sessions, 0);
     assert_eq!(info.count_total, 0, "expiry: {info:?}");
+}
+
+/// A packet's three fragments, in this order.
+fn pieces(packet: &Packet, identification: u16, order: [usize; 3]) -> Vec<Packet> {
+    let pieces = testing::fragments(&packet.bytes, identification, 40);
+    assert_eq!(pieces.len(), order.len());
+    order.map(|index| Packet { wire: packet.wire, bytes: pieces[index].clone() }).into()
+}
+
+#[test]
+fn no_fragment_allocates_in_whatever_order_it_comes() {
+    const DATAGRAMS: u16 = 200;
+    const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    let narrow = [("port: out0}", "port: out0, mtu: 600}")];
+    let mut world = scene_on(Setup { sessions_max: 64_000, ..Setup::of_workers(2) }, &narrow);
+    let external = world.one(RED_A.udp(1, (SERVER.address, 1), b"")).source();
+    world.one(SERVER.udp(1, external, b""));
+    world.one(SERVER.udp(1, (WEB, 1), b""));
+    let (payload, all) = ([7; 90], usize::from(3 * DATAGRAMS));
+    let remote = (SERVER.address, 53);
+    for (order, round) in ORDERS.into_iter().zip(0u16..) {
+        let first = 2_000 + DATAGRAMS * round;
+        // The first of a flow is a fragment, too.
+        let fragments = |packets: &mut dyn Iterator<Item = Packet>| -> Vec<Packet> {
+            packets.zip(first..).flat_map(|(packet, number)| pieces(&packet, number, order)).collect()
+        };
+        let out = fragments(&mut (0..DATAGRAMS).map(|n| RED_A.udp(first + n, remote, &payload)));
+        let heard = send(&mut world, "fragments out", out);
+        assert_eq!(heard.len(), all, "{order:?}");
+        let firsts = heard.iter().filter(|packet| packet.parsed().fragment == Fragment::First);
+        let external: Vec<_> = firsts.map(Packet::source).collect();
+        assert_eq!(external.len(), usize::from(DATAGRAMS));
+        let back = fragments(&mut external.iter().map(|at| SERVER.udp(53, *at, &payload)));
+        assert_eq!(send(&mut world, "fragments in", back).len(), all, "{order:?}");
+        let hairpin = fragments(&mut (0..DATAGRAMS).map(|n| BLUE_A.udp(first + n, (WEB, 80), &payload)));
+        assert_eq!(send(&mut world, "fragments between hosts of ours", hairpin).len(), all, "{order:?}");
+        // An error about a fragment quotes what its sender has.
+        let firsts = heard.iter().filter(|packet| packet.parsed().fragment == Fragment::First);
+        let errors = firsts.map(|first| SERVER.error(RED_POOL, (11, 1, 0), first, 8)).collect();
+        assert_eq!(send(&mut world, "errors about fragments", errors).len(), usize::from(DATAGRAMS));
+    }
+    // What never is whole: as much as is kept waits, the rest is dropped, and all of it is given up.
+    let orphans = many(|n| pieces(&RED_A.udp(40_000, remote, &payload), n, [1, 2, 0]).swap_remove(0));
+    assert_eq!(send(&mut world, "fragments without a first", orphans).len(), 0);
+    assert!(world.books().held > 0);
+    let long = many(|n| RED_A.udp(30_000, remote, &[7; 700]).may_fragment(n));
+    assert_eq!(send(&mut world, "too long, and cut", long).len(), 2 * usize::from(PACKETS));
+    world.now = world.now + 3_000;
+    assert_eq!(
+        send(&mut world, "after the wait", many(|n| RED_A.ping(n, RED_GATEWAY))).len(),
+        usize::from(PACKETS)
+    );
+    assert_eq!(world.books().held, 0);
 }
