@@ -8,6 +8,7 @@ use std::sync::Arc;
 use packet::Protocol;
 
 use super::process::{Process, SIZES, TENANTS, rules};
+use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::ports::Holder;
 
@@ -221,6 +222,37 @@ fn the_oldest_that_rests_goes_first_after_a_kill_too() {
     process.close(&other);
     process.pass(602_000);
     assert_eq!(process.state.occupancy().mappings, 0);
+}
+
+/// What comes from outside opens the mapping for nobody, before a kill, after it, or where it is counted again.
+#[test]
+fn a_mapping_is_open_to_whom_it_was_open_before() {
+    const POOLS: &str = "ports: 1024-65535, hold_down_s: 60";
+    for recounts in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut process = start(&directory.path().join("region"), 10_000, POOLS);
+        let flow = process.flow("red", Protocol::UDP, 300, 5_000);
+        let external = process.send(&flow);
+        let server = |port| Endpoint { port, ..flow.destination() };
+        let stranger = Endpoint { address: [198, 51, 100, 77].into(), port: 80 };
+        let outside = flow.with_source(external, process.rules.pools[0].realm).reversed();
+        let in_work = |process: &mut Process| {
+            if recounts {
+                process.shard_of(&flow).mappings.intent().begin(&flow, &outside);
+            }
+        };
+        assert_eq!(process.comes_in(Protocol::UDP, server(81), external), None);
+        let mut process = end_in(process, POOLS, in_work);
+        assert_eq!(process.comes_in(Protocol::UDP, server(82), external), None);
+        assert_eq!(process.comes_in(Protocol::UDP, stranger, external), Some(DropReason::Filtered));
+        process.close(&flow);
+        assert_eq!(process.comes_in(Protocol::UDP, server(83), external), Some(DropReason::NoMapping));
+        let mut process = end_in(process, POOLS, in_work);
+        assert_eq!(process.takeover.shards_recounted, u32::from(recounts));
+        assert_eq!(process.comes_in(Protocol::UDP, server(84), external), Some(DropReason::NoMapping));
+        assert_eq!((process.state.occupancy().sessions, process.state.occupancy().permissions), (2, 0));
+        all_go_on_and_end(process, &BTreeMap::new(), "open");
+    }
 }
 
 /// A port that the rules take and give back has a second mapping; what is left of the first is none of its.

@@ -11,6 +11,7 @@ use packet::{Fragment, Moment, Parsed, Payload, Protocol};
 use rules::RuleSet;
 use rules::compiled::{AddressIndex, Realm};
 
+use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::ports::PortSpace;
 use crate::shard::Shard;
@@ -155,6 +156,21 @@ impl Process {
         }
         self.state.touch(line, &packet(&flow), self.now());
         Some(self.state.translated(line).reversed())
+    }
+
+    /// What the first packet of a session from outside does; why it is dropped, if it is.
+    pub(super) fn comes_in(
+        &mut self,
+        protocol: Protocol,
+        remote: Endpoint,
+        external: Endpoint,
+    ) -> Option<DropReason> {
+        let flow = Flow::new(self.rules.pools[0].realm, protocol, remote, external);
+        let shard =
+            self.number(external.address).and_then(|address| self.state.shard_of_port(address, &flow));
+        let Some(shard) = shard else { return Some(DropReason::NoMapping) };
+        let (now_ms, counters) = (self.now(), self.state.counters(WorkerIndex(0)));
+        self.shards[usize::from(shard.0)].open_inbound(&flow, &self.rules, counters, now_ms).err()
     }
 
     /// The first half of an opening: everything is taken, nothing inserted, and the intent set.
