@@ -520,7 +520,9 @@ impl Oracle {
         let sessions = mapping.sessions.iter().filter(|session| same(filtering, session.remote, source));
         // One that came from outside gives others nothing before it is answered (RFC 7857 section 7).
         let most = |session: &Session| {
-            if session.remote == source || session.track.packets[0] > 0 { Life::Alive } else { Life::Perhaps }
+            let is_answered =
+                std::iter::once(session.track).chain(session.again).all(|one| one.packets[0] > 0);
+            if session.remote == source || is_answered { Life::Alive } else { Life::Perhaps }
         };
         sessions.map(|session| self.life(mapping, session).min(most(session))).max().unwrap_or(Life::Dead)
     }
