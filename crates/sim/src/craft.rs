@@ -8,8 +8,7 @@ pub(crate) const UDP: u8 = 17;
 
 /// A packet without options, to be sent on with TTL 64.
 pub(crate) fn ipv4(protocol: u8, source: Endpoint, destination: Endpoint, transport: &[u8]) -> Vec<u8> {
-    // Atomic (RFC 6864): what may be cut is cut, and renumbered behind SNAT, which the oracle does not know yet.
-    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
     packet.extend(source.0.octets());
     packet.extend(destination.0.octets());
     packet.extend(transport);
@@ -48,18 +47,20 @@ pub(crate) fn udp(source: Endpoint, destination: Endpoint, payload: &[u8], check
     ipv4(UDP, source, destination, &segment)
 }
 
-/// A segment.
+/// A segment; its options fill whole words.
 pub(crate) fn tcp(
     source: Endpoint,
     destination: Endpoint,
     flags: u8,
     [sequence, acknowledged]: [u32; 2],
+    options: &[u8],
     payload: &[u8],
 ) -> Vec<u8> {
     let mut segment = [source.1.to_be_bytes(), destination.1.to_be_bytes()].concat();
     segment.extend(sequence.to_be_bytes());
     segment.extend(acknowledged.to_be_bytes());
-    segment.extend([0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+    segment.extend([0x50 + (options.len() as u8 / 4) * 0x10, flags, 0x20, 0, 0, 0, 0, 0]);
+    segment.extend(options);
     segment.extend(payload);
     let checksum = transport_checksum(TCP, source, destination, &segment);
     segment[16..18].copy_from_slice(&checksum.to_be_bytes());
@@ -81,6 +82,24 @@ pub(crate) fn icmp(
     let checksum = !sum(&message, 0);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
     ipv4(ICMP, source, destination, &message)
+}
+
+/// A packet's pieces, each of so many bytes and the last of what is left.
+pub(crate) fn pieces(packet: &[u8], header: &Header, lengths: &[usize]) -> Vec<Vec<u8>> {
+    let (head, mut rest) = packet[..header.total].split_at(header.length);
+    let (mut pieces, mut start) = (Vec::new(), 0);
+    for length in lengths.iter().copied().chain([usize::MAX]) {
+        let (part, behind) = rest.split_at(length.min(rest.len()));
+        let more = if behind.is_empty() { 0 } else { 0x2000 };
+        let mut piece = [head, part].concat();
+        piece[6..8].copy_from_slice(&(more | (start / 8) as u16).to_be_bytes());
+        pieces.push(finish(piece));
+        if behind.is_empty() {
+            break;
+        }
+        (start, rest) = (start + part.len(), behind);
+    }
+    pieces
 }
 
 /// Sequence and acknowledgement number, and how far the segment reaches.

@@ -12,11 +12,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a judge fails by panicking")]
 
 mod craft;
+mod not_judged;
 pub mod oracle;
 pub mod play;
 mod random;
+mod rules_text;
 mod scene;
 mod show;
 mod team;
 
+pub use not_judged::NOT_JUDGED;
 pub use random::Random;

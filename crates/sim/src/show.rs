@@ -29,11 +29,15 @@ pub(crate) fn line(frame: &Frame) -> String {
     format!("{head}: {what}")
 }
 
-/// A frame on one line, and its bytes on others.
+/// How many lines of sixteen bytes are shown.
+const LINES: usize = 6;
+
+/// A frame on one line, and its first bytes on others.
 pub(crate) fn frame(frame: &Frame) -> String {
     let bytes: Vec<String> = frame
         .packet
         .chunks(16)
+        .take(LINES)
         .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "))
         .collect();
     format!("{}\n      {}", line(frame), bytes.join("\n      "))

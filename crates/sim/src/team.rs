@@ -5,7 +5,7 @@
 //! what came out is returned; ARP is answered meanwhile by everybody who is asked, since in these worlds a MAC follows from
 //! an address.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,18 +16,19 @@ use nat::{
 use packet::arp::{self, Arp, Operation};
 use packet::ethernet::LinkHeader;
 use packet::{Burst, MacAddress, Moment, PacketIo, Parsed, Payload, PortIndex, Sent, VlanId, testing};
+use rules::compiled::Realm;
 use rules::limits::REALMS_MAX;
 use rules::{Numbers, RuleSet};
 
-use crate::oracle::{Frame, World, mac_of};
+use crate::oracle::{Flow, Frame, Told, World, mac_of};
 use crate::random::Random;
-use crate::scene;
+use crate::{rules_text, scene};
 
 /// The ports' names, as rules give them.
 const PORT_NAMES: [&str; 2] = ["inside", "outside"];
 
 /// Slots of a shard are enough for every session that the worlds' few endpoints can have: what is scarce here is ports.
-const SIZES: Sizes = Sizes { sessions: 4_096, shards: 4, addresses: 16 };
+const SIZES: Sizes = Sizes { sessions: 4_096, shards: 4, addresses: 24 };
 
 /// Most turns until nothing is on its way.
 const TURNS_MAX: usize = 64;
@@ -45,7 +46,20 @@ pub(crate) struct Team {
     path: PathBuf,
     directory: tempfile::TempDir,
     processes: u32,
+    /// The routers' realms, by their place in the world.
+    realms: Vec<Realm>,
+    /// The sessions that have been told of, and when each was opened.
+    known: HashMap<Flow, (Told, u64)>,
+    /// How many had been opened and closed then.
+    counted: [u64; 2],
     pub(crate) now_ms: u64,
+}
+
+/// Sessions that were opened and closed.
+#[derive(Default)]
+pub(crate) struct Changes {
+    pub(crate) opened: Vec<Told>,
+    pub(crate) closed: Vec<Told>,
 }
 
 /// Ports of plain memory.
@@ -90,6 +104,9 @@ impl Team {
             path,
             directory,
             processes: 0,
+            realms: Vec::new(),
+            known: HashMap::new(),
+            counted: [0; 2],
             now_ms,
         };
         team.begin(shards, workers);
@@ -98,6 +115,8 @@ impl Team {
     }
 
     fn begin(&mut self, mut shards: Vec<Shard>, workers: usize) {
+        // Whatever was counted was counted by others.
+        self.counted = [u64::MAX; 2];
         self.state.assign(workers as u8);
         self.gateways = (0..workers)
             .map(|worker| {
@@ -148,7 +167,7 @@ impl Team {
 
     /// Other rules, everywhere at once.
     pub(crate) fn adopt(&mut self, world: &World) {
-        let text = scene::rules(world);
+        let text = rules_text::rules(world);
         let state = &self.state;
         self.numbers.release_realms(|realm| state.is_realm_in_use(realm));
         self.numbers.release_addresses(|address| state.ports_used(address) > 0);
@@ -158,6 +177,12 @@ impl Team {
         let compiled = rules::compile(&valid, Some(&self.rules), &mut self.numbers).unwrap();
         state.store(&self.numbers, compiled.generation);
         self.rules = Arc::new(compiled);
+        // All are up at first, and keep their realms.
+        if self.realms.is_empty() {
+            let realm =
+                |id| self.rules.routers.iter().find(|router| router.id == id).map(|router| router.realm);
+            self.realms = world.routers.iter().filter_map(|router| realm(router.id)).collect();
+        }
         for gateway in &mut self.gateways {
             gateway.adopt(Arc::clone(&self.rules), Vec::new());
         }
@@ -292,6 +317,36 @@ impl Team {
             }
         }
         sessions
+    }
+
+    /// Which sessions were opened and closed since this was asked before.
+    pub(crate) fn changes(&mut self) -> Changes {
+        let workers = (0..self.gateways.len()).map(|worker| self.state.counters(index(worker)));
+        let counted = workers.fold([0; 2], |[opened, closed], counters| {
+            [opened + counters.sessions_created.get(), closed + counters.sessions_closed.get()]
+        });
+        let mut changes = Changes::default();
+        if counted == self.counted {
+            return changes;
+        }
+        self.counted = counted;
+        let before = std::mem::take(&mut self.known);
+        for session in self.sessions() {
+            let end = |end: nat::Endpoint| (end.address, end.port);
+            let router = self.realms.iter().position(|realm| *realm == session.realm).expect("a router's");
+            let flow = (router, session.protocol.0, end(session.internal), end(session.remote));
+            let external = end(session.external);
+            let told = Told { flow, segment: scene::network_of(external.0), external };
+            let known = (told, self.now_ms - u64::from(session.age_ms));
+            if before.get(&flow) != Some(&known) {
+                changes.opened.push(told);
+            }
+            self.known.insert(flow, known);
+        }
+        let is_gone = |(flow, known): &(&Flow, &(Told, u64))| self.known.get(*flow) != Some(*known);
+        changes.closed.extend(before.iter().filter(is_gone).map(|(_, (told, _))| *told));
+        changes.closed.sort_unstable_by_key(|told| told.flow);
+        changes
     }
 
     /// How often each reason to drop has been given.

@@ -246,6 +246,25 @@ fn what_is_cited_is_a_requirement() {
     assert!(unknown.is_empty(), "cited, but not in tests/tidy/compliance/: {unknown:?}");
 }
 
+/// The oracle cites what it judges, and names what it does not.
+#[test]
+fn every_requirement_is_judged_by_the_oracle_or_named_with_a_reason() {
+    let citations = citations();
+    let text = read("crates/sim/src/not_judged.rs");
+    let pairs = text.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split_once("\", \""));
+    let named: BTreeSet<&str> = pairs.filter(|(_, why)| why.len() > 8).map(|(key, _)| key).collect();
+    let is_judged = |key: &String| {
+        let code = citations.code.get(key).into_iter().flatten();
+        code.into_iter().any(|file| file.starts_with("crates/sim/src/oracle/"))
+    };
+    let rows: BTreeSet<String> =
+        rfcs().iter().flat_map(|rfc| rfc.requirements.iter().map(|one| key(rfc, one))).collect();
+    let wrong: Vec<_> = rows.iter().filter(|row| is_judged(row) == named.contains(row.as_str())).collect();
+    assert!(wrong.is_empty(), "neither judged by the oracle nor named in not_judged.rs, or both: {wrong:?}");
+    let unknown: Vec<_> = named.iter().filter(|named| !rows.contains(**named)).collect();
+    assert!(unknown.is_empty(), "in not_judged.rs, and no row: {unknown:?}");
+}
+
 #[test]
 fn the_page_is_the_one_that_the_tests_make() {
     let made = page(&rfcs(), &citations());

@@ -163,7 +163,7 @@ fn the_oracle_imports_nothing_of_what_it_judges() {
         files += 1;
         for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
             let imports = line.strip_prefix("pub use ").or(line.strip_prefix("use "));
-            let own = ["super::", "std::", "bytes::", "world::"];
+            let own = ["super::", "std::", "bytes::", "state::", "world::"];
             assert!(
                 imports.is_none_or(|path| own.iter().any(|own| path.starts_with(own))),
                 "{path:?}: {line}"
@@ -175,4 +175,23 @@ fn the_oracle_imports_nothing_of_what_it_judges() {
         }
     }
     assert!(files > 5, "the oracle is there");
+}
+
+/// What judges the brain can be read in an hour. Counted is what judges: not the description of the world that it is told,
+/// nor the reading and writing of packets.
+#[test]
+fn the_oracle_is_small() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/sim/src/oracle");
+    let (mut judging, mut all) = (0, 0);
+    for file in std::fs::read_dir(directory).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+        let lines = code.count();
+        all += lines;
+        if !path.ends_with("world.rs") && !path.ends_with("bytes.rs") {
+            judging += lines;
+        }
+    }
+    assert!(judging <= 1_250 && all <= 1_800, "{judging} lines of the oracle judge, of {all}");
 }

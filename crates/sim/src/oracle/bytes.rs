@@ -20,6 +20,8 @@ pub struct Frame {
 pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
+const DCCP: u8 = 33;
+const UDP_LITE: u8 = 136;
 
 /// What the oracle reads of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Header {
     pub length: usize,
     /// Bytes of all.
     pub total: usize,
+    /// The identification.
+    pub identification: u16,
     /// DF.
     pub dont_fragment: bool,
     /// MF.
@@ -50,28 +54,26 @@ pub struct Header {
     pub numbers: [u32; 3],
     /// Bytes of TCP data.
     pub data: u32,
+    /// How far a SYN shifts its side's windows (RFC 7323).
+    pub shift: u8,
 }
 
 impl Header {
-    pub(super) fn is_whole(&self) -> bool {
+    /// No fragment.
+    pub fn is_whole(&self) -> bool {
         !self.more && self.offset == 0
     }
 
-    pub(super) fn is_icmp_error(&self) -> bool {
-        self.protocol == ICMP && self.is_whole() && matches!(self.icmp, 3 | 4 | 5 | 11 | 12)
-    }
-
-    /// Echo and timestamp (RFC 5508 section 3).
-    pub(super) fn is_query(&self) -> bool {
-        matches!(self.icmp, 0 | 8 | 13 | 14)
+    pub(super) fn is_error(&self) -> bool {
+        self.protocol == ICMP && matches!(self.icmp, 3 | 4 | 5 | 11 | 12)
     }
 
     pub(super) fn is_request(&self) -> bool {
-        matches!(self.icmp, 8 | 13)
+        self.protocol == ICMP && matches!(self.icmp, 8 | 13)
     }
 
-    pub(super) fn is_echo_request(&self) -> bool {
-        self.protocol == ICMP && self.is_whole() && self.icmp == 8
+    pub(super) fn is_reply(&self) -> bool {
+        self.protocol == ICMP && matches!(self.icmp, 0 | 14)
     }
 
     pub(super) fn is_syn(&self) -> bool {
@@ -83,41 +85,35 @@ pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn address_at(bytes: &[u8], at: usize) -> Ipv4Addr {
-    Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3])
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) << 16 | u32::from(u16_at(bytes, at + 2))
 }
 
 /// Reads a packet; `None` where it is no good IPv4 packet, or its transport header is not there.
 pub fn read(packet: &[u8]) -> Option<Header> {
     let header = read_header(packet)?;
-    if header.total > packet.len() {
-        return None;
-    }
-    let behind = &packet[header.length..header.total];
-    // A fragment that others are to follow ends with a unit of eight bytes, and none is empty (RFC 791).
-    let payload = behind.len();
-    if (header.more && !payload.is_multiple_of(8)) || (!header.is_whole() && payload == 0) {
+    let behind = packet.get(header.length..header.total)?;
+    // A fragment that others are to follow ends with a unit of eight bytes, none is empty or ends beyond the largest
+    // datagram, and none begins within a TCP header (RFC 791, RFC 1858).
+    let is_cut_badly = (header.more && !behind.len().is_multiple_of(8))
+        || (!header.is_whole() && behind.is_empty())
+        || usize::from(header.offset) * 8 + header.total > 65_535
+        || (header.offset == 1 && header.protocol == TCP);
+    if is_cut_badly {
         return None;
     }
     if header.offset > 0 {
-        let end = usize::from(header.offset) * 8 + header.total;
-        let is_attack = end > 65_535 || (header.offset == 1 && header.protocol == TCP);
-        return (!is_attack).then_some(header);
+        return Some(header);
     }
-    let needed = match header.protocol {
-        TCP => 20,
-        UDP | ICMP => 8,
-        _ => 0,
+    let is_there = match header.protocol {
+        TCP => behind.len() >= 20 && (20..=behind.len()).contains(&(usize::from(behind[12] >> 4) * 4)),
+        UDP | ICMP => behind.len() >= 8,
+        _ => true,
     };
-    if behind.len() < needed {
-        return None;
-    }
-    let header = with_ports(header, behind);
-    let data_offset = if header.protocol == TCP { usize::from(behind[12] >> 4) * 4 } else { 20 };
-    (data_offset >= 20 && (header.protocol != TCP || data_offset <= behind.len())).then_some(header)
+    is_there.then(|| with_ports(header, behind))
 }
 
-/// Reads what an error quotes: as much as there is of it, with ports where it has any.
+/// Reads what an error quotes: as much as there is of it, with ports where it has any. No error is about an error.
 pub(super) fn read_quote(quote: &[u8]) -> Option<Header> {
     let header = read_header(quote)?;
     if header.offset > 0 {
@@ -128,36 +124,33 @@ pub(super) fn read_quote(quote: &[u8]) -> Option<Header> {
     if has_ports && behind.len() < 8 {
         return None;
     }
-    let header = if has_ports { with_ports(header, behind) } else { header };
-    // No error is about an error.
-    let is_error = header.protocol == ICMP && matches!(header.icmp, 3 | 4 | 5 | 11 | 12);
-    (!is_error).then_some(header)
+    Some(with_ports(header, behind)).filter(|header| !header.is_error())
 }
 
 fn read_header(packet: &[u8]) -> Option<Header> {
-    if packet.len() < 20 || packet[0] >> 4 != 4 {
-        return None;
-    }
-    let length = usize::from(packet[0] & 15) * 4;
-    if length < 20 || packet.len() < length || sum(&packet[..length], 0) != 0xffff {
+    let length = usize::from(packet.first()? & 15) * 4;
+    if packet[0] >> 4 != 4 || length < 20 || packet.len() < length || sum(&packet[..length], 0) != 0xffff {
         return None;
     }
     let flags_and_offset = u16_at(packet, 6);
     let total = usize::from(u16_at(packet, 2));
+    let address = |at: usize| (Ipv4Addr::from(u32_at(packet, at)), 0);
     (total >= length).then(|| Header {
         length,
         total,
+        identification: u16_at(packet, 4),
         dont_fragment: flags_and_offset & 0x4000 != 0,
         more: flags_and_offset & 0x2000 != 0,
         offset: flags_and_offset & 0x1fff,
         ttl: packet[8],
         protocol: packet[9],
-        source: (address_at(packet, 12), 0),
-        destination: (address_at(packet, 16), 0),
+        source: address(12),
+        destination: address(16),
         flags: 0,
         icmp: 0,
         numbers: [0; 3],
         data: 0,
+        shift: 0,
     })
 }
 
@@ -167,25 +160,45 @@ fn with_ports(mut header: Header, transport: &[u8]) -> Header {
             header.source.1 = u16_at(transport, 0);
             header.destination.1 = u16_at(transport, 2);
             if header.protocol == TCP && transport.len() >= 20 {
-                let word =
-                    |at: usize| u32::from(u16_at(transport, at)) << 16 | u32::from(u16_at(transport, at + 2));
                 header.flags = transport[13];
-                header.numbers = [word(4), word(8), u16_at(transport, 14).into()];
+                header.numbers = [u32_at(transport, 4), u32_at(transport, 8), u16_at(transport, 14).into()];
                 header.data = transport.len().saturating_sub(usize::from(transport[12] >> 4) * 4) as u32;
+                header.shift = option(transport, 3, 3).map_or(0, |at| transport[at].min(14));
             }
         }
         ICMP => {
             header.icmp = transport[0];
             // A query's identifier is that of who asks (RFC 5508 section 3).
-            match header.icmp {
-                8 | 13 => header.source.1 = u16_at(transport, 4),
-                0 | 14 => header.destination.1 = u16_at(transport, 4),
-                _ => {}
+            if header.is_request() {
+                header.source.1 = u16_at(transport, 4);
+            } else if header.is_reply() {
+                header.destination.1 = u16_at(transport, 4);
             }
         }
         _ => {}
     }
     header
+}
+
+/// Where the value of a TCP option stands that has this kind and length.
+fn option(transport: &[u8], kind: u8, length: u8) -> Option<usize> {
+    let end = usize::from(transport[12] >> 4) * 4;
+    let mut at = 20;
+    while at < end.min(transport.len()) && transport[at] != 0 {
+        if transport[at] == 1 {
+            at += 1;
+            continue;
+        }
+        let here = usize::from(*transport.get(at + 1)?);
+        if transport[at] == kind {
+            return (here == usize::from(length) && at + here <= end).then_some(at + 2);
+        }
+        if here < 2 {
+            return None;
+        }
+        at += here;
+    }
+    None
 }
 
 /// The ones' complement sum of bytes and of what was summed before.
@@ -200,25 +213,39 @@ pub(super) fn sum(bytes: &[u8], before: u32) -> u16 {
     sum as u16
 }
 
+fn put(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}
+
 /// Puts the header's checksum right.
 pub(super) fn fix_header(packet: &mut [u8]) {
     let length = usize::from(packet[0] & 15) * 4;
-    packet[10..12].fill(0);
-    let checksum = !sum(&packet[..length], 0);
-    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    put(packet, 10, 0);
+    put(packet, 10, !sum(&packet[..length], 0));
 }
 
 /// Puts the checksum of an ICMP message right.
 pub(super) fn fix_icmp(message: &mut [u8]) {
-    message[2..4].fill(0);
-    let checksum = !sum(message, 0);
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    put(message, 2, 0);
+    put(message, 2, !sum(message, 0));
 }
 
-/// The packet, or what is quoted of it, with other endpoints: each checksum is as right, or as wrong, as it was.
-///
-/// A checksum is computed over everything that is there. Where it was right it is right; where it was not (a damaged
-/// packet, or a part of one), the sum is as far from right as before, so that its receiver finds out (RFC 1624).
+/// One hop further.
+pub(super) fn hop(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[8] = packet[8].saturating_sub(1);
+    fix_header(&mut packet);
+    packet
+}
+
+/// The packet with another identification.
+pub(super) fn with_identification(packet: &[u8], identification: u16) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    put(&mut packet, 4, identification);
+    fix_header(&mut packet);
+    packet
+}
+
+/// The packet, or what is quoted of it, with other endpoints.
 pub(super) fn with_endpoints(
     packet: &[u8],
     header: &Header,
@@ -229,65 +256,100 @@ pub(super) fn with_endpoints(
     changed[12..16].copy_from_slice(&source.0.octets());
     changed[16..20].copy_from_slice(&destination.0.octets());
     fix_header(&mut changed);
+    let end = header.total.min(packet.len());
     if header.offset > 0 {
         return changed;
     }
-    let end = header.total.min(packet.len());
-    let (before, after) = (&packet[header.length..end], &mut changed[header.length..end]);
-    let place = match header.protocol {
-        TCP => 16,
-        UDP | 136 | 33 => 6,
-        ICMP => 2,
-        _ => return changed,
-    };
+    let transport = &mut changed[header.length..end];
     match header.protocol {
-        TCP | UDP | 136 | 33 if after.len() >= 4 && (header.protocol == TCP || after.len() >= 8) => {
-            if matches!(header.protocol, TCP | UDP) {
-                after[0..2].copy_from_slice(&source.1.to_be_bytes());
-                after[2..4].copy_from_slice(&destination.1.to_be_bytes());
-            }
+        TCP | UDP => {
+            put(transport, 0, source.1);
+            put(transport, 2, destination.1);
         }
-        ICMP if header.is_query() => {
-            let identifier = if header.is_request() { source.1 } else { destination.1 };
-            after[4..6].copy_from_slice(&identifier.to_be_bytes());
-        }
+        ICMP if header.is_request() => put(transport, 4, source.1),
+        ICMP if header.is_reply() => put(transport, 4, destination.1),
+        UDP_LITE | DCCP if transport.len() >= 8 => {}
         _ => return changed,
     }
-    if after.len() < place + 2 {
-        return changed;
+    carry_checksum(packet, changed, header)
+}
+
+/// A SYN that asks for no larger segments than this.
+pub(super) fn with_segments_of(packet: Vec<u8>, header: &Header, most: u16) -> Vec<u8> {
+    let mut changed = packet.clone();
+    let transport = &mut changed[header.length..header.total];
+    match option(transport, 2, 4) {
+        Some(at) if u16_at(transport, at) > most => put(transport, at, most),
+        _ => return packet,
     }
-    let is_datagram = matches!(header.protocol, UDP | 136);
-    let field = u16_at(before, place);
-    // ICMP's covers no addresses.
-    let is_same = before == &after[..] && (header.protocol == ICMP || packet[12..20] == changed[12..20]);
-    if is_same || (is_datagram && field == 0) {
-        return changed;
-    }
-    let pseudo = |packet: &[u8]| {
-        let covered = if header.protocol == ICMP { 0 } else { u32::from(sum(&packet[12..20], 0)) };
-        covered
-            + u32::from(header.protocol != ICMP)
-                * (u32::from(header.protocol) + (header.total - header.length) as u32)
+    carry_checksum(&packet, changed, header)
+}
+
+/// The changed packet with a transport checksum that is as right, or as wrong, as it was before: where it was not right (a
+/// damaged packet, or a part of one), the sum is as far from right as before, so that its receiver finds out (RFC 1624).
+//= rfc1624#3
+fn carry_checksum(before: &[u8], mut changed: Vec<u8>, header: &Header) -> Vec<u8> {
+    let end = header.total.min(before.len());
+    let (place, is_datagram) = match header.protocol {
+        TCP => (16, false),
+        ICMP => (2, false),
+        protocol => (6, protocol != DCCP),
     };
-    let (pseudo_before, pseudo_after) = (pseudo(packet), pseudo(&changed));
-    let was = sum(before, pseudo_before);
-    let after = &mut changed[header.length..end];
-    after[place..place + 2].fill(0);
-    let without = sum(after, pseudo_after);
-    let mut checksum = if was == 0xffff { !without } else { sum(&[], u32::from(was) + u32::from(!without)) };
-    if checksum == 0xffff {
-        checksum = 0;
+    let place = header.length + place;
+    // ICMP's covers no addresses.
+    let covered = if header.protocol == ICMP { header.length..header.length } else { 12..20 };
+    let whole = |packet: &[u8]| sum(&packet[header.length..end], sum(&packet[covered.clone()], 0).into());
+    let is_none = end >= place + 2 && is_datagram && u16_at(before, place) == 0;
+    let is_same = before[covered.clone()] == changed[covered.clone()]
+        && before[header.length..end] == changed[header.length..end];
+    if end < place + 2 || is_none || is_same {
+        return changed;
     }
-    if is_datagram && checksum == 0 {
-        checksum = 0xffff;
-    }
-    after[place..place + 2].copy_from_slice(&checksum.to_be_bytes());
+    // What the sum was, the length and the protocol in it being the same before and after.
+    let was = whole(before);
+    put(&mut changed, place, 0);
+    let without = whole(&changed);
+    let right = sum(&[], u32::from(was) + u32::from(!without));
+    let right = if right == 0xffff { 0 } else { right };
+    put(&mut changed, place, if is_datagram && right == 0 { 0xffff } else { right });
     changed
 }
 
-/// One hop further.
-pub(super) fn hop(mut packet: Vec<u8>) -> Vec<u8> {
-    packet[8] = packet[8].saturating_sub(1);
-    fix_header(&mut packet);
-    packet
+/// The packet in pieces for a network that takes no more than this (RFC 791 section 3.2); `None` where there would be too
+/// many.
+//= rfc1812#4.2.2.7
+pub(super) fn cut(packet: &[u8], header: &Header, mtu: u16) -> Option<Vec<Vec<u8>>> {
+    let payload = &packet[header.length..];
+    let most = (usize::from(mtu) - header.length) & !7;
+    let pieces = payload.chunks(most).enumerate().map(|(number, part)| {
+        let mut piece =
+            if number == 0 { packet[..header.length].to_vec() } else { copied_options(packet, header) };
+        piece[0] = 0x40 | (piece.len() / 4) as u8;
+        let more = if (number + 1) * most < payload.len() { 0x2000 } else { 0 };
+        put(&mut piece, 6, more | (u16_at(packet, 6) + (number * most / 8) as u16));
+        let length = (piece.len() + part.len()) as u16;
+        put(&mut piece, 2, length);
+        fix_header(&mut piece);
+        piece.extend(part);
+        piece
+    });
+    Some(pieces.collect()).filter(|pieces: &Vec<_>| pieces.len() <= 32)
+}
+
+/// The header with those options alone that every piece carries.
+fn copied_options(packet: &[u8], header: &Header) -> Vec<u8> {
+    let mut copied = packet[..20].to_vec();
+    let mut rest = &packet[20..header.length];
+    while let [kind, behind @ ..] = rest {
+        let length = if *kind == 1 { 1 } else { behind.first().map_or(0, |length| usize::from(*length)) };
+        if *kind == 0 || length > rest.len() || length < 1 + usize::from(*kind != 1) {
+            break;
+        }
+        if kind & 0x80 != 0 {
+            copied.extend(&rest[..length]);
+        }
+        rest = &rest[length..];
+    }
+    copied.resize(copied.len().next_multiple_of(4), 0);
+    copied
 }

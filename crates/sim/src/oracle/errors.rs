@@ -1,188 +1,125 @@
-//! ICMP errors: through the translation (RFC 5508 section 4), and those that the gateway itself makes (RFC 1812 4.3).
+//! ICMP errors through the translation (RFC 5508 section 4): one transformation of the packet they quote.
 
-use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use super::Oracle;
-use super::bytes::{Frame, Header, fix_header, fix_icmp, hop, read, read_quote, sum, u16_at, with_endpoints};
-use super::judge::{Error, Expected};
-use super::state::{Life, Mapping};
-use super::world::{Endpoint, Router, Use};
-
-/// The quoted packet as one side sees it.
-#[derive(Clone, Copy)]
-struct Quoted {
-    source: Endpoint,
-    destination: Endpoint,
-}
+use super::bytes::{Header, fix_header, fix_icmp, hop, read_quote, sum, with_endpoints};
+use super::judge::{Case, Passage, Stop, Way};
+use super::world::{Endpoint, Use};
 
 impl Oracle {
-    /// An error from a host, about a packet that came to it. `ours` is what its destination is to us.
-    pub(super) fn expect_error_out(
+    /// What an error quotes, if it is one that may go on: its checksum and that of the quoted header are right, and enough
+    /// is there (RFC 5508 REQ-3); redirects stay on their link.
+    pub(super) fn quote(&self, case: &Case) -> Option<Header> {
+        let message = case.frame.packet.get(case.header.length..case.header.total)?;
+        //= rfc5508#REQ-3
+        //= rfc5508#REQ-3a
+        //= rfc5508#REQ-3b
+        let is_good = case.header.is_error() && case.header.is_whole() && case.header.icmp != 5;
+        if is_good && sum(message, 0) == 0xffff { read_quote(message.get(8..)?) } else { None }
+    }
+
+    /// An error from a host, about a packet that came to it.
+    //= rfc5508#REQ-5
+    pub(super) fn error_out(
         &self,
-        frame: &Frame,
-        header: &Header,
-        router: usize,
-        way_out: (usize, Ipv4Addr),
+        case: &Case,
+        gateway: usize,
+        way: (usize, std::net::Ipv4Addr),
         ours: Option<Use>,
-        seen: Option<&Frame>,
-    ) -> Expected {
-        let Some(quote) = read_error(frame, header) else { return Expected::Nothing };
-        let router = &self.world.routers[router];
-        let egress = router.interfaces[way_out.0].segment;
+    ) -> Way<Passage> {
+        let quote = self.quote(case).ok_or(Stop::Drop)?;
+        let router = &self.world.routers[case.router];
+        let (host, remote) = (quote.destination, quote.source);
         // It goes to whoever sent the packet it is about.
-        if quote.source.0 != header.destination.0 {
-            return Expected::Nothing;
+        //= rfc5508#REQ-7a
+        if remote.0 != case.header.destination.0 {
+            return Err(Stop::Drop);
         }
-        let host = quote.destination;
-        let externals: Vec<(Life, Endpoint)> = if router.is_no_nat(quote.source.0) {
-            vec![(Life::Alive, host)]
-        } else if let Some((external, _)) = router.floating.iter().find(|(_, internal)| *internal == host.0) {
-            vec![(Life::Alive, (*external, host.1))]
+        let floating = router.floating_of(gateway, host.0);
+        let external = if router.is_no_nat(remote.0) {
+            host
+        } else if let Some(external) =
+            floating.filter(|_| router.forwarded_from(gateway, quote.protocol, host).is_none())
+        {
+            (external, host.1)
         } else {
-            let of_host = self.mappings.iter().filter(|mapping| {
-                (mapping.router, mapping.protocol, mapping.internal, mapping.segment)
-                    == (router.id, quote.protocol, host, egress)
-            });
-            let alive = of_host.map(|mapping| (self.life_to(mapping, quote.source), mapping));
-            alive
-                .filter(|(life, _)| *life > Life::Dead)
-                .filter_map(|(life, mapping)| Some((life, mapping.external?)))
-                .collect()
+            let session = self.sessions.get(&(case.router, quote.protocol, host, remote));
+            let session = session.filter(|one| self.is_allowed(&one.told, one.mapping.is_some()));
+            session.ok_or(Stop::Drop)?.told.external
         };
-        self.one_of(
-            externals.into_iter().map(|(life, external)| {
-                // From a router among the hosts: under its own floating IP, or under the address of the host it speaks for.
-                let speaker = match router.floating.iter().find(|(_, internal)| *internal == header.source.0)
-                {
-                    _ if router.is_no_nat(header.destination.0) => header.source.0,
-                    Some((external, _)) => *external,
-                    None => external.0,
-                };
-                let outside = Quoted { source: quote.source, destination: external };
-                let Some(_) = ours else {
-                    let packet = error_with(frame, header, speaker, header.destination.0, outside);
-                    return (life, self.send(frame, header, router, way_out, packet));
-                };
-                let inside = self.error_in(frame, header, egress, speaker, outside, seen);
-                (life, inside)
-            }),
-            seen,
-        )
+        // From a router among the hosts: under its own floating IP, or under the address of the host it speaks for.
+        let speaker = case.header.source.0;
+        //= rfc5508#REQ-5c
+        let speaker = match router.floating_of(gateway, speaker) {
+            _ if router.is_no_nat(remote.0) => speaker,
+            Some(floating) if speaker != host.0 => floating,
+            _ => external.0,
+        };
+        if ours.is_none() {
+            let packet = with_quote(case, &quote, (speaker, case.header.destination.0), (remote, external));
+            return Ok(Passage { packet, router: case.router, way, sessions: [None; 2] });
+        }
+        self.error_to_host(case, &quote, router.interfaces[way.0].segment, speaker, external)
     }
 
     /// An error from outside, about a packet that went out.
-    pub(super) fn expect_error_in(&self, frame: &Frame, header: &Header, seen: Option<&Frame>) -> Expected {
-        let Some(quote) = read_error(frame, header) else { return Expected::Nothing };
-        let outside = Quoted { source: quote.source, destination: quote.destination };
-        let expected = self.error_in(frame, header, frame.segment, header.source.0, outside, seen);
-        // No error is sent about an error.
-        if header.ttl <= 1 { Expected::Nothing } else { expected }
+    //= rfc5508#REQ-4
+    //= rfc4787#REQ-12b
+    //= rfc5382#REQ-9
+    pub(super) fn error_in(&self, case: &Case) -> Way<Passage> {
+        let quote = self.quote(case).ok_or(Stop::Drop)?;
+        if case.header.ttl <= 1 {
+            return Err(Stop::Drop);
+        }
+        self.error_to_host(case, &quote, case.frame.segment, case.header.source.0, quote.destination)
     }
 
-    /// The error as the host gets it that sent the packet which is quoted.
-    fn error_in(
+    /// The error as the host gets it that sent the packet which is quoted; `remote` is to whom, as the outside sees it.
+    fn error_to_host(
         &self,
-        frame: &Frame,
-        header: &Header,
+        case: &Case,
+        quote: &Header,
         segment: usize,
-        speaker: Ipv4Addr,
-        outside: Quoted,
-        seen: Option<&Frame>,
-    ) -> Expected {
-        let protocol = read_error(frame, header).map_or(0, |quote| quote.protocol);
-        if outside.source.0 != header.destination.0 {
-            return Expected::Nothing;
+        speaker: std::net::Ipv4Addr,
+        remote: Endpoint,
+    ) -> Way<Passage> {
+        let external = quote.source;
+        if external.0 != case.header.destination.0 {
+            return Err(Stop::Drop);
         }
-        let mut hosts: Vec<(Life, &Router, Endpoint)> = Vec::new();
-        if let Some(Use::Floating(router, floating)) = self.world.use_of(segment, outside.source.0) {
-            let router = &self.world.routers[router];
-            hosts.push((Life::Alive, router, (router.floating[floating].1, outside.source.1)));
+        let ours = self.world.use_of(segment, external.0).unwrap_or_default();
+        let (router, host) = if let Some((router, host)) = ours.floating {
+            (router, (host, external.1))
         } else {
-            for mapping in &self.mappings {
-                let life = self.life_to(mapping, outside.destination);
-                let is_it = (mapping.protocol, mapping.segment, mapping.external)
-                    == (protocol, segment, Some(outside.source));
-                let router = self.world.routers.iter().find(|router| router.id == mapping.router);
-                if let Some(router) = router.filter(|_| is_it && life > Life::Dead) {
-                    hosts.push((life, router, mapping.internal));
-                }
-            }
-        }
-        self.one_of(
-            hosts.into_iter().map(|(life, router, host)| {
-                let Some(way) = router.route(host.0).filter(|(leg, _)| !router.interfaces[*leg].external)
-                else {
-                    return (life, Expected::Nothing);
-                };
-                let inside = Quoted { source: host, destination: outside.destination };
-                let packet = error_with(frame, header, speaker, host.0, inside);
-                (life, self.send(frame, header, router, way, packet))
-            }),
-            seen,
-        )
-    }
-
-    /// Of what may be expected, what was seen; else what had to be.
-    fn one_of(&self, expected: impl Iterator<Item = (Life, Expected)>, seen: Option<&Frame>) -> Expected {
-        let expected: Vec<_> = expected.collect();
-        let is_seen = |one: &&(Life, Expected)| matches!((&one.1, seen), (Expected::Packet(packet), Some(seen)) if packet == seen);
-        let had_to = expected.iter().find(|(life, _)| *life == Life::Alive);
-        let was = expected.iter().find(is_seen).or(had_to).or(expected.first().filter(|_| seen.is_some()));
-        was.map_or(Expected::Nothing, |(_, expected)| expected.clone())
-    }
-
-    /// Whether a mapping's session with this remote is alive.
-    fn life_to(&self, mapping: &Mapping, remote: Endpoint) -> Life {
-        let sessions = mapping.sessions.iter().filter(|session| session.remote == remote);
-        sessions.map(|session| self.life(mapping, session)).max().unwrap_or(Life::Dead)
-    }
-
-    /// Whether an error that was seen is the one that was to come.
-    pub(super) fn check_error(&self, frame: &Frame, error: &Error, seen: &Frame) -> Result<(), String> {
-        let wrong = |what: &str| Err(format!("{what} of the error; expected {error:?}"));
-        let Some(header) = read(&seen.packet) else { return wrong("header") };
-        let message = &seen.packet[header.length..];
-        let quote = &message[8..];
-        let original = &frame.packet[..usize::from(u16_at(&frame.packet, 2)).min(548)];
-        if (seen.segment, seen.to, seen.from) != (frame.segment, frame.from, frame.to) {
-            return wrong("link");
-        }
-        if (header.source.0, header.destination.0) != (error.from, error.to) {
-            return wrong("addresses");
-        }
-        if header.protocol != 1 || (message[0], message[1]) != (error.kind, error.code) {
-            return wrong("type and code");
-        }
-        if message[4..8] != [0, 0, (error.mtu >> 8) as u8, error.mtu as u8] {
-            return wrong("MTU");
-        }
-        if sum(message, 0) != 0xffff || header.total != seen.packet.len() || header.ttl < 32 {
-            return wrong("checksum, length or TTL");
-        }
-        if quote != original { wrong("quote") } else { Ok(()) }
+            let flow = self.outside.get(&(segment, quote.protocol, external, remote));
+            let session = flow.and_then(|flow| self.sessions.get(flow));
+            let session = session.filter(|one| self.is_allowed(&one.told, one.mapping.is_some()));
+            let flow = session.ok_or(Stop::Drop)?.told.flow;
+            (flow.0, flow.2)
+        };
+        let world = Rc::clone(&self.world);
+        let way = world.routers[router].route_in(host.0).ok_or(Stop::Drop)?;
+        let packet = with_quote(case, quote, (speaker, host.0), (host, remote));
+        Ok(Passage { packet, router, way, sessions: [None; 2] })
     }
 }
 
-/// What an error quotes, if it is one that may go on: its checksum and that of the quoted header are right, and enough
-/// is there (RFC 5508 REQ-3); redirects stay on their link.
-pub(super) fn read_error(frame: &Frame, header: &Header) -> Option<Header> {
-    let message = &frame.packet[header.length..header.total];
-    if header.icmp == 5 || sum(message, 0) != 0xffff {
-        return None;
-    }
-    read_quote(&message[8..])
-}
-
-/// The error with other addresses and another quote, all checksums right.
-fn error_with(frame: &Frame, header: &Header, from: Ipv4Addr, to: Ipv4Addr, quoted: Quoted) -> Vec<u8> {
-    let mut packet = frame.packet[..header.total].to_vec();
-    packet[12..16].copy_from_slice(&from.octets());
-    packet[16..20].copy_from_slice(&to.octets());
-    let quote = packet.split_off(header.length + 8);
-    if let Some(quote_header) = read_quote(&quote) {
-        packet.extend(with_endpoints(&quote, &quote_header, quoted.source, quoted.destination));
-    }
-    fix_icmp(&mut packet[header.length..]);
+/// The error with other addresses, and other endpoints in its quote, all checksums right.
+fn with_quote(
+    case: &Case,
+    quote: &Header,
+    outer: (std::net::Ipv4Addr, std::net::Ipv4Addr),
+    quoted: (Endpoint, Endpoint),
+) -> Vec<u8> {
+    let mut packet = case.frame.packet[..case.header.total].to_vec();
+    packet[12..16].copy_from_slice(&outer.0.octets());
+    packet[16..20].copy_from_slice(&outer.1.octets());
+    let old = packet.split_off(case.header.length + 8);
+    //= rfc5508#REQ-3c
+    //= rfc5508#REQ-3d
+    packet.extend(with_endpoints(&old, quote, quoted.0, quoted.1));
+    fix_icmp(&mut packet[case.header.length..]);
     fix_header(&mut packet);
     hop(packet)
 }

@@ -1,109 +1,75 @@
-//! What the oracle remembers: mappings as RFC 4787 section 4.1 has them, and the sessions that keep them alive.
+//! What the oracle remembers: sessions, and the mappings of RFC 4787 section 4.1 that they keep alive.
 //!
-//! A NAT may take a moment to notice that a time is up, so there are three answers to whether something is alive: yes,
-//! no, and perhaps. Where it is perhaps, either outcome is right, and the one that was seen is remembered.
+//! It is told which sessions were opened, with the external endpoint that was chosen, and which were closed; so nothing is
+//! guessed, and each opening and closing is judged: whether it was allowed, and whether it comes too early or too late.
 
 use std::net::Ipv4Addr;
 
 use super::Oracle;
-use super::bytes::{Header, ICMP, TCP, UDP};
-use super::track::Track;
-use super::world::{Behaviour, Class, Endpoint, Router, Timeouts};
+use super::bytes::{TCP, UDP};
+use super::tcp::Track;
+use super::world::{Class, Endpoint, Pool, World};
 
-/// How long a NAT may take to notice that a time is up, in milliseconds.
+/// How long a gateway that is awake may take to notice that a time is up, in milliseconds.
 pub(super) const LATE_MS: u64 = 2_500;
 
-/// Whether something is alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Life {
-    Dead,
-    Perhaps,
-    Alive,
+/// A session's packets as its host sends them: router, protocol, the host's endpoint, the remote one.
+//= rfc4787#REQ-7
+pub type Flow = (usize, u8, Endpoint, Endpoint);
+
+/// The same as the outside sees it: network, protocol, external endpoint, remote one.
+pub(super) type Outside = (usize, u8, Endpoint, Endpoint);
+
+/// A session that a gateway says it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Whose.
+    pub flow: Flow,
+    /// The network it leads to.
+    pub segment: usize,
+    /// What was chosen.
+    pub external: Endpoint,
+}
+
+/// A remote endpoint that an internal one has to do with.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) told: Told,
+    /// None where the external endpoint is the rules'.
+    pub(super) mapping: Option<u64>,
+    /// What filtering depended on when it was opened.
+    pub(super) filtering: Class,
+    pub(super) track: Track,
+    /// By longer timers that were in force before, it ends not after this.
+    late_ms: u64,
+    /// Rules have been in force that do not allow it.
+    forbidden: bool,
 }
 
 /// An internal endpoint's external one, towards some remotes or all.
 #[derive(Clone, Debug)]
 pub(super) struct Mapping {
-    /// The router's name: what it is in the next rules, too.
-    pub(super) router: &'static str,
-    pub(super) protocol: u8,
-    pub(super) internal: Endpoint,
-    pub(super) class: Class,
-    /// The external network.
+    /// Of the first session: a remote endpoint counts as far as the class says.
+    pub(super) flow: Flow,
     pub(super) segment: usize,
-    /// `None` while the oracle has not seen it.
-    pub(super) external: Option<Endpoint>,
-    pub(super) hold_down_ms: u64,
-    pub(super) sessions: Vec<Session>,
-    /// Rules have been in force that do not allow it: it may be gone, and its port given away.
-    pub(super) doubtful: bool,
-    /// It is from before such rules: its host may have been paired anew since.
-    pub(super) moved: bool,
-    /// By when its last session ended: at the earliest, and at the latest.
-    pub(super) ended: (u64, u64),
-}
-
-/// A remote endpoint that an internal one has to do with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Session {
-    pub(super) remote: Endpoint,
-    pub(super) track: Track,
-    /// The same, if it was over and has begun again since: that was not seen.
-    pub(super) again: Option<Track>,
-    /// Whether there is one at all was not seen.
-    pub(super) doubtful: bool,
-    /// Other timers were in force meanwhile: by those it ended not before, and not after.
-    pub(super) bounds: (u64, u64),
-}
-
-impl Session {
-    pub(super) fn new(remote: Endpoint, now_ms: u64) -> Self {
-        Self { remote, track: Track::new(now_ms), again: None, doubtful: false, bounds: (u64::MAX, 0) }
-    }
-
-    /// When it ends if nothing more passes, at the earliest and at the latest.
-    pub(super) fn ends_ms(&self, protocol: u8, timeouts: &Timeouts) -> (u64, u64) {
-        let one = self.track.ends_ms(protocol, timeouts);
-        let other = self.again.map_or(one, |again| again.ends_ms(protocol, timeouts));
-        (one.min(other), one.max(other))
-    }
-
-    /// Whether a SYN begins the next connection: for certain; perhaps.
-    pub(super) fn is_reopened_by(&self, header: &Header) -> (bool, bool) {
-        let one = self.track.is_reopened_by(header);
-        let other = self.again.map_or(one, |again| again.is_reopened_by(header));
-        (one && other, one || other)
-    }
-
-    /// Nobody saw whether it went on or began again.
-    pub(super) fn fork(&mut self, now_ms: u64) {
-        self.again = Some(Track::new(now_ms));
-    }
-
-    pub(super) fn note(&mut self, side: usize, header: &Header, now_ms: u64) {
-        self.track.note(side, header, now_ms);
-        if let Some(again) = &mut self.again {
-            again.note(side, header, now_ms);
-        }
-    }
+    pub(super) class: Class,
+    pub(super) external: Endpoint,
+    /// It serves one session alone, and leaves the port to others towards other remotes (RFC 7857 section 3).
+    pub(super) shares: bool,
+    /// Its port was chosen in a block of so many.
+    pub(super) block: Option<u16>,
+    pub(super) sessions: usize,
+    hold_down_ms: u64,
+    /// Without sessions: until when its port rests.
+    rests_until_ms: u64,
+    /// Rules have been in force, or more ports rested than may, so that it may be gone and its port be another's.
+    pub(super) forbidden: bool,
 }
 
 impl Mapping {
-    /// Whether flows to this remote use it.
-    pub(super) fn covers(&self, remote: Endpoint) -> bool {
-        self.sessions.iter().any(|session| same(self.class, session.remote, remote))
-            || self.class == Class::Independent
+    pub(super) fn is_of_host(&self, host: (usize, usize, Ipv4Addr)) -> bool {
+        (self.flow.0, self.segment, self.flow.2.0) == host
     }
-}
-
-/// Leg, and where it translates: addresses and ports.
-type Way<'a> = (usize, Option<(&'a [Ipv4Addr], (u16, u16))>);
-
-/// What a router translates to.
-fn pools<'a>(world: &'a super::World, router: Option<&Router>) -> Vec<Way<'a>> {
-    let ways = router.iter().flat_map(|router| &router.gateways);
-    let pool = |at: usize| (world.pools[at].addresses.as_slice(), world.pools[at].ports);
-    ways.map(|way| (way.interface, way.pool.filter(|_| way.snat).map(pool))).collect()
 }
 
 /// Whether two remotes are one to this class.
@@ -115,164 +81,182 @@ pub(super) fn same(class: Class, one: Endpoint, other: Endpoint) -> bool {
     }
 }
 
+fn outside(told: &Told) -> Outside {
+    (told.segment, told.flow.1, told.external, told.flow.3)
+}
+
 impl Oracle {
-    /// When it has been noticed at the latest that something ended.
-    fn noticed(&self, end_ms: u64) -> u64 {
-        let noticed = self.stalls.iter().fold(end_ms, |end_ms, (from, to)| {
-            let is_noticed_behind = (*from..*to + LATE_MS).contains(&(end_ms + LATE_MS));
-            if is_noticed_behind { *to } else { end_ms }
-        });
-        noticed + LATE_MS
+    /// Whether a mapping has its port for certain.
+    pub(super) fn is_kept(&self, mapping: &Mapping) -> bool {
+        !mapping.forbidden && (mapping.sessions > 0 || self.now_ms < mapping.rests_until_ms)
     }
 
-    /// When a session ends, at the earliest and at the latest, if nothing more passes.
-    fn ends(&self, session: &Session, protocol: u8, timeouts: &Timeouts) -> (u64, u64) {
-        let (first, last) = session.ends_ms(protocol, timeouts);
-        let first = if session.doubtful { 0 } else { first.min(session.bounds.0) };
-        (first, self.noticed(last.max(session.bounds.1)))
+    /// Whether it may have its port still: that its rest is over may not have been noticed.
+    pub(super) fn is_perhaps_kept(&self, mapping: &Mapping) -> bool {
+        mapping.sessions > 0 || self.noticed_ms() < mapping.rests_until_ms
     }
 
-    /// When a mapping's last session ends, at the earliest and at the latest.
-    fn mapping_ends(&self, mapping: &Mapping, timeouts: Option<&Timeouts>) -> (u64, u64) {
-        mapping.sessions.iter().fold(mapping.ended, |(first, last), session| {
-            let ends = match timeouts {
-                Some(timeouts) => self.ends(session, mapping.protocol, timeouts),
-                None => (0, self.noticed(session.bounds.1)),
-            };
-            (first.max(ends.0), last.max(ends.1))
-        })
+    /// Whatever ended before this has been noticed.
+    fn noticed_ms(&self) -> u64 {
+        self.awake.front().map_or(0, |(_, now_ms)| *now_ms)
     }
 
-    /// Whether a mapping's external endpoint is still of its router's pool.
-    fn is_at_home(&self, mapping: &Mapping) -> bool {
-        let router = self.world.routers.iter().find(|router| router.id == mapping.router && router.up);
-        router.is_some_and(|router| {
-            router.gateways.iter().any(|way| {
-                router.interfaces[way.interface].segment == mapping.segment
-                    && way.snat
-                    && mapping.external.is_none_or(|external| self.is_in_pool(router, way, external))
-            })
-        })
-    }
-
-    /// Whether the rules of today would translate this mapping's session so.
-    pub(super) fn is_allowed(&self, mapping: &Mapping, remote: Endpoint) -> bool {
-        let Some(router) = self.world.routers.iter().find(|router| router.id == mapping.router && router.up)
-        else {
-            return false;
-        };
-        let Some(gateway) =
-            router.gateways.iter().find(|way| router.interfaces[way.interface].segment == mapping.segment)
-        else {
-            return false;
-        };
-        let source = mapping.internal.0;
-        let from = router.route(source).map(|(leg, _)| &router.interfaces[leg]);
-        gateway.snat
-            && mapping.external.is_none_or(|external| self.is_in_pool(router, gateway, external))
-            && from.is_some_and(|leg| leg.snat && !leg.external)
-            && !router.floating.iter().any(|(_, internal)| *internal == source)
-            && !router.is_no_nat(remote.0)
-            && router.route(remote.0).is_some_and(|(leg, _)| leg == gateway.interface)
-    }
-
-    /// Whether a session that the oracle knows of is alive.
-    pub(super) fn life(&self, mapping: &Mapping, session: &Session) -> Life {
-        let Some(router) = self.world.routers.iter().find(|router| router.id == mapping.router) else {
-            return Life::Dead;
-        };
-        let (first, last) = self.ends(session, mapping.protocol, &router.timeouts);
-        if !self.is_allowed(mapping, session.remote) || self.now_ms >= last {
-            Life::Dead
-        } else if mapping.doubtful || self.now_ms >= first {
-            Life::Perhaps
-        } else {
-            Life::Alive
+    /// Time has passed, of which gateways were awake for a part.
+    pub(super) fn wait(&mut self, now_ms: u64, awake_ms: u64) {
+        self.now_ms = now_ms;
+        let awake_ms = self.awake.back().map_or(0, |(before, _)| *before) + awake_ms;
+        self.awake.push_back((awake_ms, now_ms));
+        while self.awake.get(1).is_some_and(|(then, _)| then + LATE_MS <= awake_ms) {
+            self.awake.pop_front();
         }
     }
 
-    /// Whether a mapping's port is taken: by its sessions, or through its hold-down.
-    pub(super) fn port_life(&self, mapping: &Mapping) -> Life {
-        let router = self.world.routers.iter().find(|router| router.id == mapping.router);
-        let (first, last) = self.mapping_ends(mapping, router.map(|router| &router.timeouts));
-        if self.now_ms >= self.noticed(last + mapping.hold_down_ms) {
-            Life::Dead
-        } else if mapping.doubtful || self.now_ms >= first.saturating_add(mapping.hold_down_ms) {
-            Life::Perhaps
-        } else {
-            Life::Alive
-        }
+    pub(super) fn pool(&self, router: usize, segment: usize) -> Option<&Pool> {
+        let router = self.world.routers.get(router).filter(|router| router.up)?;
+        let gateway = &router.gateways[router.gateway_into(segment)?];
+        gateway.snat.then(|| &self.world.pools[gateway.pool])
     }
 
-    /// Forgets sessions that are over, and mappings whose port is free.
-    pub(super) fn forget(&mut self) {
-        for at in (0..self.mappings.len()).rev() {
-            let timeouts = self.world.routers.iter().find(|router| router.id == self.mappings[at].router);
-            let timeouts = timeouts.map(|router| router.timeouts);
-            let Some(timeouts) = timeouts else { continue };
-            let mapping = &self.mappings[at];
-            let ends: Vec<_> = mapping
-                .sessions
-                .iter()
-                .map(|session| self.ends(session, mapping.protocol, &timeouts))
-                .collect();
-            for number in (0..ends.len()).rev().filter(|number| self.now_ms >= ends[*number].1) {
-                let mapping = &mut self.mappings[at];
-                mapping.sessions.swap_remove(number);
-                mapping.ended = (mapping.ended.0.max(ends[number].0), mapping.ended.1.max(ends[number].1));
+    /// Whether the rules would translate a flow to this external endpoint, which is a mapping's or else a forwarding's.
+    pub(super) fn is_allowed(&self, told: &Told, is_mapping: bool) -> bool {
+        let Told { flow: (at, protocol, host, remote), segment, external } = *told;
+        let router = &self.world.routers[at];
+        let Some(number) = router.gateway_into(segment).filter(|_| router.up) else { return false };
+        let leaves_here = !router.is_no_nat(remote.0)
+            && router.route(remote.0).is_some_and(|(leg, _)| leg == router.gateways[number].interface);
+        let is_translated_so = match self.world.forwarded_to(segment, protocol, external) {
+            Some(to) => to == (at, host),
+            None => {
+                is_mapping
+                    && self.pool(at, segment).is_some_and(|pool| pool.has(protocol, external))
+                    && router.route_in(host.0).is_some_and(|(leg, _)| router.interfaces[leg].snat)
+                    && router.floating_of(number, host.0).is_none()
+                    && router.forwarded_from(number, protocol, host).is_none()
             }
-            if self.port_life(&self.mappings[at]) == Life::Dead {
-                self.mappings.swap_remove(at);
+        };
+        leaves_here && is_translated_so
+    }
+
+    fn ends_ms(&self, session: &Session, world: &World) -> u64 {
+        let (router, protocol, _, remote) = session.told.flow;
+        session.track.ends_ms(protocol, remote.1, &world.routers[router])
+    }
+
+    /// A session that begins, and its mapping where there is no such yet.
+    pub(super) fn insert(&mut self, told: Told, mapping: Option<u64>) {
+        let (router, protocol, _, remote) = told.flow;
+        let pool = self.pool(router, told.segment);
+        let filtering = pool.map_or(Class::AddressAndPort, |pool| pool.behaviour(protocol, remote.1).1);
+        if let Some(mapping) = mapping.and_then(|number| self.mappings.get_mut(&number)) {
+            mapping.sessions += 1;
+        }
+        let track = Track::new(self.now_ms);
+        let session = Session { told, mapping, filtering, track, late_ms: 0, forbidden: false };
+        self.outside.insert(outside(&told), told.flow);
+        self.sessions.insert(told.flow, session);
+    }
+
+    /// A mapping that begins, for a session that is to be inserted.
+    pub(super) fn insert_mapping(&mut self, told: &Told, pool: &Pool) -> u64 {
+        let (router, protocol, host, remote) = told.flow;
+        let (class, filtering) = pool.behaviour(protocol, remote.1);
+        let shares = (class, filtering) == (Class::AddressAndPort, Class::AddressAndPort);
+        let mapping = Mapping {
+            flow: told.flow,
+            segment: told.segment,
+            class,
+            external: told.external,
+            shares,
+            block: pool.blocks.map(|(ports, _)| ports).filter(|_| matches!(protocol, 1 | 6 | 17)),
+            sessions: 0,
+            //= rfc6888#REQ-8
+            hold_down_ms: if shares || protocol == TCP { 0 } else { pool.hold_down_ms },
+            rests_until_ms: 0,
+            forbidden: false,
+        };
+        self.number += 1;
+        self.mappings.insert(self.number, mapping);
+        self.hosts.insert((router, told.segment, host.0), told.external.0);
+        self.number
+    }
+
+    /// A session has been closed: what it was, and whether its time was up or the rules were against it.
+    pub(super) fn close(&mut self, flow: &Flow) -> Option<(Session, bool)> {
+        let session = self.sessions.remove(flow)?;
+        if self.outside.get(&outside(&session.told)) == Some(flow) {
+            self.outside.remove(&outside(&session.told));
+        }
+        let is_due = session.forbidden || self.now_ms >= self.ends_ms(&session, &self.world);
+        let number = session.mapping.unwrap_or(0);
+        let Some(mapping) = self.mappings.get_mut(&number) else { return Some((session, is_due)) };
+        mapping.sessions -= 1;
+        if mapping.sessions == 0 {
+            mapping.rests_until_ms = self.now_ms + mapping.hold_down_ms;
+            let (place, hold_down_ms) = ((mapping.segment, flow.1, mapping.external.0), mapping.hold_down_ms);
+            if hold_down_ms == 0 {
+                self.mappings.remove(&number);
+            } else if let Some(most) = self.pool(flow.0, place.0).and_then(|pool| pool.rests_max) {
+                self.end_rests(place, most);
             }
+        }
+        Some((session, is_due))
+    }
+
+    /// Of the ports that rest on an address, where they are too many, nobody knows which has ended.
+    //= rfc6888#REQ-8
+    fn end_rests(&mut self, place: (usize, u8, Ipv4Addr), most: usize) {
+        let noticed_ms = self.noticed_ms();
+        let resting = |mapping: &&mut Mapping| {
+            (mapping.segment, mapping.flow.1, mapping.external.0) == place
+                && mapping.sessions == 0
+                && mapping.rests_until_ms > noticed_ms
+        };
+        let resting: Vec<_> = self.mappings.values_mut().filter(resting).collect();
+        if resting.len() > most {
+            resting.into_iter().for_each(|mapping| mapping.forbidden = true);
         }
     }
 
-    /// Other rules: what they do not allow may be gone from now on, and other timers may have been looked at.
-    pub(super) fn doubt(&mut self, before: &super::World) {
-        for at in 0..self.mappings.len() {
-            let name = self.mappings[at].router;
-            let old = before.routers.iter().find(|router| router.id == name);
-            let new = self.world.routers.iter().find(|router| router.id == name);
-            let is_elsewhere = pools(before, old) != pools(&self.world, new);
-            let is_other = old.map(|old| old.timeouts) != new.map(|new| new.timeouts);
-            let timeouts: Vec<Timeouts> = if is_other {
-                old.into_iter().chain(new).map(|one| one.timeouts).collect()
-            } else {
-                Vec::new()
-            };
-            let remotes: Vec<Endpoint> =
-                self.mappings[at].sessions.iter().map(|session| session.remote).collect();
-            let allowed: Vec<bool> =
-                remotes.iter().map(|remote| self.is_allowed(&self.mappings[at], *remote)).collect();
-            let is_at_home = self.is_at_home(&self.mappings[at]);
-            let mapping = &mut self.mappings[at];
-            let protocol = mapping.protocol;
-            for (session, allowed) in mapping.sessions.iter_mut().zip(&allowed) {
-                session.doubtful |= !allowed;
-                for timeouts in &timeouts {
-                    let (first, last) = session.ends_ms(protocol, timeouts);
-                    session.bounds = (session.bounds.0.min(first), session.bounds.1.max(last));
-                }
-                if !allowed {
-                    session.bounds.1 = session.bounds.1.max(self.now_ms);
-                }
-            }
-            // Of an endpoint that was not seen, nobody knows whether it still is of the pool.
-            let is_lost = !is_at_home || (is_elsewhere && mapping.external.is_none());
-            mapping.doubtful |= allowed.iter().any(|allowed| !allowed) || is_lost;
-            mapping.moved |= mapping.doubtful;
+    /// Other rules: what they do not allow may be gone from now on, and who had longer may not be looked at before.
+    pub(super) fn doubt(&mut self, before: &World) {
+        let mut sessions = std::mem::take(&mut self.sessions);
+        for session in sessions.values_mut() {
+            session.forbidden |= !self.is_allowed(&session.told, session.mapping.is_some());
+            session.late_ms = session.late_ms.max(self.ends_ms(session, before));
+        }
+        self.sessions = sessions;
+        let mut mappings = std::mem::take(&mut self.mappings);
+        for mapping in mappings.values_mut() {
+            let pool = self.pool(mapping.flow.0, mapping.segment);
+            mapping.forbidden |= !pool.is_some_and(|pool| pool.has(mapping.flow.1, mapping.external));
+        }
+        self.mappings = mappings;
+    }
+
+    /// A packet of a session has passed.
+    pub(super) fn note(&mut self, side: usize, flow: &Flow, header: &super::bytes::Header) {
+        if let Some(session) = self.sessions.get_mut(flow) {
+            session.track.note(side, header, self.now_ms);
         }
     }
 
-    /// The behaviour of a protocol towards a remote, where a router translates to a pool.
-    pub(super) fn behaviour(&self, pool: Option<usize>, protocol: u8) -> Behaviour {
-        match pool {
-            Some(pool) => self.world.pools[pool].behaviour(protocol),
-            None => match protocol {
-                TCP => Behaviour { mapping: Class::AddressAndPort, filtering: Class::AddressAndPort },
-                UDP | ICMP => Behaviour { mapping: Class::Independent, filtering: Class::Address },
-                _ => Behaviour { mapping: Class::Address, filtering: Class::Address },
-            },
+    /// Sessions that should have been closed; mappings whose port is nobody's any more are forgotten.
+    ///
+    /// # Errors
+    /// One that is there still.
+    pub fn check(&mut self) -> Result<(), String> {
+        let noticed_ms = self.noticed_ms();
+        self.mappings.retain(|_, mapping| mapping.sessions > 0 || noticed_ms < mapping.rests_until_ms);
+        let is_late =
+            |session: &&Session| self.ends_ms(session, &self.world).max(session.late_ms) < noticed_ms;
+        match self.sessions.values().find(is_late) {
+            Some(session) => Err(format!("it should have ended: {session:?}")),
+            None => Ok(()),
         }
+    }
+
+    /// Whether a datagram, or what begins a connection or answers a query, may open a session from outside.
+    pub(super) fn opens_from_outside(header: &super::bytes::Header) -> bool {
+        header.protocol == UDP || header.is_syn() || header.is_reply()
     }
 }

@@ -1,7 +1,7 @@
 //! What has been seen of a session, and how long it may stay silent: RFC 4787 4.3, RFC 5382 5, RFC 7857 2, RFC 6146 3.5.2.
 
-use super::bytes::{Header, TCP, UDP};
-use super::world::Timeouts;
+use super::bytes::{Header, ICMP, TCP, UDP};
+use super::world::Router;
 
 /// One side of a connection: what it has shown, and which sequence numbers it takes from the other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +25,7 @@ impl Side {
 /// See the file's page. Index 0 is of packets out, 1 of packets in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Track {
-    pub(super) packets: [u64; 2],
+    packets: [u64; 2],
     last_ms: [u64; 2],
     sides: [Side; 2],
     reset: bool,
@@ -39,14 +39,19 @@ impl Track {
     /// A packet has passed.
     pub(super) fn note(&mut self, side: usize, header: &Header, now_ms: u64) {
         self.packets[side] += 1;
-        let believed = header.protocol == TCP && self.hear(side, header);
+        // A later fragment says nothing of its segment.
+        let is_segment = header.protocol == TCP && header.offset == 0;
+        let is_news = is_segment && self.hear(side, header);
         //= rfc7857#8
-        if believed || header.protocol != TCP || header.flags & 4 == 0 {
+        if is_news || !is_segment || header.flags & 4 == 0 {
             self.last_ms[side] = now_ms;
         }
     }
 
     /// Who says what he cannot know if he is not the other end is not believed. True where a reset was.
+    //= rfc7857#2.1
+    //= rfc5382#REQ-2
+    //= rfc5382#REQ-2a
     fn hear(&mut self, side: usize, header: &Header) -> bool {
         let [sequence, acknowledged, window] = header.numbers;
         let has = |flag: u8| header.flags & flag != 0;
@@ -54,6 +59,7 @@ impl Track {
         let other = self.sides[1 - side];
         let me = &mut self.sides[side];
         let answers = other.syn && ack && other.takes(acknowledged);
+        //= rfc7857#2.3
         if rst {
             let is_believed = if other.heard { other.takes(sequence) } else { answers };
             let is_new = is_believed && !self.reset;
@@ -69,63 +75,82 @@ impl Track {
         } else {
             !me.syn
         };
-        let shift = if me.heard || me.syn { me.shift } else { 14 };
-        let opens = (acknowledged, acknowledged.wrapping_add(window << shift));
         if syn {
             if me.heard || fin {
                 return false;
             }
             if ack && is_credible {
-                // A SYN's own window is never shifted, and no SYN here asks for more.
+                // A SYN's own window is never shifted.
                 let last = acknowledged.wrapping_add(window);
-                *me = Side { syn: true, heard: true, fin: me.fin, first: acknowledged, last, shift: 0 };
+                let shift = header.shift;
+                *me = Side { syn: true, heard: true, fin: me.fin, first: acknowledged, last, shift };
                 self.reset = false;
             } else if !ack {
                 let first = sequence.wrapping_add(1);
                 let before = if me.syn && me.first == first { me.last.wrapping_sub(first) } else { 0 };
-                *me = Side { syn: true, first, last: first.wrapping_add(before.max(header.data)), ..*me };
+                let last = first.wrapping_add(before.max(header.data));
+                *me = Side { syn: true, first, last, shift: header.shift, ..*me };
             }
             return false;
         }
+        let shift = if me.heard || me.syn { me.shift } else { 14 };
+        let edge = acknowledged.wrapping_add(window << shift);
         if ack && me.heard {
             let step = acknowledged.wrapping_sub(me.first);
             if step <= me.last.wrapping_sub(me.first).saturating_add(0xffff << shift) {
                 me.first = acknowledged;
-                if opens.1.wrapping_sub(me.last) as i32 > 0 {
-                    me.last = opens.1;
+                if edge.wrapping_sub(me.last) as i32 > 0 {
+                    me.last = edge;
                 }
             }
         } else if ack && is_credible {
-            *me = Side { heard: true, first: opens.0, last: opens.1, shift, ..*me };
+            *me = Side { heard: true, first: acknowledged, last: edge, shift, ..*me };
         }
         me.fin |= fin && me.heard && other.heard && other.takes(sequence.wrapping_add(header.data));
-        //= rfc7857#2.3
         self.reset &= !is_credible;
         false
     }
 
-    /// Whether a SYN from inside begins the next connection of the same endpoints.
-    pub(super) fn is_reopened_by(&self, header: &Header) -> bool {
-        let [out, back] = &self.sides;
-        let is_behind = header.numbers[0].wrapping_sub(back.first) as i32 >= 0;
-        header.is_syn() && (self.reset || (out.fin && back.fin && is_behind))
+    /// Whether the connection is over: reset, or finished by both.
+    pub(super) fn is_over(&self) -> bool {
+        self.reset || self.sides.iter().all(|side| side.fin)
+    }
+
+    /// Whether a SYN begins the next connection of the same endpoints: after a reset, or behind all that was acknowledged.
+    pub(super) fn is_reopened_by(&self, side: usize, header: &Header) -> bool {
+        let is_behind = header.numbers[0].wrapping_sub(self.sides[1 - side].first) as i32 >= 0;
+        header.is_syn() && self.is_over() && (self.reset || is_behind)
     }
 
     /// When it ends, if nothing more passes.
-    pub(super) fn ends_ms(&self, protocol: u8, timeouts: &Timeouts) -> u64 {
+    pub(super) fn ends_ms(&self, protocol: u8, remote_port: u16, router: &Router) -> u64 {
         let [out, back] = &self.sides;
         let [last_out, last_back] = self.last_ms;
         let last = last_out.max(last_back);
+        let all = &router.timeouts;
+        let (first, then) = router.timers(protocol, remote_port);
+        //= rfc4787#REQ-5
+        //= rfc4787#REQ-5b
+        //= rfc4787#REQ-5c
+        //= rfc5382#REQ-5
+        //= rfc5382#REQ-5a
+        //= rfc7857#2.2
+        //= rfc5508#REQ-2
+        //= rfc5508#REQ-2a
         match protocol {
             //= rfc4787#REQ-6
-            UDP if self.packets.contains(&0) => last_out + timeouts.udp_initial,
-            UDP => last + timeouts.udp_stream,
-            TCP if self.reset => last + timeouts.tcp_rst,
-            TCP if out.fin && back.fin => last + timeouts.tcp_time_wait,
-            TCP if out.fin || back.fin => last + timeouts.tcp_fin,
-            TCP if out.heard && back.heard => last + timeouts.tcp_established,
-            TCP => last + timeouts.tcp_syn,
-            _ => last + timeouts.icmp,
+            //= rfc7857#7
+            UDP if self.packets.contains(&0) => last_out + first,
+            //= rfc4787#REQ-6a
+            UDP if !router.inbound_refresh => last_out + then,
+            UDP => last + then,
+            TCP if self.reset => last + all.tcp_rst,
+            TCP if out.fin && back.fin => last + all.tcp_time_wait,
+            TCP if out.fin || back.fin => last + all.tcp_fin,
+            TCP if out.heard && back.heard => last + then,
+            TCP => last + first,
+            ICMP => last + all.icmp,
+            _ => last + all.other,
         }
     }
 }
