@@ -100,12 +100,13 @@ impl Mappings {
         }
     }
 
-    /// At another address than the host's, which has no room, where the pool allows.
+    /// At another address than the host's, which has no room, where the pool allows; a host that had none yet is not bound.
     fn choose_elsewhere(&mut self, choice: Choice, reason: DropReason) -> Result<Endpoint, DropReason> {
         let Choice { flow, pool, address, .. } = choice;
         let has_no_room = matches!(reason, DropReason::PortExhausted | DropReason::RemoteTaken);
         //= rfc7857#4
-        if pool.pairing == Pairing::Strict || !has_no_room || pool.addresses.len() < 2 {
+        let keeps = pool.pairing == Pairing::Strict && !self.is_new(flow, pool.realm);
+        if keeps || !has_no_room || pool.addresses.len() < 2 {
             return Err(reason);
         }
         // First where a port is free.

@@ -1,7 +1,8 @@
 //! Paired pooling: a host keeps its external address while it has any session or mapping there (RFC 4787 REQ-2).
 //!
-//! A new host gets the less used of two keyed-random addresses of its pool. When the address has no port left, it depends on
-//! the pool: strict pairing refuses (RFC 7857 section 4), soft pairing moves the host's new flows to another address.
+//! A new host gets the less used of two keyed-random addresses of its pool, or another where that has no port left. When a
+//! host's address has none left, it depends on the pool: strict pairing refuses (RFC 7857 section 4), soft pairing moves the
+//! host's new flows to another address.
 
 use std::net::Ipv4Addr;
 
@@ -61,6 +62,13 @@ impl Mappings {
         if let Some(line) = table.find(self.shard, &flow.host_key(realm)) {
             table.value(line).set_external(address);
         }
+    }
+
+    /// Whether the host has no other session or mapping than the one it is being paired for.
+    pub(super) fn is_new(&self, flow: &Flow, realm: Realm) -> bool {
+        let table = self.hosts.table();
+        let found = table.find(self.shard, &flow.host_key(realm));
+        found.is_some_and(|line| table.value(line).uses.get() == 1)
     }
 
     pub(super) fn unpair(&mut self, flow: &Flow, realm: Realm) {

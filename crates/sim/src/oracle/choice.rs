@@ -114,11 +114,14 @@ impl Oracle {
         let (kept, perhaps) = (self.taken(&wish, true), self.taken(&wish, false));
         let ports = Ports { against: &perhaps, own: &kept };
         let has_none = |address: &Ipv4Addr| !has_better(&wish, &ports, *address, u8::MAX);
-        match pool.pairing {
-            Pairing::Strict => match self.paired(&wish) {
-                Some(paired) => has_none(&paired),
-                None => pool.addresses.iter().any(has_none),
-            },
+        let host = (flow.0, segment, flow.2.0);
+        let is_perhaps_paired =
+            self.mappings.values().any(|one| one.is_of_host(host) && self.is_perhaps_kept(one));
+        match self.paired(&wish) {
+            Some(paired) if pool.pairing == Pairing::Strict => has_none(&paired),
+            None if pool.pairing == Pairing::Strict && is_perhaps_paired => {
+                pool.addresses.iter().any(has_none)
+            }
             _ => pool.addresses.iter().all(has_none),
         }
     }

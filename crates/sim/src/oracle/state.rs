@@ -225,6 +225,11 @@ impl Oracle {
             session.late_ms = session.late_ms.max(self.ends_ms(session, before));
         }
         self.sessions = sessions;
+        let pairings = |world: &World| world.pools.iter().map(|pool| pool.pairing).collect::<Vec<_>>();
+        if pairings(before) != pairings(&self.world) {
+            // Who was not paired, or less strictly, is so from now on.
+            self.hosts.clear();
+        }
         let mut mappings = std::mem::take(&mut self.mappings);
         for mapping in mappings.values_mut() {
             let pool = self.pool(mapping.flow.0, mapping.segment);
