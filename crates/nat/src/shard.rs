@@ -177,6 +177,12 @@ impl Shard {
                     return Err(DropReason::ShardFull);
                 }
                 Err(Obstacle::Refused(reason)) => return Err(reason),
+                // The host speaks with this remote by another mapping, of other rules: nobody outside ends that.
+                Err(Obstacle::LeftOver(line))
+                    if mapping.is_some() && self.state.stands(line, rules, now_ms) =>
+                {
+                    return Err(DropReason::Filtered);
+                }
                 Err(Obstacle::LeftOver(line)) => self.close_line(line, counters, now_ms),
             }
         }

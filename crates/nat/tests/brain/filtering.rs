@@ -214,3 +214,23 @@ fn permissions_are_given_back_with_their_sessions_whatever_the_filter_was() {
     world.pass(400_000);
     assert_eq!((world.occupancy().permissions, world.occupancy().mappings), (0, 0));
 }
+
+#[test]
+fn a_remote_moves_no_session_from_one_mapping_to_another() {
+    let rules = |mapping: &str| {
+        let udp = format!("udp: {{mapping: {mapping}, filtering: address_dependent}}");
+        rules_with(&[("addresses: [203.0.113.10]", &format!("addresses: [203.0.113.10], {udp}"))])
+    };
+    let mut world = scene();
+    world.adopt(&rules("endpoint_independent"));
+    let first = world.one(RED_A.udp(4_000, (SERVER.address, 60), b"")).source();
+    // The host's next flows are mapped anew, the mapping before goes on.
+    world.adopt(&rules("address_dependent"));
+    let second = world.one(RED_A.udp(4_000, (SERVER.address, 61), b"")).source();
+    assert_ne!(first, second);
+    world.drops(SERVER.udp(61, first, b""), DropReason::Filtered);
+    assert_eq!(world.one(SERVER.udp(61, second, b"")).destination(), (RED_A.address, 4_000));
+    assert_eq!(world.one(SERVER.udp(60, first, b"")).destination(), (RED_A.address, 4_000));
+    assert_eq!(world.one(RED_A.udp(4_000, (SERVER.address, 61), b"")).source(), second);
+    assert_eq!(world.sessions().len(), 2);
+}

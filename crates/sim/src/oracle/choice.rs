@@ -65,7 +65,7 @@ impl Oracle {
             self.hosts.remove(&(flow.0, segment, flow.2.0));
         }
         let number = again.unwrap_or_else(|| self.insert_mapping(&told, &pool));
-        self.insert(told, Some(number));
+        self.insert(told, Some(number), true);
         Ok(())
     }
 

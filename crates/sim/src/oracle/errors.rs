@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Oracle;
 use super::bytes::{Header, fix_header, fix_icmp, hop, read_quote, sum, with_endpoints};
 use super::judge::{Case, Passage, Stop, Way};
+use super::state::{Flow, Told};
 use super::world::{Endpoint, Use};
 
 impl Oracle {
@@ -44,9 +45,7 @@ impl Oracle {
         {
             (external, host.1)
         } else {
-            let session = self.sessions.get(&(case.router, quote.protocol, host, remote));
-            let session = session.filter(|one| self.is_allowed(&one.told, one.mapping.is_some()));
-            session.ok_or(Stop::Drop)?.told.external
+            self.quoted(&(case.router, quote.protocol, host, remote))?.external
         };
         // From a router among the hosts: under its own floating IP, or under the address of the host it speaks for.
         let speaker = case.header.source.0;
@@ -75,6 +74,14 @@ impl Oracle {
         self.error_to_host(case, &quote, case.frame.segment, case.header.source.0, quote.destination)
     }
 
+    /// The session that a quoted packet is of. Whether one whose time is up still counts is not asked for.
+    fn quoted(&self, flow: &Flow) -> Way<Told> {
+        let session = self.sessions.get(flow).ok_or(Stop::Drop)?;
+        let is_allowed = self.is_allowed(&session.told, session.mapping.is_some());
+        let is_over = self.is_silent && self.is_due(session);
+        if is_allowed && !is_over { Ok(session.told) } else { Err(Stop::Drop) }
+    }
+
     /// The error as the host gets it that sent the packet which is quoted; `remote` is to whom, as the outside sees it.
     fn error_to_host(
         &self,
@@ -92,10 +99,8 @@ impl Oracle {
         let (router, host) = if let Some((router, host)) = ours.floating {
             (router, (host, external.1))
         } else {
-            let flow = self.outside.get(&(segment, quote.protocol, external, remote));
-            let session = flow.and_then(|flow| self.sessions.get(flow));
-            let session = session.filter(|one| self.is_allowed(&one.told, one.mapping.is_some()));
-            let flow = session.ok_or(Stop::Drop)?.told.flow;
+            let flow = self.outside.get(&(segment, quote.protocol, external, remote)).ok_or(Stop::Drop)?;
+            self.quoted(flow)?;
             (flow.0, flow.2)
         };
         let world = Rc::clone(&self.world);

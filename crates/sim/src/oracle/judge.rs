@@ -241,7 +241,7 @@ impl Oracle {
         let segment = router.interfaces[gateway.interface].segment;
         let told = self.take_opened(|told| told.flow == flow);
         match (forwarded, told) {
-            (Some(external), Some(told)) if told.external == external => self.insert(told, None),
+            (Some(external), Some(told)) if told.external == external => self.insert(told, None, true),
             (Some(external), _) => {
                 return wrong(format!("its session was to have the forwarded {external:?}"));
             }
@@ -353,7 +353,7 @@ impl Oracle {
             Some(told) => {
                 let by = may.into_iter().find(|(flow, _)| (flow.0, flow.2) == (told.flow.0, told.flow.2));
                 let Some((_, mapping)) = by else { return wrong(format!("nobody let it in: {told:?}")) };
-                self.insert(told, Some(mapping));
+                self.insert(told, Some(mapping), false);
                 Ok((told.flow.0, told.flow.2, Some(told.flow)))
             }
         }
@@ -366,7 +366,7 @@ impl Oracle {
         let (mut must, mut may) = (None, Vec::new());
         for session in self.sessions.values() {
             let Told { flow: (router, of, host, remote), .. } = session.told;
-            let Some(number) = session.mapping else { continue };
+            let Some(number) = session.mapping.filter(|_| session.track.spoken) else { continue };
             if (session.told.segment, of, session.told.external) != (segment, protocol, external) {
                 continue;
             }
@@ -383,7 +383,9 @@ impl Oracle {
                 continue;
             }
             may.push((told.flow, number));
-            if session.filtering == filtering && !mapping.forbidden {
+            // Nobody outside ends what goes on by another mapping.
+            let is_free = !self.sessions.contains_key(&told.flow);
+            if session.filtering == filtering && !mapping.forbidden && is_free {
                 must = Some(number);
             }
         }
@@ -405,7 +407,7 @@ impl Oracle {
         }
         match self.take_opened(|one| *one == told) {
             Some(told) if self.is_allowed(&told, false) => {
-                self.insert(told, None);
+                self.insert(told, None, false);
                 Ok(())
             }
             None if !self.is_allowed(&told, false) || self.sessions.contains_key(&told.flow) => {

@@ -57,6 +57,8 @@ pub struct Oracle {
     /// What the gateways say they opened for this packet, and what they closed before their time was up.
     opened: Vec<Told>,
     closed: Vec<state::Session>,
+    /// Nothing came out for it.
+    is_silent: bool,
     /// How many verdicts of each kind: dropped, sent on, answered by an error or an echo.
     pub judged: [u64; 3],
 }
@@ -109,6 +111,7 @@ impl Oracle {
     ) -> Result<(), String> {
         self.begin(opened, closed);
         let mut out: Vec<&Frame> = out.iter().collect();
+        self.is_silent = out.is_empty();
         self.carry(frame, None, &mut out)?;
         match out.first() {
             None => self.end(),

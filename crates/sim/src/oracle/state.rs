@@ -46,6 +46,14 @@ pub(super) struct Session {
     forbidden: bool,
 }
 
+impl Session {
+    /// Both sides are one, and each packet is of both: in which order they hear it is nobody's concern, nor then how long it
+    /// lives.
+    fn is_with_itself(&self) -> bool {
+        self.told.external == self.told.flow.3
+    }
+}
+
 /// An internal endpoint's external one, towards some remotes or all.
 #[derive(Clone, Debug)]
 pub(super) struct Mapping {
@@ -142,15 +150,20 @@ impl Oracle {
         session.track.ends_ms(protocol, remote.1, &world.routers[router])
     }
 
-    /// A session that begins, and its mapping where there is no such yet.
-    pub(super) fn insert(&mut self, told: Told, mapping: Option<u64>) {
+    /// Whether a session may end: its time is up, or rules were against it.
+    pub(super) fn is_due(&self, session: &Session) -> bool {
+        session.forbidden || session.is_with_itself() || self.now_ms >= self.ends_ms(session, &self.world)
+    }
+
+    /// A session that begins.
+    pub(super) fn insert(&mut self, told: Told, mapping: Option<u64>, from_inside: bool) {
         let (router, protocol, _, remote) = told.flow;
         let pool = self.pool(router, told.segment);
         let filtering = pool.map_or(Class::AddressAndPort, |pool| pool.behaviour(protocol, remote.1).1);
         if let Some(mapping) = mapping.and_then(|number| self.mappings.get_mut(&number)) {
             mapping.sessions += 1;
         }
-        let track = Track::new(self.now_ms);
+        let track = Track::new(self.now_ms, from_inside);
         let session = Session { told, mapping, filtering, track, late_ms: 0, forbidden: false };
         self.outside.insert(outside(&told), told.flow);
         self.sessions.insert(told.flow, session);
@@ -186,7 +199,7 @@ impl Oracle {
         if self.outside.get(&outside(&session.told)) == Some(flow) {
             self.outside.remove(&outside(&session.told));
         }
-        let is_due = session.forbidden || self.now_ms >= self.ends_ms(&session, &self.world);
+        let is_due = self.is_due(&session);
         let number = session.mapping.unwrap_or(0);
         let Some(mapping) = self.mappings.get_mut(&number) else { return Some((session, is_due)) };
         mapping.sessions -= 1;
@@ -252,8 +265,10 @@ impl Oracle {
     pub fn check(&mut self) -> Result<(), String> {
         let noticed_ms = self.noticed_ms();
         self.mappings.retain(|_, mapping| mapping.sessions > 0 || noticed_ms < mapping.rests_until_ms);
-        let is_late =
-            |session: &&Session| self.ends_ms(session, &self.world).max(session.late_ms) < noticed_ms;
+        let is_late = |session: &&Session| {
+            let ends_ms = self.ends_ms(session, &self.world).max(session.late_ms);
+            ends_ms < noticed_ms && !session.is_with_itself()
+        };
         match self.sessions.values().find(is_late) {
             Some(session) => Err(format!("it should have ended: {session:?}")),
             None => Ok(()),

@@ -29,11 +29,13 @@ pub(super) struct Track {
     last_ms: [u64; 2],
     sides: [Side; 2],
     reset: bool,
+    /// The host inside has sent by it, other than a reset: else what comes from outside refreshes nothing.
+    pub(super) spoken: bool,
 }
 
 impl Track {
-    pub(super) fn new(now_ms: u64) -> Self {
-        Self { last_ms: [now_ms; 2], ..Self::default() }
+    pub(super) fn new(now_ms: u64, spoken: bool) -> Self {
+        Self { last_ms: [now_ms; 2], spoken, ..Self::default() }
     }
 
     /// A packet has passed.
@@ -42,8 +44,10 @@ impl Track {
         // A later fragment says nothing of its segment.
         let is_segment = header.protocol == TCP && header.offset == 0;
         let is_news = is_segment && self.hear(side, header);
+        let is_reset = is_segment && header.flags & 4 != 0;
+        self.spoken |= side == 0 && !is_reset;
         //= rfc7857#8
-        if is_news || !is_segment || header.flags & 4 == 0 {
+        if is_news || !is_reset {
             self.last_ms[side] = now_ms;
         }
     }
@@ -126,9 +130,14 @@ impl Track {
     pub(super) fn ends_ms(&self, protocol: u8, remote_port: u16, router: &Router) -> u64 {
         let [out, back] = &self.sides;
         let [last_out, last_back] = self.last_ms;
-        let last = last_out.max(last_back);
         let all = &router.timeouts;
         let (first, then) = router.timers(protocol, remote_port);
+        let is_answered = !self.packets.contains(&0);
+        //= rfc4787#REQ-6a
+        let is_refreshed = protocol != UDP || !is_answered || router.inbound_refresh;
+        //= rfc4787#REQ-6
+        //= rfc7857#7
+        let last = if self.spoken && is_refreshed { last_out.max(last_back) } else { last_out };
         //= rfc4787#REQ-5
         //= rfc4787#REQ-5b
         //= rfc4787#REQ-5c
@@ -138,12 +147,8 @@ impl Track {
         //= rfc5508#REQ-2
         //= rfc5508#REQ-2a
         match protocol {
-            //= rfc4787#REQ-6
-            //= rfc7857#7
-            UDP if self.packets.contains(&0) => last_out + first,
-            //= rfc4787#REQ-6a
-            UDP if !router.inbound_refresh => last_out + then,
-            UDP => last + then,
+            UDP if is_answered => last + then,
+            UDP => last + first,
             TCP if self.reset => last + all.tcp_rst,
             TCP if out.fin && back.fin => last + all.tcp_time_wait,
             TCP if out.fin || back.fin => last + all.tcp_fin,
