@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! oracle      another NAT, written from the RFCs, that is told what came out and says whether it had to
-//! scene       worlds to play in: what the oracle is told, and the same as rules for the gateways
+//! scene       worlds to play in, as a seed draws them; rules_text: the same as rules for the gateways
 //! team        the gateways, in memory: workers stepped in an order of the seed's, rings between them
 //! play        random operations; each packet that comes out is compared with the oracle's
 //! ```
