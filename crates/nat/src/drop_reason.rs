@@ -73,7 +73,8 @@ drop_reasons! {
     PartialChecksum = "partial_checksum",
     /// From the external network to a pool address, and no mapping has this port; or an echo reply nobody asked for.
     NoMapping = "no_mapping",
-    /// The mapping exists, but its host has not spoken to this remote, as far as the pool's filtering depends on it.
+    /// The mapping exists, but its host has not spoken to this remote, as far as the pool's filtering depends on it; or it
+    /// speaks with it by another mapping, of rules before.
     Filtered = "filtered",
     /// To one of N external ports that are forwarded to one internal port, and its sender already speaks with that through
     /// another of them: the answers could not be told apart.

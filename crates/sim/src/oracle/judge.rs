@@ -132,13 +132,13 @@ impl Oracle {
         let world = Rc::clone(&self.world);
         let router = &world.routers[case.router];
         if router.interfaces[case.leg].external {
-            self.from_outside(case, &world)
+            self.expect_outside(case, &world)
         } else {
-            self.from_inside(case, &world, router)
+            self.expect_inside(case, &world, router)
         }
     }
 
-    fn from_inside(&mut self, case: &Case, world: &World, router: &Router) -> Way<Passage> {
+    fn expect_inside(&mut self, case: &Case, world: &World, router: &Router) -> Way<Passage> {
         let header = &case.header;
         let (source, destination) = (header.source.0, header.destination.0);
         // Strict reverse path; and nobody is us.
@@ -275,7 +275,7 @@ impl Oracle {
         Some(self.opened.swap_remove(at))
     }
 
-    fn from_outside(&mut self, case: &Case, world: &World) -> Way<Passage> {
+    fn expect_outside(&mut self, case: &Case, world: &World) -> Way<Passage> {
         let header = &case.header;
         let destination = header.destination.0;
         let segment = case.frame.segment;
@@ -360,7 +360,6 @@ impl Oracle {
     }
 
     /// The mapping that has to let a packet from outside in (RFC 4787 REQ-8), and the sessions whose mapping may.
-    #[expect(clippy::type_complexity, reason = "a mapping; sessions with theirs")]
     fn admits(&self, key: (usize, u8, Endpoint, Endpoint)) -> (Option<u64>, Vec<(Flow, u64)>) {
         let (segment, protocol, external, source) = key;
         let (mut must, mut may) = (None, Vec::new());

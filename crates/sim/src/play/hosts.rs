@@ -33,13 +33,13 @@ impl Play {
             _ => Ipv4Addr::new(198, 51, 100, 1 + self.random.below(3) as u8),
         };
         let port = self.random.one_of(&[80, 80, 80, 81, 81, 81, 53]);
-        Some(self.from_host((remote, port)))
+        Some(self.sent_by_host((remote, port)))
     }
 
     /// A host sends something to an external address of ours.
     fn hairpin(&mut self) -> Option<Frame> {
         let to = if self.random.one_in(3) { self.some_endpoint() } else { self.some_external() };
-        Some(self.from_host(to))
+        Some(self.sent_by_host(to))
     }
 
     fn some_external(&mut self) -> Endpoint {
@@ -55,7 +55,7 @@ impl Play {
         }
     }
 
-    fn from_host(&mut self, to: Endpoint) -> Frame {
+    fn sent_by_host(&mut self, to: Endpoint) -> Frame {
         let (segment, address, via) = self.some_host();
         let from = (address, 4_000 + self.random.below(4) as u16);
         let from = if self.random.one_in(12) { (address, 600 + from.1 % 2) } else { from };
@@ -183,10 +183,10 @@ impl Play {
             4 => self.other(from, to),
             _ => self.datagram(from, to),
         };
-        Some(self.from_outside(network_of(to.0), packet))
+        Some(self.sent_from_outside(network_of(to.0), packet))
     }
 
-    fn from_outside(&mut self, segment: usize, packet: Vec<u8>) -> Frame {
+    fn sent_from_outside(&mut self, segment: usize, packet: Vec<u8>) -> Frame {
         let packet = self.vary(packet);
         let legs = self.world.routers.iter().flat_map(|router| &router.interfaces);
         let macs: Vec<_> = legs.filter(|leg| leg.segment == segment).map(|leg| leg.mac).collect();
