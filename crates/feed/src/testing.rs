@@ -3,8 +3,7 @@
 use std::net::Ipv4Addr;
 
 use rules::model::{
-    AddressRange, Behaviour, FloatingIp, Gateway, Interface, Mac, Pairing, Pool, PortRange, Router, Rules,
-    Segment, TcpRules, Timeouts,
+    AddressRange, FloatingIp, Gateway, Interface, Mac, Pool, Router, Rules, Segment, TcpRules, Timeouts,
 };
 
 /// The only port.
@@ -23,24 +22,7 @@ pub(crate) fn rules(routers: u16) -> Rules {
     let first = Ipv4Addr::new(203, 0, 113, 10);
     Rules {
         segments: std::iter::once(external).chain(inside).collect(),
-        pools: vec![Pool {
-            id: "pool".into(),
-            revision: 0,
-            addresses: vec![AddressRange { first, last: first }],
-            exclude_addresses: vec![],
-            ports: PortRange { first: 1024, last: 65535 },
-            exclude_ports: vec![],
-            tcp: Behaviour::default(),
-            udp: Behaviour::default(),
-            icmp: Behaviour::default(),
-            mapping_by_port: vec![],
-            pairing: Pairing::default(),
-            preserve_port: false,
-            preserve_parity: false,
-            blocks: None,
-            hold_down_s: 60,
-            hold_down_ports_max: None,
-        }],
+        pools: vec![Pool::new("pool", vec![AddressRange { first, last: first }])],
         routers: (0..routers).map(router).collect(),
     }
 }

@@ -7,12 +7,15 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::model::{
-    AddressRange, Behaviour, FloatingIp, Gateway, Interface, Mac, Pairing, Pool, PortRange, Route, Router,
-    Rules, Segment, TcpRules, TimeoutProfile, Timeouts,
-};
+use crate::model::{Mac, Pool, PortProtocol, PortRange, Router, Rules, Segment};
 use crate::store::Change;
 use crate::{Object, ObjectKind, ObjectRef};
+
+mod pool;
+mod router;
+
+pub(crate) use pool::pool;
+pub(crate) use router::router;
 
 /// The ports of the gateway that the rules are for.
 pub(crate) fn ports() -> Vec<String> {
@@ -48,6 +51,16 @@ fn network() -> impl Strategy<Value = Ipv4Net> {
     prefix(address()).prop_map(|prefix| prefix.trunc())
 }
 
+fn protocol() -> impl Strategy<Value = PortProtocol> {
+    prop_oneof![20 => Just(PortProtocol::Tcp), 20 => Just(PortProtocol::Udp), 1 => Just(PortProtocol::Sctp)]
+}
+
+/// Runs that often meet, and now and then anything, backwards too.
+fn port_range() -> impl Strategy<Value = PortRange> {
+    let run = (8_000..8_110_u16, 0..8_u16).prop_map(|(first, more)| (first, first + more));
+    prop_oneof![30 => run, 1 => any::<(u16, u16)>()].prop_map(|(first, last)| PortRange { first, last })
+}
+
 pub(crate) fn segment() -> impl Strategy<Value = Segment> {
     let port = prop_oneof![20 => Just("inside"), 20 => Just("outside"), 1 => Just("nowhere")];
     let mtu = prop_oneof![60 => Just(1500), 1 => any::<u16>()];
@@ -59,113 +72,6 @@ pub(crate) fn segment() -> impl Strategy<Value = Segment> {
         vlan,
         mtu,
     })
-}
-
-pub(crate) fn pool() -> impl Strategy<Value = Pool> {
-    let run = prop_oneof![
-        20 => (12..70_u8, 0..4_u8).prop_map(|(first, more)| (
-            Ipv4Addr::new(203, 0, 113, first),
-            Ipv4Addr::new(203, 0, 113, first + more)
-        )),
-        1 => any::<(Ipv4Addr, Ipv4Addr)>()
-    ];
-    let ports = prop_oneof![20 => Just((1024, 65535)), 1 => any::<(u16, u16)>()];
-    (id("p", 4), prop_oneof![1 => Just(vec![]), 20 => vec(run, 1..3)], ports, 0..100_u32).prop_map(
-        |(id, runs, (first, last), hold_down_s)| Pool {
-            addresses: runs.into_iter().map(|(first, last)| AddressRange { first, last }).collect(),
-            ports: PortRange { first, last },
-            hold_down_s,
-            ..bare_pool(&id)
-        },
-    )
-}
-
-/// A pool of this name without an address, that behaves as one does of which nothing else is said.
-pub(crate) fn bare_pool(id: &str) -> Pool {
-    Pool {
-        id: id.to_owned(),
-        revision: 0,
-        addresses: vec![],
-        exclude_addresses: vec![],
-        ports: PortRange::default(),
-        exclude_ports: vec![],
-        tcp: Behaviour::default(),
-        udp: Behaviour::default(),
-        icmp: Behaviour::default(),
-        mapping_by_port: vec![],
-        pairing: Pairing::default(),
-        preserve_port: false,
-        preserve_parity: false,
-        blocks: None,
-        hold_down_s: 60,
-        hold_down_ports_max: None,
-    }
-}
-
-fn interface(external_leg: bool) -> impl Strategy<Value = Interface> {
-    let address = if external_leg { prefix(external()).boxed() } else { prefix(internal()).boxed() };
-    let mac = (0..8_u8).prop_map(|last| Mac([0xfa, 0x16, 0x3e, 0, 0, last]));
-    (id("i", 4), id("s", 5), mac, vec(address, 1..3), any::<bool>(), 0..60_u8).prop_map(
-        move |(id, segment, mac, addresses, snat, flip)| Interface {
-            id,
-            segment,
-            mac,
-            addresses,
-            external: external_leg != (flip == 0),
-            snat,
-            icmp_errors: true,
-        },
-    )
-}
-
-pub(crate) fn router() -> impl Strategy<Value = Router> {
-    let gateway = (id("i", 4), external(), prop::bool::weighted(0.8), option::of(id("p", 4))).prop_map(
-        |(interface, next_hop, snat, pool)| Gateway { interface, next_hop: Some(next_hop), snat, pool },
-    );
-    let route = (network(), address()).prop_map(|(prefix, next_hop)| Route { prefix, next_hop });
-    let floating = (id("f", 6), external(), internal()).prop_map(|(id, external, internal)| FloatingIp {
-        id,
-        external,
-        internal,
-        gateway: None,
-    });
-    let timeouts = (option::of(prop_oneof![Just(TimeoutProfile::Cloud), Just(TimeoutProfile::Rfc)]), {
-        option::of(prop_oneof![20 => 1..1000_u32, 1 => any::<u32>()])
-    })
-        .prop_map(|(profile, tcp_syn_s)| Timeouts { profile, tcp_syn_s, ..Timeouts::default() });
-    let parts = (
-        (id("r", 5), "[a-z]{0,3}", "[a-zäß ]{0,3}", prop_oneof![5 => Just(true), 1 => Just(false)]),
-        (interface(true), vec(interface(false), 1..4)),
-        option::weighted(0.9, gateway),
-        prop_oneof![3 => Just(vec![]), 1 => vec(route, 0..3)],
-        vec(floating, 0..4),
-        vec(network(), 0..3),
-        timeouts,
-    );
-    parts.prop_map(
-        |((id, project, name, admin_up), (external, internals), gateway, routes, fips, no_nat, timeouts)| {
-            let mut interfaces = internals;
-            // Mostly the gateway names the external leg; else almost no router would be valid.
-            let gateway = gateway.map(|gateway| Gateway { interface: external.id.clone(), ..gateway });
-            interfaces.push(external);
-            Router {
-                id,
-                revision: 0,
-                project,
-                name,
-                admin_up,
-                interfaces,
-                gateways: gateway.into_iter().collect(),
-                routes,
-                floating_ips: fips,
-                port_forwardings: vec![],
-                no_nat,
-                timeouts,
-                tcp: TcpRules::default(),
-                udp_inbound_refresh: true,
-            }
-        },
-    )
 }
 
 pub(crate) fn rules() -> impl Strategy<Value = Rules> {
@@ -180,7 +86,8 @@ pub(crate) fn rules() -> impl Strategy<Value = Rules> {
     )
 }
 
-/// Gives every object a name, a VLAN, a MAC and an inside subnet of its own; else hardly a router would be valid.
+/// Gives every object a name, a VLAN, a MAC and subnets of its own, and lets names name something; else hardly a router would
+/// be valid.
 fn sort_out(rules: &mut Rules) {
     for (n, segment) in (0_u16..).zip(&mut rules.segments) {
         segment.id = format!("s{n}");
@@ -189,42 +96,87 @@ fn sort_out(rules: &mut Rules) {
     for (n, pool) in rules.pools.iter_mut().enumerate() {
         pool.id = format!("p{n}");
     }
-    let known = |id: &mut String, count: usize| {
-        let n = id.bytes().last().map_or(0, usize::from);
-        if let Some(n) = n.checked_rem(count) {
-            *id = format!("{}{n}", &id[..1]);
-        }
-    };
+    let segments = rules.segments.len();
     for (n, router) in (0_u8..).zip(&mut rules.routers) {
-        router.id = format!("r{n}");
-        if let Some(pool) = router.gateways.first_mut().and_then(|gateway| gateway.pool.as_mut()) {
-            known(pool, rules.pools.len());
-        }
-        router.floating_ips.truncate(if router.gateways.is_empty() { 0 } else { 4 });
-        let internals = router.interfaces.iter().filter(|interface| !interface.external).count();
-        for (m, interface) in (0_u8..).zip(&mut router.interfaces) {
-            known(&mut interface.segment, rules.segments.len());
-            interface.mac = Mac([0xfa, 0x16, 0x3e, 1, n, m]);
-            let subnet = match interface.external {
-                true => [203, 0, 113, 20 + n],
-                false => [10, 0, m, 1 + n],
-            };
-            // The leg that was made as the external one is the last.
-            if let Some(gateway) = router.gateways.first_mut() {
-                gateway.interface = format!("i{m}");
-                gateway.next_hop = Some([203, 0, 113, 254].into());
-            }
-            interface.id = format!("i{m}");
-            interface.addresses.truncate(1);
-            interface.addresses[0] = Ipv4Net::new_assert(subnet.into(), 24);
-        }
-        for (m, floating) in router.floating_ips.iter_mut().enumerate() {
-            floating.id = format!("f{m}");
-            let [a, b, net, host] = floating.internal.octets();
-            let net = usize::from(net).checked_rem(internals).map_or(net, |net| net as u8);
-            floating.internal = [a, b, net, host.saturating_add(7)].into();
+        sort_out_router(n, router, segments, &rules.pools);
+    }
+}
+
+fn sort_out_router(n: u8, router: &mut Router, segments: usize, pools: &[Pool]) {
+    router.id = format!("r{n}");
+    let mut externals = Vec::new();
+    for (m, interface) in (0_u8..).zip(&mut router.interfaces) {
+        interface.id = format!("i{m}");
+        interface.mac = Mac([0xfa, 0x16, 0x3e, 1, n, m]);
+        interface.addresses.truncate(1);
+        let subnet = if interface.external {
+            // Every router's first external network is the same one, and so on.
+            let k = externals.len();
+            externals.push(interface.id.clone());
+            interface.segment = format!("s{}", k.checked_rem(segments).unwrap_or(0));
+            [203, 0, 113 + k as u8, 20 + n]
+        } else {
+            interface.segment = name_of_one(&interface.segment, (0..segments).collect());
+            [10, 0, m, 1 + n]
+        };
+        interface.addresses[0] = Ipv4Net::new_assert(subnet.into(), 24);
+    }
+    router.gateways.truncate(externals.len());
+    for (k, gateway) in router.gateways.iter_mut().enumerate() {
+        gateway.interface = externals[k].clone();
+        gateway.next_hop = gateway.next_hop.filter(|_| k == 0).map(|_| Ipv4Addr::new(203, 0, 113, 254));
+        // A pool is on one network.
+        let on_it: Vec<usize> = (k..pools.len()).step_by(2).collect();
+        gateway.pool =
+            gateway.pool.take().filter(|_| k < 2 && !on_it.is_empty()).map(|id| name_of_one(&id, on_it));
+    }
+    let legs = router.interfaces.len() as u8;
+    for route in &mut router.routes {
+        let [.., last] = route.next_hop.octets();
+        let leg = &router.interfaces[usize::from(last % legs)];
+        let [a, b, c, _] = leg.addresses[0].addr().octets();
+        route.next_hop = Ipv4Addr::new(a, b, c, 250);
+    }
+    let internals = router.interfaces.iter().filter(|interface| !interface.external).count();
+    let inside = |address: Ipv4Addr| {
+        let [a, b, net, host] = address.octets();
+        let net = usize::from(net).checked_rem(internals).map_or(net, |net| net as u8);
+        Ipv4Addr::new(a, b, net, host.saturating_add(7))
+    };
+    let ways: Vec<String> = router.gateways.iter().map(|gateway| gateway.interface.clone()).collect();
+    let by = |gateway: &mut Option<String>| {
+        let n = gateway.as_ref().and_then(|id| id.bytes().last()).map_or(0, usize::from);
+        *gateway = n.checked_rem(ways.len() + 1).and_then(|n| ways.get(n)).cloned();
+    };
+    router.floating_ips.truncate(if ways.is_empty() { 0 } else { 4 });
+    for (m, floating) in router.floating_ips.iter_mut().enumerate() {
+        floating.id = format!("f{m}");
+        floating.internal = inside(floating.internal);
+        by(&mut floating.gateway);
+    }
+    router.port_forwardings.truncate(if ways.is_empty() { 0 } else { 4 });
+    for (m, forwarding) in router.port_forwardings.iter_mut().enumerate() {
+        forwarding.id = format!("w{m}");
+        forwarding.internal = inside(forwarding.internal);
+        by(&mut forwarding.gateway);
+        // Of a pool, if not one of its own.
+        let by = forwarding.gateway.as_ref();
+        let gateway = router.gateways.iter().find(|one| by.is_none_or(|id| one.interface == *id));
+        let pool = gateway.and_then(|gateway| gateway.pool.as_ref());
+        let pool = pools.iter().find(|one| Some(&one.id) == pool);
+        if let Some(run) = pool.and_then(|pool| pool.addresses.first())
+            && (12..70).contains(&forwarding.external.octets()[3])
+        {
+            forwarding.external = run.first;
         }
     }
+}
+
+/// One of these, by the last byte of a name.
+fn name_of_one(id: &str, numbers: Vec<usize>) -> String {
+    let n = id.bytes().last().map_or(0, usize::from);
+    let number = n.checked_rem(numbers.len()).and_then(|n| numbers.get(n));
+    number.map_or(id.to_owned(), |number| format!("{}{number}", &id[..1]))
 }
 
 fn object() -> impl Strategy<Value = Object> {

@@ -1,15 +1,13 @@
+mod chance;
 mod inbound;
 
 use std::collections::BTreeSet;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::arbitrary;
 use crate::compiled::TimeoutsMs;
 use crate::file::read_rules;
 use crate::model::{AddressRange, Rules};
-use crate::store::{Change, Store};
 use crate::validate::validate;
 
 const BASE: &str = "
@@ -300,149 +298,4 @@ fn no_two_objects_share_a_realm() {
     let realms: BTreeSet<Realm> = set.routers.iter().map(|one| one.realm).chain(segments).collect();
     assert_eq!(realms.len(), set.routers.len() + set.segments.len());
     assert!(!realms.contains(&Realm(0)));
-}
-
-/// What a router does with a destination, told by looking at every route.
-fn naive_route(router: &Router, destination: Ipv4Addr) -> Option<(String, Ipv4Addr)> {
-    let mut best: Option<(u8, String, Ipv4Addr)> = None;
-    let mut offer = |length: u8, interface: &str, hop| {
-        if best.as_ref().is_none_or(|(held, ..)| length > *held) {
-            best = Some((length, interface.to_owned(), hop));
-        }
-    };
-    for interface in &router.interfaces {
-        for subnet in interface.addresses.iter().filter(|subnet| subnet.contains(&destination)) {
-            offer(subnet.prefix_len(), &interface.id, destination);
-        }
-    }
-    for route in router.routes.iter().filter(|route| route.prefix.contains(&destination)) {
-        let on = |interface: &&crate::model::Interface| {
-            interface.addresses.iter().any(|subnet| subnet.contains(&route.next_hop))
-        };
-        offer(route.prefix.prefix_len(), &router.interfaces.iter().find(on).unwrap().id, route.next_hop);
-    }
-    for gateway in &router.gateways {
-        offer(0, &gateway.interface, gateway.next_hop.unwrap());
-    }
-    best.map(|(_, interface, hop)| (interface, hop))
-}
-
-/// Who answers for an address on a segment: the router, whether it is its own, the floating IP, and the pool.
-type Answer = (String, bool, Option<String>, Option<String>);
-
-fn naive_answer(valid: &Valid, segment: &str, address: Ipv4Addr) -> Option<Answer> {
-    let up = || valid.routers().iter().filter(|router| router.admin_up);
-    let leg_on = |router: &&Arc<Router>| {
-        let gateway = router.gateways.first()?;
-        router.interfaces.iter().find(|leg| leg.id == gateway.interface && leg.segment == segment).cloned()
-    };
-    let local = up().find(|router| {
-        let on = router.interfaces.iter().filter(|interface| interface.segment == segment);
-        on.flat_map(|interface| &interface.addresses).any(|own| own.addr() == address)
-    });
-    let floating = up().find_map(|router| {
-        leg_on(&router)?;
-        let floating = router.floating_ips.iter().find(|floating| floating.external == address)?;
-        Some((router.id.clone(), floating.id.clone()))
-    });
-    let pool = up().find_map(|router| {
-        let leg = leg_on(&router)?;
-        let gateway = router.gateways.first().filter(|gateway| gateway.snat)?;
-        match &gateway.pool {
-            None => leg
-                .addresses
-                .iter()
-                .any(|own| own.addr() == address)
-                .then(|| (router.id.clone(), format!("{}/{}", router.id, leg.id))),
-            Some(id) => {
-                let pool = valid.pools().iter().find(|pool| pool.id == *id)?;
-                let holds = pool.addresses.iter().any(|run| run.first <= address && address <= run.last);
-                holds.then(|| (router.id.clone(), id.clone()))
-            }
-        }
-    });
-    let owner = local.map(|router| router.id.clone());
-    let owner = owner.or(floating.clone().map(|one| one.0)).or(pool.clone().map(|one| one.0))?;
-    Some((owner, local.is_some(), floating.map(|one| one.1), pool.map(|one| one.1)))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    #[test]
-    fn look_ups_agree_with_a_look_at_every_rule(
-        rules in arbitrary::rules(),
-        addresses in proptest::collection::vec(arbitrary::address(), 40),
-    ) {
-        let mut store = Store::new(&arbitrary::ports());
-        store.apply(Change::Snapshot(rules));
-        let valid = store.valid();
-        let set = compile(valid, None, &mut numbers()).unwrap();
-
-        for (port, name) in arbitrary::ports().iter().enumerate() {
-            for vlan in std::iter::once(None).chain((1..=14).chain([4093, 4094]).map(Some)) {
-                let found = set.segment_of(PortIndex(port as u8), vlan.and_then(VlanId::new));
-                let found = found.map(|index| set.segments[index.0 as usize].id.as_str());
-                let naive = valid.segments().iter().find(|one| one.port == *name && one.vlan == vlan);
-                prop_assert_eq!(found, naive.map(|segment| segment.id.as_str()));
-            }
-        }
-        for (rules, fed) in set.routers.iter().zip(valid.routers()) {
-            prop_assert_eq!(&rules.id, &fed.id);
-            prop_assert_eq!(set.router_of(rules.realm).is_some(), fed.admin_up);
-            for address in &addresses {
-                let found = rules.route(*address);
-                let named = found.map(|hop| (interface(&set, hop.interface).1.to_owned(), hop.address));
-                prop_assert_eq!(&named, &naive_route(fed, *address));
-                for leg in &rules.interfaces {
-                    let same = named.as_ref().is_some_and(|(id, _)| id == interface(&set, *leg).1);
-                    prop_assert_eq!(rules.is_source_of(*address, *leg), same);
-                }
-                let naive = fed.no_nat.iter().any(|prefix| prefix.contains(address));
-                prop_assert_eq!(rules.is_no_nat(*address), naive);
-            }
-            for floating in &fed.floating_ips {
-                let index = rules.gateways[0].floating_by_internal[&floating.internal];
-                prop_assert_eq!(set.floating_ips[index.0 as usize].external, floating.external);
-            }
-        }
-        let mut every = addresses;
-        every.extend((0..32).map(|last| Ipv4Addr::new(203, 0, 113, last)));
-        for segment in &set.segments {
-            for address in &every {
-                let found = segment.addresses.get(address).map(|rules| (
-                    interface(&set, rules.interface).0.to_owned(),
-                    rules.local,
-                    rules.floating.map(|index| set.floating_ips[index.0 as usize].id.clone()),
-                    rules.pool.map(|index| set.pools[index.0 as usize].id.clone()),
-                ));
-                prop_assert_eq!(found, naive_answer(valid, &segment.id, *address), "{} {}", segment.id, address);
-            }
-            for router in valid.routers() {
-                for leg in router.interfaces.iter().filter(|leg| leg.segment == segment.id) {
-                    let found = segment.interfaces.get(&MacAddress(leg.mac.0)).map(|index| interface(&set, *index));
-                    prop_assert_eq!(found, router.admin_up.then_some((router.id.as_str(), leg.id.as_str())));
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn chance_makes_rules_that_are_worth_a_look() {
-    // The property tests would pass on empty rules too.
-    use proptest::strategy::ValueTree;
-    let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut routers, mut pools, mut floating_ips, mut shared) = (0, 0, 0, 0);
-    for _ in 0..300 {
-        let mut store = Store::new(&arbitrary::ports());
-        store.apply(Change::Snapshot(arbitrary::rules().new_tree(&mut runner).unwrap().current()));
-        let set = compile(store.valid(), None, &mut numbers()).unwrap();
-        routers += set.routers.len();
-        pools += set.pools.iter().filter(|pool| !pool.id.contains('/')).count();
-        floating_ips += set.floating_ips.len();
-        shared += usize::from(set.routers.len() > 1);
-    }
-    let counts = [routers, pools, floating_ips, shared];
-    assert!(counts.iter().all(|count| *count > 40), "{counts:?}");
 }

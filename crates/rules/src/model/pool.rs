@@ -60,6 +60,30 @@ pub struct Pool {
     pub hold_down_ports_max: Option<u32>,
 }
 
+impl Pool {
+    /// A pool of these addresses, as one is of which nothing else is said.
+    pub fn new(id: &str, addresses: Vec<AddressRange>) -> Self {
+        Self {
+            id: id.to_owned(),
+            revision: 0,
+            addresses,
+            exclude_addresses: Vec::new(),
+            ports: PortRange::default(),
+            exclude_ports: Vec::new(),
+            tcp: Behaviour::default(),
+            udp: Behaviour::default(),
+            icmp: Behaviour::default(),
+            mapping_by_port: Vec::new(),
+            pairing: Pairing::default(),
+            preserve_port: false,
+            preserve_parity: false,
+            blocks: None,
+            hold_down_s: default_hold_down_s(),
+            hold_down_ports_max: None,
+        }
+    }
+}
+
 pub(crate) fn default_hold_down_s() -> u32 {
     60
 }
