@@ -1,8 +1,10 @@
-//! What the gateway itself answers: echo requests to its own addresses, and ICMP errors about packets it refuses.
+//! What the gateway itself answers: echo requests to its own addresses, ICMP errors about packets it refuses, and resets.
 
 use std::net::Ipv4Addr;
 
 use packet::ethernet::{self, LinkHeader};
+use packet::reset::Reset;
+use packet::rewrite::{TransportChecksum, judge_transport_checksum};
 use packet::{Frame, NoRoom, PacketIo, Parsed, PortIndex, icmp};
 use rules::compiled::InterfaceIndex;
 
@@ -45,7 +47,8 @@ impl<F: Frame> Gateway<F> {
         io: &mut I,
     ) {
         let Some(source) = self.own_address(interface, parsed.source) else { return };
-        if !icmp::may_answer(about, parsed) {
+        let is_our_own = ethernet::source(about) == ethernet::destination(about);
+        if is_our_own || !icmp::may_answer(about, parsed) {
             return;
         }
         //= rfc5508#REQ-9
@@ -62,6 +65,23 @@ impl<F: Frame> Gateway<F> {
         self.originate(port, io, |frame| icmp::write_error(frame, link, source, error, about, parsed));
     }
 
+    /// Drops a segment of no connection and answers it by a reset, as its receiver would. One with a wrong checksum would have
+    /// no answer there either.
+    pub(crate) fn reset<I: PacketIo<Frame = F>>(&mut self, reason: DropReason, lane: &Lane<F>, io: &mut I) {
+        self.discard(&lane.tickets, reason);
+        let about = lane.frame.bytes();
+        let Some(reset) = Reset::answering(&lane.parsed) else { return };
+        if judge_transport_checksum(about, &lane.parsed) != TransportChecksum::Good {
+            return;
+        }
+        if !self.error_budget.take() {
+            self.counters().errors_limited.add(1);
+            return;
+        }
+        let link = answer_link(about, &lane.parsed);
+        self.originate(lane.port, io, |frame| reset.write(frame, link));
+    }
+
     /// Makes a frame of our own and sends it.
     pub(crate) fn originate<I: PacketIo<Frame = F>>(
         &mut self,
@@ -69,14 +89,22 @@ impl<F: Frame> Gateway<F> {
         io: &mut I,
         write: impl FnOnce(&mut F) -> Result<(), NoRoom>,
     ) {
-        let made = io.allocate().and_then(|mut frame| write(&mut frame).is_ok().then_some(frame));
-        match made {
-            Some(frame) => {
-                self.counters().originated.add(1);
-                io.send(port, frame);
-            }
-            None => self.counters().unmade.add(1),
+        if let Some(frame) = self.make(io, write) {
+            io.send(port, frame);
         }
+    }
+
+    /// Makes a frame of our own, if there is a buffer for it.
+    pub(crate) fn make<I: PacketIo<Frame = F>>(
+        &mut self,
+        io: &mut I,
+        write: impl FnOnce(&mut F) -> Result<(), NoRoom>,
+    ) -> Option<F> {
+        let made = io.allocate().and_then(|mut frame| write(&mut frame).is_ok().then_some(frame));
+        let counters = self.counters();
+        let counter = if made.is_some() { &counters.originated } else { &counters.unmade };
+        counter.add(1);
+        made
     }
 
     /// The address we speak with to `source`: of the interface by which it came, on its subnet where there is one (RFC 1812

@@ -71,7 +71,7 @@ pub struct PortCounters {
 pub struct Counters {
     /// By port.
     pub ports: [PortCounters; PORTS_MAX],
-    /// Frames the gateway itself made: ARP requests and announcements, ICMP errors, the pieces behind the first of what it
+    /// Frames the gateway itself made: ARP requests and announcements, ICMP errors, resets, the pieces behind the first of what it
     /// cut.
     pub originated: Counter,
     /// Frames that ended here, understood: ARP replies, and what else a known neighbour says of itself.
@@ -90,9 +90,9 @@ pub struct Counters {
     pub sessions_created: Counter,
     /// Sessions closed, for whatever reason.
     pub sessions_closed: Counter,
-    /// ICMP errors that could not be made for want of a buffer.
+    /// ICMP errors and resets that could not be made for want of a buffer.
     pub unmade: Counter,
-    /// ICMP errors of our own that were not sent because there were too many at once (RFC 1812 section 4.3.2.8).
+    /// ICMP errors and answering resets of our own that were not sent because there were too many at once (RFC 1812 section 4.3.2.8).
     pub errors_limited: Counter,
     /// ICMP errors of our own that an interface's rules keep back (RFC 5508 REQ-9).
     pub errors_suppressed: Counter,

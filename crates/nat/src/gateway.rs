@@ -20,6 +20,7 @@ use crate::error_budget::ErrorBudget;
 use crate::flow::Flow;
 use crate::fragments::{Datagrams, Held, datagram_key};
 use crate::identifications::Identifications;
+use crate::idle_reset::Idle;
 use crate::judge::{Case, Judge, is_icmp_error};
 use crate::lane::{Handed, Lane};
 use crate::neighbours::{Due, Neighbours};
@@ -253,6 +254,7 @@ impl<F: Frame> Gateway<F> {
             Verdict::EchoReply => self.reply_to_echo(lane, io),
             Verdict::Drop(reason) => self.discard(&lane.tickets, reason),
             Verdict::Refuse(reason, error) => self.refuse(reason, error, lane, io),
+            Verdict::Reset(reason) => self.reset(reason, &lane, io),
             Verdict::AnswerLater(reason, flow) => self.answer_later(reason, flow, &lane, now),
         }
     }
@@ -321,7 +323,9 @@ impl<F: Frame> Gateway<F> {
         let Self { rules, state, shards, me, .. } = self;
         // Before the first rules, every session would be one of a router that is gone.
         if rules.generation > 0 {
-            shards.iter_mut().for_each(|shard| shard.expire(rules, state.counters(*me), now_ms));
+            let (mut idle, counters) = (Idle::new(), state.counters(*me));
+            shards.iter_mut().for_each(|shard| shard.expire(rules, counters, now_ms, &mut idle));
+            self.reset_both_sides(idle, now, io);
         }
         self.look_after_neighbours(now, io);
         self.look_after_fragments(now);

@@ -9,6 +9,7 @@ use crate::flow::{Endpoint, Flow};
 use crate::forwarding::{self, Forwarded};
 use crate::icmp_errors::readable_quote;
 use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
+use crate::outbound::not_of_a_connection;
 use crate::sessions::INBOUND;
 use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
@@ -105,7 +106,7 @@ impl Judge<'_> {
             Some(line) if !(is_opening(case.parsed) && self.state.is_reopened_by(line, case.parsed)) => line,
             ended => {
                 if case.parsed.protocol == Protocol::TCP && !is_opening(case.parsed) {
-                    return Err(DropReason::NotSyn.into());
+                    return Err(not_of_a_connection(router));
                 }
                 self.check_checksum(case)?;
                 let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);

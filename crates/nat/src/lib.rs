@@ -8,7 +8,7 @@
 //!                   icmp_errors.rs  the same for errors, and for the packets they quote
 //!   sessions        sessions.rs     two lines a session, which anyone reads; sessions/noting.rs: what packets leave there
 //!                   tcp.rs          which segments are believed, and what they make of a connection; timers.rs: how long it lasts
-//!   owners          shard.rs        sessions opened, closed, expired; mappings.rs: who has which external endpoint
+//!   owners          shard.rs        sessions opened, closed, expired (idle_reset.rs: with a word); mappings.rs: who has which external endpoint
 //!   forward         forward.rs      fits? next hop known? then note, rewrite, link header, send
 //!                   pieces.rs       or is cut; identifications.rs: which hosts behind one address must not share
 //!   reassemble      fragments.rs    gives fragments the ports of their datagram's first
@@ -40,6 +40,7 @@ mod gateway;
 mod hand_off;
 mod icmp_errors;
 mod identifications;
+mod idle_reset;
 mod inbound;
 mod judge;
 mod lane;

@@ -1,7 +1,9 @@
 //! Packets from a tenant: to a neighbour network, to us, or out, and what the external network sees of them.
 
 use packet::{Parsed, Protocol, icmp, tcp};
-use rules::compiled::{AddressRules, GatewayRules, InterfaceIndex, InterfaceRules, NextHop, RouterRules};
+use rules::compiled::{
+    AddressRules, GatewayRules, IdleReset, InterfaceIndex, InterfaceRules, NextHop, RouterRules,
+};
 
 use crate::flow::{Endpoint, Flow};
 use crate::judge::{
@@ -149,13 +151,22 @@ fn local(parsed: &Parsed) -> Verdict {
 }
 
 /// Whether a packet from inside may be the first of a session.
-fn check_opens(parsed: &Parsed, router: &RouterRules) -> Result<(), DropReason> {
+fn check_opens(parsed: &Parsed, router: &RouterRules) -> Result<(), Verdict> {
     match parsed.protocol {
         // A connection may be picked up in its middle, after a move from another gateway; a reset ends one and begins none.
         Protocol::TCP if router.tcp.loose && parsed.tcp_flags & tcp::RST == 0 => Ok(()),
-        Protocol::TCP if !is_opening(parsed) => Err(DropReason::NotSyn),
-        Protocol::ICMP if !icmp::is_request(parsed.icmp_type) => Err(DropReason::NoMapping),
+        Protocol::TCP if !is_opening(parsed) => Err(not_of_a_connection(router)),
+        Protocol::ICMP if !icmp::is_request(parsed.icmp_type) => Err(DropReason::NoMapping.into()),
         _ => Ok(()),
+    }
+}
+
+/// What becomes of a segment that belongs to no connection and opens none: perhaps that was idle for too long.
+pub(crate) fn not_of_a_connection(router: &RouterRules) -> Verdict {
+    match router.tcp.idle_reset {
+        IdleReset::None => Verdict::Drop(DropReason::NotSyn),
+        // A connection is known to be gone by both sides, or one has not got its reset.
+        IdleReset::OnNextSegment | IdleReset::BothNow => Verdict::Reset(DropReason::NotSyn),
     }
 }
 

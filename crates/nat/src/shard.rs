@@ -13,10 +13,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrayvec::ArrayVec;
 use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use rules::RuleSet;
-use rules::compiled::{GatewayRules, PoolIndex, RouterRules};
+use rules::compiled::{GatewayRules, IdleReset, PoolIndex, RouterRules};
 
 use crate::counters::Counters;
 use crate::flow::Flow;
+use crate::idle_reset::Idle;
 use crate::mappings::{Holds, Mappings, Taken};
 use crate::random::Random;
 use crate::sessions::{INBOUND, Line, OUTBOUND, is_allowed};
@@ -189,6 +190,12 @@ impl Shard {
         Err(DropReason::TableFull)
     }
 
+    /// Whether a session whose time is up is a connection that neither side has ended, and the rules want both told.
+    fn ends_by_resets(&self, slot: SlotIndex, router: &RouterRules) -> bool {
+        router.tcp.idle_reset == IdleReset::BothNow
+            && matches!(self.state.phase(slot), Phase::TcpEstablished | Phase::TcpClosing)
+    }
+
     fn is_over(&self, line: LineIndex) -> bool {
         let phase = self.state.phase(self.state.parts.sessions.slot_of(line));
         matches!(phase, Phase::TcpTimeWait | Phase::TcpReset)
@@ -267,7 +274,10 @@ impl Shard {
 
     /// Closes sessions whose time is up, ends hold-downs that are over, and frees what every worker has let go of: a bounded
     /// number of each.
-    pub(crate) fn expire(&mut self, rules: &RuleSet, counters: &Counters, now_ms: u32) {
+    ///
+    /// A connection that ends by resets to both sides goes to `idle` and lives for another moment; where there is no room
+    /// left, it is looked at again with the next sweep.
+    pub(crate) fn expire(&mut self, rules: &RuleSet, counters: &Counters, now_ms: u32, idle: &mut Idle) {
         let mut due = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
         let slots = self.sweep.slots(now_ms, self.state.parts.sessions.slots_per_shard());
         self.sessions.sweep(now_ms, slots, &mut due);
@@ -275,8 +285,16 @@ impl Shard {
             let [internal, _] = self.state.keys(slot);
             let router = rules.router_of(internal.realm()).map(|router| &rules.routers[router.0 as usize]);
             let end_ms = router.map(|router| self.state.end_ms(slot, router));
-            match end_ms {
-                Some(end_ms) if !time::has_come(end_ms, now_ms) => self.sessions.set_deadline(slot, end_ms),
+            match (end_ms, router) {
+                (Some(end_ms), _) if !time::has_come(end_ms, now_ms) => {
+                    self.sessions.set_deadline(slot, end_ms);
+                }
+                (_, Some(router)) if self.ends_by_resets(slot, router) => {
+                    if idle.try_push(slot).is_ok() {
+                        self.state.mark_reset(slot, now_ms);
+                        self.sessions.set_deadline(slot, self.state.end_ms(slot, router));
+                    }
+                }
                 _ => self.close(slot, counters, now_ms),
             }
         }

@@ -26,6 +26,8 @@ pub(crate) enum Verdict {
     Drop(DropReason),
     /// Drop it and tell its source.
     Refuse(DropReason, icmp::Error),
+    /// Drop it, a segment of no connection, and reset its sender.
+    Reset(DropReason),
     /// Drop it: a SYN that nobody waits for. Its source is told in a while, unless the connection, which the external
     /// network sees as this flow, is opened from our side meanwhile.
     AnswerLater(DropReason, Flow),

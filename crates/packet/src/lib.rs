@@ -16,6 +16,7 @@ mod moment;
 pub mod mss;
 mod parse;
 mod quote;
+pub mod reset;
 pub mod rewrite;
 pub mod tcp;
 #[cfg(any(test, feature = "testing"))]

@@ -23,8 +23,15 @@ use crate::{PROTOCOL, encode};
 
 /// What this gateway does beyond the first version of the .proto: a controller must not send it to one that does not, as
 /// unknown fields are ignored. docs/feed.md says which fields belong to each.
-const FEATURES: [&str; 6] =
-    ["gateways", "pool-behaviour", "port-forwarding", "tcp-rules", "timeouts-by-port", "unsolicited-syn"];
+const FEATURES: [&str; 7] = [
+    "gateways",
+    "pool-behaviour",
+    "port-forwarding",
+    "tcp-rules",
+    "timeouts-by-port",
+    "unsolicited-syn",
+    "idle-reset",
+];
 
 /// A feed answers the Hello within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use flowtable::LineIndex;
+use flowtable::{LineIndex, SlotIndex};
 use packet::{Fragment, Parsed, Protocol, tcp};
 use rules::compiled::RouterRules;
 
@@ -148,6 +148,20 @@ impl State {
             Phase::TcpTimeWait => packet.tcp_sequence.wrapping_sub(receiver.span.first) as i32 >= 0,
             _ => false,
         }
+    }
+
+    /// Notes that both sides of a connection are being reset, and that its time as such begins now.
+    pub(crate) fn mark_reset(&self, slot: SlotIndex, now_ms: u32) {
+        for line in self.lines(slot) {
+            line.seen.fetch_or(Seen::RESET.bits(), Relaxed);
+            line.last_seen_ms.store(now_ms, Relaxed);
+        }
+    }
+
+    /// The sequence number that the receiver of each direction, outbound and inbound, expects next: what it has acknowledged.
+    pub(crate) fn expected(&self, slot: SlotIndex) -> [u32; 2] {
+        let [outbound, inbound] = self.lines(slot).map(|line| line.side().span.first);
+        [inbound, outbound]
     }
 
     fn connection(&self, line: LineIndex) -> Connection {

@@ -9,6 +9,7 @@ mod world;
 
 mod blocks;
 mod checksums;
+mod covered_in_part;
 mod drop_reasons;
 mod exchange;
 mod filtering;
@@ -20,6 +21,7 @@ mod hairpin;
 mod icmp_answers;
 mod icmp_errors;
 mod identity;
+mod idle_reset;
 mod ip_id;
 mod local;
 mod mapping;

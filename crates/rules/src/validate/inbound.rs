@@ -67,7 +67,7 @@ fn check_port_forwardings(router: &Router, sides: &Sides<'_>, report: &mut Of<'_
 /// N ports lead to as many, or to one.
 fn check_forwarded_ports(one: &PortForwarding, path: &str, report: &mut Of<'_, '_>) {
     if one.protocol == PortProtocol::Sctp {
-        let message = "SCTP is not forwarded by port so far: a floating IP carries it";
+        let message = "SCTP is not forwarded by port: a floating IP carries it";
         report.add(Code::UnsupportedFeature, format_args!("{path}.protocol"), message);
     }
     let sound = check_ports(one.external_ports, &format!("{path}.external_ports"), report);

@@ -11,7 +11,7 @@ use crate::limits::{
     ROUTER_NO_NAT_MAX, ROUTER_PORT_FORWARDINGS_MAX, ROUTER_ROUTES_MAX, TEXT_BYTES_MAX, TIMEOUT_S_MAX,
     TIMEOUTS_BY_PORT_MAX,
 };
-use crate::model::{IdleReset, Interface, PortProtocol, Router, TcpRules, Timeouts};
+use crate::model::{Interface, PortProtocol, Router, Timeouts};
 
 pub(super) fn check(router: &Router, report: &mut Of<'_, '_>) {
     check_id(&router.id, "id", report);
@@ -39,14 +39,6 @@ pub(super) fn check(router: &Router, report: &mut Of<'_, '_>) {
         }
     }
     check_timeouts(&router.timeouts, report);
-    check_tcp(&router.tcp, report);
-}
-
-/// What the rules can say already and no gateway can do yet is refused rather than ignored.
-fn check_tcp(tcp: &TcpRules, report: &mut Of<'_, '_>) {
-    if tcp.idle_reset != IdleReset::default() {
-        report.add(Code::UnsupportedFeature, "tcp.idle_reset", "this gateway knows only `none` so far");
-    }
 }
 
 /// Project and name go into logs and metric labels.

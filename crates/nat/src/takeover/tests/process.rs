@@ -13,6 +13,7 @@ use rules::compiled::{AddressIndex, Realm};
 
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
+use crate::idle_reset::Idle;
 use crate::ports::PortSpace;
 use crate::shard::Shard;
 use crate::state::{Sizes, State, WorkerIndex};
@@ -191,7 +192,12 @@ impl Process {
         for _ in 0..TURNS {
             self.now_ms += ms / TURNS;
             for shard in &mut self.shards {
-                shard.expire(&self.rules, self.state.counters(WorkerIndex(1)), self.now_ms as u32);
+                shard.expire(
+                    &self.rules,
+                    self.state.counters(WorkerIndex(1)),
+                    self.now_ms as u32,
+                    &mut Idle::new(),
+                );
             }
         }
     }
