@@ -18,7 +18,7 @@ import crash
 from clients import Failed, curl, curl_together, ping, require, seen
 from gateway import BINARY, RULES, Natgate, books_close
 from netns import LabError
-from topology import FLOATING_A2, FLOATING_B2, STREAM, STUN, WEB, Laboratory
+from topology import FLOATING_A2, FLOATING_B2, HTTP, STREAM, STUN, WEB, Laboratory
 
 TESTS = []
 
@@ -265,6 +265,46 @@ def datagrams_too_long_for_a_tenants_network_arrive_in_pieces(lab, gateway):
     gateway.start()
     answer = ping(lab.host("web"), FLOATING_B2, "-M", "dont", "-s", 1472, count=3)
     require(answer.received == answer.sent, f"ping with 1472 bytes to a network of MTU 1400: {answer.output.strip()}")
+
+
+# How connections end.
+
+
+def with_tcp(settings):
+    """The rules, where router A, which answers for the shared pool, has these settings."""
+    gateway = "pool: shared}]\n    floating_ips:\n      - {id: web-a"
+    require(gateway in RULES, "rules.yaml has no such gateway any more")
+    return RULES.replace(gateway, gateway.replace("\n", f"\n{settings}\n", 1), 1)
+
+
+def end(host, *arguments):
+    """How a connection ends for a host's client, and after how many seconds."""
+    done = json.loads(host.start_python("ends.py", *arguments, own_output=True).output(40))
+    return done["end"], done["seconds"]
+
+
+#= rfc5382#REQ-4
+#= rfc5382#REQ-4a
+@requirement
+def stranger_that_nobody_waits_for_is_refused_after_six_seconds(lab, gateway):
+    gateway.write_rules(with_tcp("    tcp: {unsolicited_syn: error_after_6s}"))
+    gateway.start()
+    how, seconds = end(lab.host("web"), "203.0.113.10", 22)
+    require(how == "refused" and 6 <= seconds < 8, f"a SYN to the pool's address ended {how} after {seconds} s")
+
+
+@requirement
+def idle_connection_is_reset_as_the_rules_say(lab, gateway):
+    timeouts = "    timeouts: {tcp_established_s: 3}\n"
+    gateway.write_rules(with_tcp(f"{timeouts}    tcp: {{idle_reset: both_now}}"))
+    gateway.start()
+    how, seconds = end(lab.host("a1"), WEB, HTTP)
+    require(how == "reset" and 3 <= seconds < 6, f"with both_now an idle connection ended {how} after {seconds} s")
+    generation = gateway.status()["generation"]
+    gateway.write_rules(with_tcp(f"{timeouts}    tcp: {{idle_reset: on_next_segment}}"))
+    gateway.wait(lambda: gateway.status()["generation"] > generation, "rules in force", 5)
+    how, seconds = end(lab.host("a1"), WEB, HTTP, 6)
+    require(how == "reset" and 6 <= seconds < 8, f"with on_next_segment an idle connection ended {how} after {seconds} s")
 
 
 # What must not pass, and what must not burn.
