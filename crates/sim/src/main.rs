@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use sim::play::{Play, Report};
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("worlds") {
+        return sim::worlds::command(std::env::args().skip(2));
+    }
     let mut seeds = 1..=10;
     let (mut operations, mut explains, mut traces) = (100_000, false, false);
     let mut arguments = std::env::args().skip(1);

@@ -68,7 +68,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     // Never shipped.
-    ("sim", &["nat", "packet", "rules", "tempfile"]),
+    ("sim", &["nat", "packet", "rules", "smoltcp", "tempfile"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["packet", "dpdk-sys", "libc"]),
     ("fuzz", &["feed", "nat", "packet", "rules", "etherparse", "hashbrown", "prost"]),

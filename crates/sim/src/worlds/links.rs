@@ -1,0 +1,99 @@
+//! Links: what is under way, and the weather, which loses, repeats, delays and damages it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::random::Random;
+
+/// What comes when its time has come.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A frame to a port of the gateway.
+    ToGateway(u8, Vec<u8>),
+    /// A frame to a host, by number.
+    ToHost(usize, Vec<u8>),
+    /// Somebody does something.
+    Act(Act),
+}
+
+/// What hosts and strangers do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Act {
+    /// A client begins a transfer.
+    Transfer,
+    /// Somebody asks something in one datagram, or a few.
+    Ask(u8),
+    /// A stranger tries something.
+    Intrude,
+    /// Something happens to the gateway.
+    Fault,
+    /// The rules change.
+    Change,
+}
+
+/// Events in the order of their times, and of their coming where those are equal.
+#[derive(Default)]
+pub(crate) struct Queue {
+    order: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
+    pushed: u64,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, at_ms: u64, event: Event) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[slot] = Some(event);
+        self.pushed += 1;
+        self.order.push(Reverse((at_ms, self.pushed, slot)));
+    }
+
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.order.peek().map(|Reverse((at_ms, ..))| *at_ms)
+    }
+
+    /// The next event that has come by now.
+    pub(crate) fn pop(&mut self, now_ms: u64) -> Option<Event> {
+        if self.next_ms()? > now_ms {
+            return None;
+        }
+        let Reverse((_, _, slot)) = self.order.pop()?;
+        self.free.push(slot);
+        self.events[slot].take()
+    }
+}
+
+/// How links are: shares of frames in 10,000.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    pub(crate) lost: usize,
+    pub(crate) repeated: usize,
+    pub(crate) damaged: usize,
+    /// The most by which one frame is later than another.
+    pub(crate) jitter_ms: usize,
+}
+
+impl Weather {
+    pub(crate) const CALM: Self = Self { lost: 0, repeated: 0, damaged: 0, jitter_ms: 1 };
+
+    /// The weather of an hour.
+    pub(crate) fn of_an_hour(random: &mut Random) -> Self {
+        match random.below(5) {
+            0 | 1 => Self::CALM,
+            2 => Self { jitter_ms: 40, ..Self::CALM },
+            3 => Self { lost: 50, repeated: 50, damaged: 20, jitter_ms: 10 },
+            _ => Self { lost: 200, repeated: 100, damaged: 100, jitter_ms: 60 },
+        }
+    }
+
+    pub(crate) const STORM: Self = Self { lost: 2_000, repeated: 500, damaged: 500, jitter_ms: 200 };
+}
+
+/// Flips a bit behind the link's header, which a frame check sequence guards.
+pub(crate) fn damage(frame: &mut [u8], head: usize, random: &mut Random) {
+    let at = head + random.below(frame.len() - head);
+    frame[at] ^= 1 << random.below(8);
+}

@@ -1,0 +1,624 @@
+//! Worlds: tenants with the same addresses, hosts with stacks of their own (smoltcp) and scripted ones, links that lose,
+//! repeat, reorder, delay and damage, a gateway of one to three workers, and time, which is free.
+//!
+//! ```text
+//! hosts --- links --- gateway --- links --- hosts         host.rs transfer.rs queries.rs stranger.rs   links.rs   node.rs
+//!                        |
+//!            every frame that leaves it is judged         watch.rs
+//!     every few thousand steps everything is counted      ../invariants.rs
+//! ```
+//!
+//! An hour carries 10,000 packets or more, one fault and one change of rules (faults.rs, plan.rs). What must come of it is
+//! told from outside: each transfer ends with every byte right, each question is answered to who asked it, unless somebody
+//! knows why not; and no tenant ever sees what is another's. A seed decides everything: the hash of all that came out is
+//! the same each time.
+
+use std::fmt;
+
+use packet::{Moment, PortIndex};
+
+use crate::invariants;
+use crate::random::Random;
+
+mod command;
+mod faults;
+mod host;
+mod links;
+mod node;
+mod plan;
+mod queries;
+mod stranger;
+mod transfer;
+mod watch;
+mod wire;
+
+pub use command::{command, run};
+
+use faults::ALL;
+use host::{Host, Kind};
+use links::{Act, Event, Queue, Weather, damage};
+use node::{INSIDE, Node, OUTSIDE};
+use plan::{ECHO, OUTSIDE_CLIENT, Plan, SERVERS, TENANTS, WEB};
+use queries::{How, Queries, Query};
+use stranger::Stranger;
+use transfer::{End, Ended, Transfer};
+use wire::{Endpoint, Link};
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Packets that an hour carries at least, and sessions that end in it.
+const PACKETS_PER_HOUR: u64 = 10_000;
+const EXPIRIES_PER_HOUR: u64 = 100;
+
+/// Parts of an hour, in each of which as much is begun as is missing.
+const PARTS: u64 = 100;
+
+/// How often time is looked after where nothing happens.
+const IDLE_TURN_MS: u64 = 2_000;
+
+/// In so many steps the books are looked at, and all that is remembered.
+const STEPS_PER_BOOKS: u64 = 64;
+const STEPS_PER_COUNT: u64 = 8_192;
+
+/// Longer than any timer and hold-down.
+const QUIET_MS: u64 = 3 * HOUR_MS;
+
+/// What a world has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Virtual hours.
+    pub hours: u64,
+    /// Packets that came to the gateway.
+    pub packets: u64,
+    /// Sessions that ended.
+    pub expiries: u64,
+    /// Transfers that ended with every byte right; that were broken, and why is known; that outlived their session, as
+    /// they had to.
+    pub transfers: [u64; 3],
+    /// Questions that were answered; that were not, and why is known.
+    pub questions: [u64; 2],
+    /// Crashes, restarts, stalls, storms, leaps of the clock, floods.
+    pub faults: u64,
+    /// Changes of the rules.
+    pub changes: u64,
+}
+
+impl Report {
+    /// The sum of two.
+    pub fn add(&mut self, other: &Self) {
+        let Self { hours, packets, expiries, transfers, questions, faults, changes } = self;
+        *hours += other.hours;
+        *packets += other.packets;
+        *expiries += other.expiries;
+        transfers.iter_mut().zip(other.transfers).for_each(|(sum, one)| *sum += one);
+        questions.iter_mut().zip(other.questions).for_each(|(sum, one)| *sum += one);
+        *faults += other.faults;
+        *changes += other.changes;
+    }
+}
+
+/// Something that must not be.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// See the module's page.
+pub struct World {
+    seed: u64,
+    random: Random,
+    now_ms: u64,
+    began_ms: u64,
+    plan: Plan,
+    node: Node,
+    hosts: Vec<Host>,
+    queue: Queue,
+    weather: Weather,
+    storm_until_ms: u64,
+    /// Frames are spread over workers by their flows, as a card does; or anyhow.
+    is_spread_by_flow: bool,
+    queries: Queries,
+    stranger: Stranger,
+    transit: watch::Transit,
+    flow: u32,
+    /// Until when datagrams, and connections, of each tenant have an excuse.
+    disturbed_until_ms: [[u64; TENANTS]; 2],
+    /// When links were last bad, and when each host could take no more connections.
+    bad_weather_ms: u64,
+    full_ms: Vec<u64>,
+    overloads: u64,
+    /// Flows refused for want of ports, when a flood began.
+    flooded: Option<u64>,
+    steps: u64,
+    turned_ms: u64,
+    out: Vec<(PortIndex, Vec<u8>)>,
+    sent: Vec<Vec<u8>>,
+    ended: Vec<Ended>,
+    trace: u64,
+    /// What happens is told.
+    pub tells: bool,
+    /// What it has done.
+    pub report: Report,
+}
+
+impl World {
+    /// A world that has not begun.
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x776f_726c_6473);
+        // The 32 bits of milliseconds wrap in the first two hours, or never.
+        let now_ms = if random.one_in(2) {
+            u64::from(u32::MAX) - random.below(7_200_000) as u64
+        } else {
+            1_000_000
+        };
+        let plan = Plan::new(&mut random);
+        let node = Node::new(&plan, 1 + random.below(3), seed, now_ms);
+        let hosts = hosts(&mut random);
+        Self {
+            is_spread_by_flow: random.one_in(2),
+            full_ms: vec![0; hosts.len()],
+            seed,
+            now_ms,
+            began_ms: now_ms,
+            plan,
+            node,
+            hosts,
+            queue: Queue::default(),
+            weather: Weather::CALM,
+            storm_until_ms: 0,
+            queries: Queries::new(),
+            stranger: Stranger::default(),
+            transit: watch::Transit::default(),
+            flow: 0,
+            disturbed_until_ms: [[0; TENANTS]; 2],
+            bad_weather_ms: 0,
+            overloads: 0,
+            flooded: None,
+            steps: 0,
+            turned_ms: now_ms,
+            out: Vec::new(),
+            sent: Vec::new(),
+            ended: Vec::new(),
+            trace: seed,
+            tells: false,
+            report: Report::default(),
+            random,
+        }
+    }
+
+    /// An hour.
+    ///
+    /// # Errors
+    /// What in it must not be.
+    pub fn hour(&mut self) -> Result<(), Failure> {
+        let (begin_ms, packets, closed) = (self.now_ms, self.report.packets, self.node.closed());
+        self.weather = Weather::of_an_hour(&mut self.random);
+        self.say(format_args!("hour {}: {:?}", self.report.hours + 1, self.weather));
+        for act in [Act::Fault, Act::Change] {
+            let at_ms = begin_ms + self.random.below(HOUR_MS as usize * 4 / 5) as u64;
+            self.queue.push(at_ms, Event::Act(act));
+        }
+        for part in 1..=PARTS {
+            let wanted = PACKETS_PER_HOUR * part / PARTS * 21 / 20;
+            self.begin_some(wanted.saturating_sub(self.report.packets - packets));
+            self.run_until(begin_ms + HOUR_MS * part / PARTS)?;
+        }
+        self.report.hours += 1;
+        self.check_flood()?;
+        self.count()?;
+        let (packets, closed) = (self.report.packets - packets, self.node.closed() - closed);
+        self.report.expiries += closed;
+        if packets < PACKETS_PER_HOUR || closed < EXPIRIES_PER_HOUR {
+            return self.fail(format!("an hour of {packets} packets, in which {closed} sessions ended"));
+        }
+        Ok(())
+    }
+
+    /// Nobody does anything more until every timer is over: nothing is left.
+    ///
+    /// # Errors
+    /// What is.
+    pub fn rest(&mut self) -> Result<(), Failure> {
+        // Transfers that pause go on first.
+        self.run_until(self.now_ms + 4 * HOUR_MS)?;
+        self.run_until(self.now_ms + QUIET_MS)?;
+        self.count()?;
+        let empty = invariants::empty(&self.node.state, &self.node.rules);
+        empty.or_else(|what| self.fail(what))
+    }
+
+    /// Of everything that came out, and when: the same for the same seed.
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// Begins what so many packets may come of, spread over the next part of an hour.
+    fn begin_some(&mut self, packets: u64) {
+        let (mut expected, part_ms) = (0, (HOUR_MS / PARTS) as usize);
+        while expected < packets {
+            let (act, cost) = match self.random.below(20) {
+                0..7 => (Act::Transfer, 22),
+                7..17 => {
+                    let times = 1 + self.random.below(6) as u8;
+                    (Act::Ask(times), 2 * u64::from(times))
+                }
+                _ => (Act::Intrude, 1),
+            };
+            expected += cost;
+            self.queue.push(self.now_ms + self.random.below(part_ms * 2 / 3) as u64, Event::Act(act));
+        }
+    }
+
+    fn run_until(&mut self, until_ms: u64) -> Result<(), Failure> {
+        loop {
+            let hosts_ms = self.hosts.iter().map(|host| host.due_ms).min().unwrap_or(u64::MAX);
+            let next_ms = [
+                self.queue.next_ms().unwrap_or(u64::MAX),
+                hosts_ms,
+                self.node.busy_at_ms(self.now_ms + 1).unwrap_or(u64::MAX),
+                self.turned_ms + IDLE_TURN_MS,
+            ];
+            let next_ms = next_ms.into_iter().min().unwrap_or(u64::MAX).max(self.now_ms);
+            if next_ms > until_ms {
+                self.now_ms = until_ms;
+                return Ok(());
+            }
+            self.now_ms = next_ms;
+            self.step()?;
+        }
+    }
+
+    /// All that happens now.
+    fn step(&mut self) -> Result<(), Failure> {
+        self.steps += 1;
+        while let Some(event) = self.queue.pop(self.now_ms) {
+            match event {
+                Event::ToGateway(port, frame) => self.enter(port, frame),
+                Event::ToHost(host, frame) => self.hosts[host].receive(frame),
+                Event::Act(act) => self.act(act)?,
+            }
+        }
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].due_ms <= self.now_ms {
+                self.poll(host)?;
+            }
+        }
+        self.turned_ms = self.now_ms;
+        let mut out = std::mem::take(&mut self.out);
+        let stepped = self.node.step(self.now_ms, &mut out);
+        self.out = out;
+        stepped.or_else(|what| self.fail(what))?;
+        self.hear_all()?;
+        self.judge_questions()?;
+        if self.steps.is_multiple_of(STEPS_PER_BOOKS) {
+            self.check_books()?;
+        }
+        if self.steps.is_multiple_of(STEPS_PER_COUNT) {
+            self.count()?;
+        }
+        Ok(())
+    }
+
+    fn hear_all(&mut self) -> Result<(), Failure> {
+        let mut out = std::mem::take(&mut self.out);
+        let heard = out.drain(..).try_for_each(|(port, frame)| self.hear(port, frame));
+        self.out = out;
+        heard
+    }
+
+    /// A frame comes to the gateway's card.
+    fn enter(&mut self, port: u8, frame: Vec<u8>) {
+        let mut worker = self.random.below(60);
+        if let Some(packet) = wire::read(&frame) {
+            self.report.packets += 1;
+            self.transit.enter(&frame);
+            if self.is_spread_by_flow {
+                let ports = u64::from(packet.source.1) << 16 | u64::from(packet.destination.1);
+                worker = (wire::hash(&frame[packet.at[0] + 12..packet.at[0] + 20], ports) % 60) as usize;
+            }
+        } else if wire::ether_type(&frame).0 == 0x0800 {
+            // Damaged so that it cannot be read.
+            self.report.packets += 1;
+            self.transit.damaged += 1;
+        }
+        self.node.arrive(worker, port, frame);
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), Failure> {
+        match act {
+            Act::Transfer => self.transfer(),
+            Act::Ask(times) => (0..times).for_each(|_| self.ask()),
+            Act::Intrude => {
+                let flow = self.next_flow();
+                let (tenant, frame) = self.stranger.try_something(&mut self.random, flow);
+                match tenant {
+                    Some(_) => self.queue.push(self.now_ms, Event::ToGateway(INSIDE, frame)),
+                    None => self.send_outside(frame),
+                }
+            }
+            Act::Fault => self.fault()?,
+            Act::Change => self.change()?,
+        }
+        Ok(())
+    }
+
+    /// A client begins a transfer with a server.
+    fn transfer(&mut self) {
+        let tenant = self.random.below(TENANTS + 1);
+        let tenant = (tenant < TENANTS).then_some(tenant);
+        let client = match tenant {
+            Some(_) => plan::host(11 + self.random.below(2) as u8),
+            None => OUTSIDE_CLIENT,
+        };
+        let Some(client) = self.host_at(tenant, client) else { return };
+        if self.hosts[client].idle_clients() == 0 {
+            return;
+        }
+        let (to, tenants) = self.somebody(tenant, WEB);
+        let own = tenant.map_or(0, |tenant| 1 << tenant);
+        let keeps_ms = tenant.map_or(3_600_000, |tenant| self.plan.established_ms(tenant));
+        let (pause_ms, outlives) = match self.random.below(200) {
+            0..6 => (1_000 + self.random.below(60_000) as u64, false),
+            6..9 => (keeps_ms * (3 + self.random.below(6) as u64) / 10, false),
+            9 if tenants == 0 => (keeps_ms * 13 / 10, true),
+            _ => (0, false),
+        };
+        let flow = self.next_flow();
+        let bytes = [400, 6_000].map(|most| self.random.below(most) as u32);
+        let end = self.random.one_of(&End::ALL);
+        self.hosts[client].begin(Transfer {
+            flow,
+            tenants: tenants | own,
+            to,
+            began_ms: self.now_ms,
+            bytes,
+            pause_ms,
+            end,
+            outlives_its_session: outlives,
+        });
+    }
+
+    /// Whom a tenant's host, or somebody outside, speaks with; and the tenants that see it too, as bits.
+    fn somebody(&mut self, tenant: Option<usize>, port: u16) -> (Endpoint, u8) {
+        if tenant.is_some() && !self.random.one_in(3) {
+            return ((self.random.one_of(&SERVERS), port), 0);
+        }
+        let other = match tenant {
+            Some(tenant) if self.random.one_in(2) => tenant,
+            _ => self.random.below(TENANTS),
+        };
+        (self.random.one_of(&plan::open_endpoints(other, port)), 1 << other)
+    }
+
+    /// Somebody asks something.
+    fn ask(&mut self) {
+        let tenant = self.random.below(TENANTS + 1);
+        let tenant = (tenant < TENANTS).then_some(tenant);
+        let (to, tenants) = self.somebody(tenant, ECHO);
+        let from = tenant.map_or(OUTSIDE_CLIENT, |_| plan::host(self.random.one_of(&[11, 12, 21, 22, 23, 24])));
+        let is_forwarded = to.1 != ECHO;
+        let how = match self.random.below(8) {
+            0..2 if !is_forwarded => How::Ping,
+            2 if tenant.is_some() && tenants == 0 => How::Trace(1 + self.random.below(2) as u8),
+            _ => How::Datagram,
+        };
+        let own = tenant.map_or(0, |tenant| 1 << tenant);
+        let from = (from, 4_000 + self.random.below(24) as u16);
+        let (flow, bytes) = (self.next_flow(), 5 + self.random.below(60));
+        let query = Query::new(flow, how, tenants | own, [(tenant, from), (None, to)], self.now_ms, bytes);
+        self.queries.add(query);
+        match tenant {
+            Some(tenant) => {
+                let vlan = plan::vlan(tenant);
+                let link =
+                    Link { to: plan::router_mac(tenant, false), from: plan::mac_of(vlan, from.0), vlan };
+                self.send(INSIDE, link.bytes(), query.frame(link));
+            }
+            None => {
+                let link = Link { to: [0; 6], from: plan::mac_of(0, plan::ISP), vlan: 0 };
+                self.send_outside(query.frame(link));
+            }
+        }
+    }
+
+    fn next_flow(&mut self) -> u32 {
+        self.flow = (self.flow + 1) & 0x1ff_ffff;
+        self.flow
+    }
+
+    fn host_at(&self, tenant: Option<usize>, address: std::net::Ipv4Addr) -> Option<usize> {
+        self.hosts.iter().position(|host| host.tenant == tenant && host.addresses.contains(&address))
+    }
+
+    fn poll(&mut self, host: usize) -> Result<(), Failure> {
+        let mut sent = std::mem::take(&mut self.sent);
+        let mut ended = std::mem::take(&mut self.ended);
+        self.hosts[host].poll(self.now_ms, &mut sent, &mut ended);
+        if !self.hosts[host].listens() {
+            self.full_ms[host] = self.now_ms;
+        }
+        let (tenant, head) = (self.hosts[host].tenant, self.hosts[host].link.bytes());
+        for mut frame in sent.drain(..) {
+            self.hosts[host].link.write(&mut frame, 0x0800);
+            match tenant {
+                Some(_) => self.send(INSIDE, head, frame),
+                None => self.send_outside(frame),
+            }
+        }
+        self.sent = sent;
+        let judged = ended.drain(..).try_for_each(|one| self.judge_transfer(&one));
+        self.ended = ended;
+        judged
+    }
+
+    /// A frame from outside, to whoever has its destination.
+    fn send_outside(&mut self, mut frame: Vec<u8>) {
+        let to = std::net::Ipv4Addr::new(frame[30], frame[31], frame[32], frame[33]);
+        frame[..6].copy_from_slice(&self.plan.mac_for(to));
+        self.send(OUTSIDE, 14, frame);
+    }
+
+    /// A frame on its way to the gateway.
+    fn send(&mut self, port: u8, head: usize, frame: Vec<u8>) {
+        self.pass(head, frame, |frame| Event::ToGateway(port, frame));
+    }
+
+    /// A frame on its way to a host.
+    fn to_host(&mut self, host: usize, frame: Vec<u8>) {
+        self.pass(self.hosts[host].link.bytes(), frame, |frame| Event::ToHost(host, frame));
+    }
+
+    fn pass(&mut self, head: usize, mut frame: Vec<u8>, event: impl Fn(Vec<u8>) -> Event) {
+        let Weather { lost, repeated, damaged, jitter_ms } = self.weather_now();
+        let luck = self.random.below(10_000);
+        let at_ms = self.now_ms + 1 + self.random.below(jitter_ms) as u64;
+        if lost > 0 {
+            self.bad_weather_ms = self.now_ms;
+        }
+        if luck < lost {
+            self.queries.excuse(&frame);
+            return;
+        }
+        if luck < lost + damaged {
+            self.queries.excuse(&frame);
+            damage(&mut frame, head, &mut self.random);
+        } else if luck < lost + damaged + repeated {
+            let again_ms = at_ms + self.random.below(1_000) as u64;
+            self.queue.push(again_ms, event(frame.clone()));
+        }
+        self.queue.push(at_ms, event(frame));
+    }
+
+    fn disturb(&mut self, tenants: u8, what: [bool; 2], until_ms: u64) {
+        for (until, _) in self.disturbed_until_ms.iter_mut().zip(what).filter(|(_, is_disturbed)| *is_disturbed) {
+            let affected = until.iter_mut().enumerate().filter(|(tenant, _)| tenants >> tenant & 1 == 1);
+            affected.for_each(|(_, until)| *until = (*until).max(until_ms));
+        }
+    }
+
+    /// Whether somebody knows why a datagram, 0, or a connection, 1, of these tenants that began then did not arrive.
+    fn is_excused(&self, what: usize, tenants: u8, began_ms: u64) -> bool {
+        (0..TENANTS).filter(|tenant| tenants >> tenant & 1 == 1).any(|tenant| {
+            !self.plan.is_whole(tenant) || self.disturbed_until_ms[what][tenant] >= began_ms
+        })
+    }
+
+    fn judge_transfer(&mut self, ended: &Ended) -> Result<(), Failure> {
+        let (transfer, why) = match ended {
+            Ended::Wrong(what) => return self.fail(what.clone()),
+            Ended::Done(transfer) => (transfer, None),
+            Ended::Broken(transfer, why) => (transfer, Some(*why)),
+        };
+        let Transfer { tenants, began_ms, outlives_its_session, .. } = *transfer;
+        let is_excused = self.is_excused(1, tenants, began_ms);
+        let at = match why {
+            None if outlives_its_session && !is_excused => {
+                return self.fail(format!("it outlived its session, and went on: {transfer:?}"));
+            }
+            None => 0,
+            Some(_) if outlives_its_session => 2,
+            Some(why) => {
+                let is_full = why == "it was reset" && self.full_ms.iter().any(|full_ms| *full_ms >= began_ms);
+                let is_end = why == "its end was not heard" && self.bad_weather_ms >= began_ms;
+                if !is_excused && !is_full && !is_end {
+                    return self.fail(format!("{why}, and nobody knows why: {transfer:?}"));
+                }
+                1
+            }
+        };
+        self.report.transfers[at] += 1;
+        Ok(())
+    }
+
+    fn judge_questions(&mut self) -> Result<(), Failure> {
+        let overloads = self.node.overloads();
+        if overloads != self.overloads {
+            self.overloads = overloads;
+            self.disturb(ALL, [true, false], self.now_ms);
+        }
+        while let Some(query) = self.queries.pop(self.now_ms) {
+            let is_answered = query.is_answered();
+            if !is_answered && !query.is_lost() && !self.is_excused(0, query.tenants, query.asked_ms) {
+                return self.fail(format!("nobody knows why this was not answered: {query:?}"));
+            }
+            self.report.questions[usize::from(!is_answered)] += 1;
+        }
+        Ok(())
+    }
+
+    fn check_books(&mut self) -> Result<(), Failure> {
+        let (in_queues, in_rings) = self.node.queued();
+        let books = self.node.books();
+        if books.received + in_queues != self.node.arrived {
+            return self.fail(format!("{} frames came, {in_queues} wait: {books:?}", self.node.arrived));
+        }
+        let closed = invariants::books(&books, in_rings);
+        closed.or_else(|what| self.fail(what))?;
+        if (in_queues, in_rings, books.held) == (0, 0, 0) && self.transit.len() > 1_024 {
+            self.transit.forget();
+        }
+        Ok(())
+    }
+
+    /// Looks at all that is remembered.
+    fn count(&mut self) -> Result<(), Failure> {
+        self.check_books()?;
+        let now = Moment::from_ms(self.now_ms + self.node.ahead_ms);
+        let sessions = invariants::sessions(self.node.workers.iter().map(|worker| &worker.gateway), now);
+        let right = invariants::endpoints(&self.node.state, &self.node.rules, &sessions);
+        right.or_else(|what| self.fail(what))
+    }
+
+    fn say(&self, what: fmt::Arguments<'_>) {
+        if self.tells {
+            println!("seed {} at {} s: {what}", self.seed, (self.now_ms - self.began_ms) / 1_000);
+        }
+    }
+
+    fn fail<T>(&self, what: String) -> Result<T, Failure> {
+        let Self { seed, now_ms, began_ms, report: Report { hours, .. }, .. } = self;
+        let at_s = (now_ms - began_ms) as f64 / 1_000.0;
+        Err(Failure(format!(
+            "seed {seed} at {at_s} s: {what}\n  again: scripts/simulate worlds --seeds {seed}-{seed} --hours {} --tell",
+            hours + 1
+        )))
+    }
+}
+
+/// Everybody.
+fn hosts(random: &mut Random) -> Vec<Host> {
+    let mut hosts = Vec::new();
+    for tenant in 0..TENANTS {
+        for last in [11, 12, 50, 60] {
+            let (address, vlan) = (plan::host(last), plan::vlan(tenant));
+            let link = Link { to: plan::router_mac(tenant, false), from: plan::mac_of(vlan, address), vlan };
+            let is_server = last >= 50;
+            hosts.push(Kind {
+                tenant: Some(tenant),
+                addresses: vec![address],
+                link,
+                mtu: random.one_of(&[576, 1_000, 1_500]),
+                clients: if is_server { 0 } else { 4 },
+                servers: (if is_server { 8 } else { 0 }, WEB),
+                echo: is_server.then_some(ECHO),
+            });
+        }
+    }
+    let link = Link { to: [0; 6], from: plan::mac_of(0, plan::ISP), vlan: 0 };
+    let outside = |addresses: &[_], clients, servers, echo| Kind {
+        tenant: None,
+        addresses: addresses.to_vec(),
+        link,
+        mtu: 1_500,
+        clients,
+        servers: (servers, WEB),
+        echo,
+    };
+    hosts.push(outside(&SERVERS, 0, 16, Some(ECHO)));
+    hosts.push(outside(&[OUTSIDE_CLIENT], 4, 0, None));
+    hosts.into_iter().map(|kind| Host::new(kind, random.below(1 << 30) as u64)).collect()
+}
