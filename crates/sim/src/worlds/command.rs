@@ -15,9 +15,9 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// What in it must not be.
-pub fn run(seed: u64, hours: u64, tells: bool) -> Result<(Report, u64), Failure> {
+pub fn run(seed: u64, hours: u64, [tells, traces]: [bool; 2]) -> Result<(Report, u64), Failure> {
     let mut world = World::new(seed);
-    world.tells = tells;
+    (world.tells, world.traces) = (tells, traces);
     for _ in 0..hours {
         world.hour()?;
     }
@@ -25,13 +25,13 @@ pub fn run(seed: u64, hours: u64, tells: bool) -> Result<(Report, u64), Failure>
     Ok((world.report, world.trace()))
 }
 
-/// `worlds --seeds A-B --hours N [--threads N] [--tell]`.
+/// `worlds --seeds A-B --hours N [--threads N] [--tell | --trace]`.
 pub fn command(arguments: impl Iterator<Item = String>) -> ExitCode {
-    let (mut seeds, mut hours, mut threads, mut tells) = ((1, 10), 72, 1, false);
+    let (mut seeds, mut hours, mut threads, mut tells) = ((1, 10), 72, 1, [false; 2]);
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
-        if argument == "--tell" {
-            tells = true;
+        if argument == "--tell" || argument == "--trace" {
+            tells = [true, argument == "--trace"];
             continue;
         }
         let value = arguments.next().unwrap_or_default();
@@ -60,7 +60,7 @@ pub fn command(arguments: impl Iterator<Item = String>) -> ExitCode {
                 Ok((one, trace)) => {
                     report.add(&one);
                     *clean += 1;
-                    if tells {
+                    if tells[0] {
                         println!("seed {seed}: trace {trace:016x}");
                     }
                 }

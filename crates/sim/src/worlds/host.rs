@@ -7,17 +7,21 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint};
 
+use super::plan::{self, ECHO, OUTSIDE_CLIENT, SERVERS, TENANTS, WEB};
 use super::transfer::{Client, Ended, Server, Transfer};
-use super::wire::{Endpoint, Link};
+use super::wire::{Endpoint, Link, TCP};
+use crate::random::Random;
 
 /// The local ports of clients; each is used again after all others.
 const PORTS: u16 = 1_024;
 const FIRST_PORT: u16 = 20_000;
 
-/// How much a socket holds each way.
-const BUFFER_BYTES: usize = 2_048;
+/// How much a socket holds of what it received, and of what it sends: more of the first, so that it never says that its
+/// window is closed. A stack that hears so late, while its own last segment is lost, forgets to send that again (smoltcp
+/// 0.14).
+const BUFFER_BYTES: [usize; 2] = [8_192, 2_048];
 
 /// See the file's page.
 pub(crate) struct Host {
@@ -126,14 +130,16 @@ impl Host {
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
         interface.update_ip_addrs(|list| {
-            addresses.iter().for_each(|address| list.push(IpCidr::new(IpAddress::Ipv4(*address), 24)).unwrap());
+            addresses
+                .iter()
+                .for_each(|address| list.push(IpCidr::new(IpAddress::Ipv4(*address), 24)).unwrap());
         });
         let [a, b, c, _] = addresses[0].octets();
         interface.routes_mut().add_default_ipv4_route(Ipv4Addr::new(a, b, c, 254)).unwrap();
         let mut sockets = SocketSet::new(Vec::new());
         let mut socket = || {
-            let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER_BYTES]);
-            sockets.add(tcp::Socket::new(buffer(), buffer()))
+            let [received, sent] = BUFFER_BYTES.map(|bytes| tcp::SocketBuffer::new(vec![0; bytes]));
+            sockets.add(tcp::Socket::new(received, sent))
         };
         let clients = (0..clients).map(|_| (socket(), Client::default())).collect();
         let servers = (0..servers.0).map(|_| (socket(), Server::new(servers.1))).collect();
@@ -145,13 +151,47 @@ impl Host {
         });
         let asked = vec![[None; 2]; PORTS.into()];
         let (next_port, due_ms) = (0, 0);
-        Self { tenant, addresses, link, interface, wire, sockets, clients, servers, echo, next_port, asked, due_ms }
+        Self {
+            tenant,
+            addresses,
+            link,
+            interface,
+            wire,
+            sockets,
+            clients,
+            servers,
+            echo,
+            next_port,
+            asked,
+            due_ms,
+        }
     }
 
     /// A frame comes.
     pub(crate) fn receive(&mut self, frame: Vec<u8>) {
+        if self.is_asked_again(&frame) {
+            return;
+        }
         self.wire.arrived.push_back(frame);
         self.due_ms = 0;
+    }
+
+    /// Whether it is a SYN that came before: several listening sockets of smoltcp would each answer it.
+    fn is_asked_again(&self, frame: &[u8]) -> bool {
+        let packet = &frame[self.link.bytes()..];
+        if packet[9] != TCP || packet[33] & 0x12 != 2 {
+            return false;
+        }
+        let remote =
+            (Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]), [packet[20], packet[21]]);
+        let remote = IpEndpoint::from((remote.0, u16::from_be_bytes(remote.1)));
+        self.servers.iter().any(|(handle, _)| {
+            let socket = self.sockets.get::<tcp::Socket>(*handle);
+            matches!(
+                socket.state(),
+                tcp::State::SynReceived | tcp::State::Established | tcp::State::CloseWait
+            ) && socket.remote_endpoint() == Some(remote)
+        })
     }
 
     /// How many more transfers it can begin.
@@ -159,9 +199,10 @@ impl Host {
         self.clients.iter().filter(|(handle, client)| client.is_idle(self.sockets.get(*handle))).count()
     }
 
-    /// Whether a server listens.
-    pub(crate) fn listens(&self) -> bool {
-        self.servers.iter().any(|(handle, _)| self.sockets.get::<tcp::Socket>(*handle).is_listening())
+    /// Whether it has servers, and none of them listens.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.servers.is_empty()
+            && !self.servers.iter().any(|(handle, _)| self.sockets.get::<tcp::Socket>(*handle).is_listening())
     }
 
     /// Whether a client has spoken lately from this port with this remote.
@@ -185,6 +226,16 @@ impl Host {
         socket.connect(self.interface.context(), transfer.to, local).unwrap();
         client.begin(transfer);
         self.due_ms = 0;
+    }
+
+    /// The client of this flow is gone: nothing that it forgot to say keeps its server.
+    pub(crate) fn forget(&mut self, flow: u32) {
+        for (handle, server) in &self.servers {
+            if server.serves(flow) {
+                self.sockets.get_mut::<tcp::Socket>(*handle).abort();
+                self.due_ms = 0;
+            }
+        }
     }
 
     /// Does what is to be done now. Frames to send are in `sent`, and what became of transfers in `ended`.
@@ -226,4 +277,38 @@ impl Host {
         }
         has_changed
     }
+}
+
+/// Everybody.
+pub(crate) fn everybody(random: &mut Random) -> Vec<Host> {
+    let mut hosts = Vec::new();
+    for tenant in 0..TENANTS {
+        for last in [11, 12, 50, 60] {
+            let (address, vlan) = (plan::host(last), plan::vlan(tenant));
+            let link = Link { to: plan::router_mac(tenant, false), from: plan::mac_of(vlan, address), vlan };
+            let is_server = last >= 50;
+            hosts.push(Kind {
+                tenant: Some(tenant),
+                addresses: vec![address],
+                link,
+                mtu: random.one_of(&[576, 1_000, 1_500]),
+                clients: if is_server { 0 } else { 4 },
+                servers: (if is_server { 8 } else { 0 }, WEB),
+                echo: is_server.then_some(ECHO),
+            });
+        }
+    }
+    let link = Link { to: [0; 6], from: plan::mac_of(0, plan::ISP), vlan: 0 };
+    let outside = |addresses: &[_], clients, servers, echo| Kind {
+        tenant: None,
+        addresses: addresses.to_vec(),
+        link,
+        mtu: 1_500,
+        clients,
+        servers: (servers, WEB),
+        echo,
+    };
+    hosts.push(outside(&SERVERS, 0, 16, Some(ECHO)));
+    hosts.push(outside(&[OUTSIDE_CLIENT], 4, 0, None));
+    hosts.into_iter().map(|kind| Host::new(kind, random.below(1 << 30) as u64)).collect()
 }

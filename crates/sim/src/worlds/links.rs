@@ -23,6 +23,8 @@ pub(crate) enum Act {
     Transfer,
     /// Somebody asks something in one datagram, or a few.
     Ask(u8),
+    /// The server of a transfer forgets it.
+    Forget(u32),
     /// A stranger tries something.
     Intrude,
     /// Something happens to the gateway.

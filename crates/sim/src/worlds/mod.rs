@@ -15,14 +15,16 @@
 
 use std::fmt;
 
-use packet::{Moment, PortIndex};
+use packet::PortIndex;
 
 use crate::invariants;
 use crate::random::Random;
 
+mod acts;
 mod command;
 mod faults;
 mod host;
+mod judge;
 mod links;
 mod node;
 mod plan;
@@ -34,15 +36,13 @@ mod wire;
 
 pub use command::{command, run};
 
-use faults::ALL;
-use host::{Host, Kind};
+use host::{Host, everybody};
 use links::{Act, Event, Queue, Weather, damage};
 use node::{INSIDE, Node, OUTSIDE};
-use plan::{ECHO, OUTSIDE_CLIENT, Plan, SERVERS, TENANTS, WEB};
-use queries::{How, Queries, Query};
+use plan::{Plan, TENANTS};
+use queries::Queries;
 use stranger::Stranger;
-use transfer::{End, Ended, Transfer};
-use wire::{Endpoint, Link};
+use transfer::Ended;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -141,6 +141,8 @@ pub struct World {
     trace: u64,
     /// What happens is told.
     pub tells: bool,
+    /// And every packet.
+    pub traces: bool,
     /// What it has done.
     pub report: Report,
 }
@@ -150,14 +152,11 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x776f_726c_6473);
         // The 32 bits of milliseconds wrap in the first two hours, or never.
-        let now_ms = if random.one_in(2) {
-            u64::from(u32::MAX) - random.below(7_200_000) as u64
-        } else {
-            1_000_000
-        };
+        let now_ms =
+            if random.one_in(2) { u64::from(u32::MAX) - random.below(7_200_000) as u64 } else { 1_000_000 };
         let plan = Plan::new(&mut random);
         let node = Node::new(&plan, 1 + random.below(3), seed, now_ms);
-        let hosts = hosts(&mut random);
+        let hosts = everybody(&mut random);
         Self {
             is_spread_by_flow: random.one_in(2),
             full_ms: vec![0; hosts.len()],
@@ -185,6 +184,7 @@ impl World {
             ended: Vec::new(),
             trace: seed,
             tells: false,
+            traces: false,
             report: Report::default(),
             random,
         }
@@ -234,23 +234,6 @@ impl World {
     /// Of everything that came out, and when: the same for the same seed.
     pub fn trace(&self) -> u64 {
         self.trace
-    }
-
-    /// Begins what so many packets may come of, spread over the next part of an hour.
-    fn begin_some(&mut self, packets: u64) {
-        let (mut expected, part_ms) = (0, (HOUR_MS / PARTS) as usize);
-        while expected < packets {
-            let (act, cost) = match self.random.below(20) {
-                0..7 => (Act::Transfer, 22),
-                7..17 => {
-                    let times = 1 + self.random.below(6) as u8;
-                    (Act::Ask(times), 2 * u64::from(times))
-                }
-                _ => (Act::Intrude, 1),
-            };
-            expected += cost;
-            self.queue.push(self.now_ms + self.random.below(part_ms * 2 / 3) as u64, Event::Act(act));
-        }
     }
 
     fn run_until(&mut self, until_ms: u64) -> Result<(), Failure> {
@@ -328,103 +311,6 @@ impl World {
         self.node.arrive(worker, port, frame);
     }
 
-    fn act(&mut self, act: Act) -> Result<(), Failure> {
-        match act {
-            Act::Transfer => self.transfer(),
-            Act::Ask(times) => (0..times).for_each(|_| self.ask()),
-            Act::Intrude => {
-                let flow = self.next_flow();
-                let (tenant, frame) = self.stranger.try_something(&mut self.random, flow);
-                match tenant {
-                    Some(_) => self.queue.push(self.now_ms, Event::ToGateway(INSIDE, frame)),
-                    None => self.send_outside(frame),
-                }
-            }
-            Act::Fault => self.fault()?,
-            Act::Change => self.change()?,
-        }
-        Ok(())
-    }
-
-    /// A client begins a transfer with a server.
-    fn transfer(&mut self) {
-        let tenant = self.random.below(TENANTS + 1);
-        let tenant = (tenant < TENANTS).then_some(tenant);
-        let client = match tenant {
-            Some(_) => plan::host(11 + self.random.below(2) as u8),
-            None => OUTSIDE_CLIENT,
-        };
-        let Some(client) = self.host_at(tenant, client) else { return };
-        if self.hosts[client].idle_clients() == 0 {
-            return;
-        }
-        let (to, tenants) = self.somebody(tenant, WEB);
-        let own = tenant.map_or(0, |tenant| 1 << tenant);
-        let keeps_ms = tenant.map_or(3_600_000, |tenant| self.plan.established_ms(tenant));
-        let (pause_ms, outlives) = match self.random.below(200) {
-            0..6 => (1_000 + self.random.below(60_000) as u64, false),
-            6..9 => (keeps_ms * (3 + self.random.below(6) as u64) / 10, false),
-            9 if tenants == 0 => (keeps_ms * 13 / 10, true),
-            _ => (0, false),
-        };
-        let flow = self.next_flow();
-        let bytes = [400, 6_000].map(|most| self.random.below(most) as u32);
-        let end = self.random.one_of(&End::ALL);
-        self.hosts[client].begin(Transfer {
-            flow,
-            tenants: tenants | own,
-            to,
-            began_ms: self.now_ms,
-            bytes,
-            pause_ms,
-            end,
-            outlives_its_session: outlives,
-        });
-    }
-
-    /// Whom a tenant's host, or somebody outside, speaks with; and the tenants that see it too, as bits.
-    fn somebody(&mut self, tenant: Option<usize>, port: u16) -> (Endpoint, u8) {
-        if tenant.is_some() && !self.random.one_in(3) {
-            return ((self.random.one_of(&SERVERS), port), 0);
-        }
-        let other = match tenant {
-            Some(tenant) if self.random.one_in(2) => tenant,
-            _ => self.random.below(TENANTS),
-        };
-        (self.random.one_of(&plan::open_endpoints(other, port)), 1 << other)
-    }
-
-    /// Somebody asks something.
-    fn ask(&mut self) {
-        let tenant = self.random.below(TENANTS + 1);
-        let tenant = (tenant < TENANTS).then_some(tenant);
-        let (to, tenants) = self.somebody(tenant, ECHO);
-        let from = tenant.map_or(OUTSIDE_CLIENT, |_| plan::host(self.random.one_of(&[11, 12, 21, 22, 23, 24])));
-        let is_forwarded = to.1 != ECHO;
-        let how = match self.random.below(8) {
-            0..2 if !is_forwarded => How::Ping,
-            2 if tenant.is_some() && tenants == 0 => How::Trace(1 + self.random.below(2) as u8),
-            _ => How::Datagram,
-        };
-        let own = tenant.map_or(0, |tenant| 1 << tenant);
-        let from = (from, 4_000 + self.random.below(24) as u16);
-        let (flow, bytes) = (self.next_flow(), 5 + self.random.below(60));
-        let query = Query::new(flow, how, tenants | own, [(tenant, from), (None, to)], self.now_ms, bytes);
-        self.queries.add(query);
-        match tenant {
-            Some(tenant) => {
-                let vlan = plan::vlan(tenant);
-                let link =
-                    Link { to: plan::router_mac(tenant, false), from: plan::mac_of(vlan, from.0), vlan };
-                self.send(INSIDE, link.bytes(), query.frame(link));
-            }
-            None => {
-                let link = Link { to: [0; 6], from: plan::mac_of(0, plan::ISP), vlan: 0 };
-                self.send_outside(query.frame(link));
-            }
-        }
-    }
-
     fn next_flow(&mut self) -> u32 {
         self.flow = (self.flow + 1) & 0x1ff_ffff;
         self.flow
@@ -438,7 +324,7 @@ impl World {
         let mut sent = std::mem::take(&mut self.sent);
         let mut ended = std::mem::take(&mut self.ended);
         self.hosts[host].poll(self.now_ms, &mut sent, &mut ended);
-        if !self.hosts[host].listens() {
+        if self.hosts[host].is_full() {
             self.full_ms[host] = self.now_ms;
         }
         let (tenant, head) = (self.hosts[host].tenant, self.hosts[host].link.bytes());
@@ -468,15 +354,20 @@ impl World {
     }
 
     /// A frame on its way to a host.
-    fn to_host(&mut self, host: usize, frame: Vec<u8>) {
+    fn deliver(&mut self, host: usize, frame: Vec<u8>) {
         self.pass(self.hosts[host].link.bytes(), frame, |frame| Event::ToHost(host, frame));
     }
 
     fn pass(&mut self, head: usize, mut frame: Vec<u8>, event: impl Fn(Vec<u8>) -> Event) {
+        if self.traces
+            && let Some(packet) = wire::read(&frame)
+        {
+            self.say(format_args!("{}", packet.line(&frame)));
+        }
         let Weather { lost, repeated, damaged, jitter_ms } = self.weather_now();
         let luck = self.random.below(10_000);
         let at_ms = self.now_ms + 1 + self.random.below(jitter_ms) as u64;
-        if lost > 0 {
+        if lost > 0 || jitter_ms > 1 {
             self.bad_weather_ms = self.now_ms;
         }
         if luck < lost {
@@ -493,89 +384,9 @@ impl World {
         self.queue.push(at_ms, event(frame));
     }
 
-    fn disturb(&mut self, tenants: u8, what: [bool; 2], until_ms: u64) {
-        for (until, _) in self.disturbed_until_ms.iter_mut().zip(what).filter(|(_, is_disturbed)| *is_disturbed) {
-            let affected = until.iter_mut().enumerate().filter(|(tenant, _)| tenants >> tenant & 1 == 1);
-            affected.for_each(|(_, until)| *until = (*until).max(until_ms));
-        }
-    }
-
-    /// Whether somebody knows why a datagram, 0, or a connection, 1, of these tenants that began then did not arrive.
-    fn is_excused(&self, what: usize, tenants: u8, began_ms: u64) -> bool {
-        (0..TENANTS).filter(|tenant| tenants >> tenant & 1 == 1).any(|tenant| {
-            !self.plan.is_whole(tenant) || self.disturbed_until_ms[what][tenant] >= began_ms
-        })
-    }
-
-    fn judge_transfer(&mut self, ended: &Ended) -> Result<(), Failure> {
-        let (transfer, why) = match ended {
-            Ended::Wrong(what) => return self.fail(what.clone()),
-            Ended::Done(transfer) => (transfer, None),
-            Ended::Broken(transfer, why) => (transfer, Some(*why)),
-        };
-        let Transfer { tenants, began_ms, outlives_its_session, .. } = *transfer;
-        let is_excused = self.is_excused(1, tenants, began_ms);
-        let at = match why {
-            None if outlives_its_session && !is_excused => {
-                return self.fail(format!("it outlived its session, and went on: {transfer:?}"));
-            }
-            None => 0,
-            Some(_) if outlives_its_session => 2,
-            Some(why) => {
-                let is_full = why == "it was reset" && self.full_ms.iter().any(|full_ms| *full_ms >= began_ms);
-                let is_end = why == "its end was not heard" && self.bad_weather_ms >= began_ms;
-                if !is_excused && !is_full && !is_end {
-                    return self.fail(format!("{why}, and nobody knows why: {transfer:?}"));
-                }
-                1
-            }
-        };
-        self.report.transfers[at] += 1;
-        Ok(())
-    }
-
-    fn judge_questions(&mut self) -> Result<(), Failure> {
-        let overloads = self.node.overloads();
-        if overloads != self.overloads {
-            self.overloads = overloads;
-            self.disturb(ALL, [true, false], self.now_ms);
-        }
-        while let Some(query) = self.queries.pop(self.now_ms) {
-            let is_answered = query.is_answered();
-            if !is_answered && !query.is_lost() && !self.is_excused(0, query.tenants, query.asked_ms) {
-                return self.fail(format!("nobody knows why this was not answered: {query:?}"));
-            }
-            self.report.questions[usize::from(!is_answered)] += 1;
-        }
-        Ok(())
-    }
-
-    fn check_books(&mut self) -> Result<(), Failure> {
-        let (in_queues, in_rings) = self.node.queued();
-        let books = self.node.books();
-        if books.received + in_queues != self.node.arrived {
-            return self.fail(format!("{} frames came, {in_queues} wait: {books:?}", self.node.arrived));
-        }
-        let closed = invariants::books(&books, in_rings);
-        closed.or_else(|what| self.fail(what))?;
-        if (in_queues, in_rings, books.held) == (0, 0, 0) && self.transit.len() > 1_024 {
-            self.transit.forget();
-        }
-        Ok(())
-    }
-
-    /// Looks at all that is remembered.
-    fn count(&mut self) -> Result<(), Failure> {
-        self.check_books()?;
-        let now = Moment::from_ms(self.now_ms + self.node.ahead_ms);
-        let sessions = invariants::sessions(self.node.workers.iter().map(|worker| &worker.gateway), now);
-        let right = invariants::endpoints(&self.node.state, &self.node.rules, &sessions);
-        right.or_else(|what| self.fail(what))
-    }
-
     fn say(&self, what: fmt::Arguments<'_>) {
         if self.tells {
-            println!("seed {} at {} s: {what}", self.seed, (self.now_ms - self.began_ms) / 1_000);
+            println!("seed {} at {} s: {what}", self.seed, (self.now_ms - self.began_ms) as f64 / 1_000.0);
         }
     }
 
@@ -587,38 +398,4 @@ impl World {
             hours + 1
         )))
     }
-}
-
-/// Everybody.
-fn hosts(random: &mut Random) -> Vec<Host> {
-    let mut hosts = Vec::new();
-    for tenant in 0..TENANTS {
-        for last in [11, 12, 50, 60] {
-            let (address, vlan) = (plan::host(last), plan::vlan(tenant));
-            let link = Link { to: plan::router_mac(tenant, false), from: plan::mac_of(vlan, address), vlan };
-            let is_server = last >= 50;
-            hosts.push(Kind {
-                tenant: Some(tenant),
-                addresses: vec![address],
-                link,
-                mtu: random.one_of(&[576, 1_000, 1_500]),
-                clients: if is_server { 0 } else { 4 },
-                servers: (if is_server { 8 } else { 0 }, WEB),
-                echo: is_server.then_some(ECHO),
-            });
-        }
-    }
-    let link = Link { to: [0; 6], from: plan::mac_of(0, plan::ISP), vlan: 0 };
-    let outside = |addresses: &[_], clients, servers, echo| Kind {
-        tenant: None,
-        addresses: addresses.to_vec(),
-        link,
-        mtu: 1_500,
-        clients,
-        servers: (servers, WEB),
-        echo,
-    };
-    hosts.push(outside(&SERVERS, 0, 16, Some(ECHO)));
-    hosts.push(outside(&[OUTSIDE_CLIENT], 4, 0, None));
-    hosts.into_iter().map(|kind| Host::new(kind, random.below(1 << 30) as u64)).collect()
 }

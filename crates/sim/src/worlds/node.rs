@@ -180,7 +180,9 @@ impl Node {
         self.begin(shards, workers);
         self.compile();
         self.adopt();
-        if takeover.fresh.is_some() || takeover.sessions_dropped > 0 || takeover.sessions_kept != before.sessions
+        if takeover.fresh.is_some()
+            || takeover.sessions_dropped > 0
+            || takeover.sessions_kept != before.sessions
         {
             return Err(format!("of {before:?} it took over {takeover:?}"));
         }
@@ -300,7 +302,8 @@ impl Node {
 
     /// Frames that lie in the workers' queues; between two workers; and that could not be taken.
     pub(crate) fn queued(&self) -> (u64, u64) {
-        let in_queues = self.workers.iter().flat_map(|worker| &worker.arrived).map(VecDeque::len).sum::<usize>();
+        let in_queues =
+            self.workers.iter().flat_map(|worker| &worker.arrived).map(VecDeque::len).sum::<usize>();
         let in_rings = self.rings.iter().flatten().map(VecDeque::len).sum::<usize>();
         (in_queues as u64, in_rings as u64)
     }
@@ -324,8 +327,7 @@ impl Node {
     pub(crate) fn overloads(&self) -> u64 {
         let living = (0..self.workers.len()).map(|worker| self.state.counters(index(worker)));
         let counters = living.chain(std::iter::once(self.state.past()));
-        let drops: u64 =
-            counters.flat_map(|counters| OVERLOAD.map(|reason| counters.dropped(reason))).sum();
+        let drops: u64 = counters.flat_map(|counters| OVERLOAD.map(|reason| counters.dropped(reason))).sum();
         drops + self.overflowed
     }
 
@@ -366,7 +368,9 @@ impl Work {
         ];
         match bounds.iter().find(|(_, done, most)| done > most) {
             None => Ok(()),
-            Some((what, done, most)) => Err(format!("{done} {what} in one turn of {frames} frames: {most} at most")),
+            Some((what, done, most)) => {
+                Err(format!("{done} {what} in one turn of {frames} frames: {most} at most"))
+            }
         }
     }
 }

@@ -127,9 +127,10 @@ impl Plan {
         Self { routers, pools: [(2, 30), (1, 30)], revision: 1 }
     }
 
-    /// How long an established connection may be silent.
-    pub(crate) fn established_ms(&self, tenant: usize) -> u64 {
-        if self.routers[tenant].is_patient { 7_440_000 } else { 3_600_000 }
+    /// How long an established connection of these tenants may be silent.
+    pub(crate) fn established_ms(&self, tenants: u8) -> u64 {
+        let mut routers = (0..TENANTS).filter(|tenant| tenants >> tenant & 1 == 1);
+        if routers.all(|tenant| self.routers[tenant].is_patient) { 7_440_000 } else { 3_600_000 }
     }
 
     /// Whether a tenant's hosts reach the outside, and are reached.
@@ -240,7 +241,8 @@ impl Plan {
         .unwrap();
         let [(floating, _), (forwarded, _)] = open_endpoints(tenant, WEB);
         if router.floating {
-            writeln!(text, "  floating_ips:\n  - {{id: f, external: {floating}, internal: 10.0.0.50}}").unwrap();
+            writeln!(text, "  floating_ips:\n  - {{id: f, external: {floating}, internal: 10.0.0.50}}")
+                .unwrap();
         }
         if router.forwards {
             writeln!(

@@ -140,6 +140,10 @@ impl Query {
     /// An answer came from `source` to the asker; its packet, or for a trace the one that is quoted. Says what is wrong
     /// with it.
     pub(crate) fn hear(&mut self, source: Endpoint, packet: &[u8]) -> Result<(), String> {
+        if self.state == State::Lost {
+            // It may have been damaged where no checksum guards it on the way.
+            return Ok(());
+        }
         self.state = State::Answered;
         let link = Link { to: [0; 6], from: [0; 6], vlan: 0 };
         let asked = self.frame(link);

@@ -47,7 +47,8 @@ impl Stranger {
             (0..=2, Some((frame, packet))) if !packet.is_error() => {
                 let (kind, code) = random.one_of(&[(3, 1), (3, 3), (3, 13), (11, 0), (4, 0), (12, 0)]);
                 let quote = packet.bytes(frame);
-                let quote = &quote[..quote.len().min(packet.at[1] - packet.at[0] + random.one_of(&[8, 28, 200]))];
+                let quote =
+                    &quote[..quote.len().min(packet.at[1] - packet.at[0] + random.one_of(&[8, 28, 200]))];
                 let error = wire::icmp(kind, code, [0, 0], quote);
                 (None, wire::ipv4(outside, ICMP, ON_THE_WAY, packet.source.0, 60, &error))
             }
@@ -62,8 +63,12 @@ impl Stranger {
                     from: plan::mac_of(plan::vlan(tenant), plan::host(13)),
                     vlan: plan::vlan(tenant),
                 };
-                let from = random.one_of(&[STRANGER, Ipv4Addr::new(10, 0, 9, 9), plan::host(1), plan::SERVERS[0]]);
-                (Some(tenant), wire::ipv4(link, UDP, from, plan::SERVERS[1], 60, &wire::udp(4_000, 9, &payload)))
+                let from =
+                    random.one_of(&[STRANGER, Ipv4Addr::new(10, 0, 9, 9), plan::host(1), plan::SERVERS[0]]);
+                (
+                    Some(tenant),
+                    wire::ipv4(link, UDP, from, plan::SERVERS[1], 60, &wire::udp(4_000, 9, &payload)),
+                )
             }
             _ => (None, wire::ipv4(outside, UDP, STRANGER, to.0, 60, &wire::udp(4_444, to.1, &payload))),
         }

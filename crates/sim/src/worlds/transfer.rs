@@ -57,9 +57,21 @@ pub(crate) enum Ended {
     /// Every byte came, and so did the end.
     Done(Transfer),
     /// It did not, and why.
-    Broken(Transfer, &'static str),
+    Broken(Transfer, Why),
     /// A byte that came is wrong: no fault excuses that.
     Wrong(String),
+}
+
+/// Why a transfer did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Nobody answered its first segment.
+    Unanswered,
+    Reset,
+    /// Not all bytes had come when its time was up.
+    Late,
+    /// All had, but not the other side's end. smoltcp 0.14 does not send a FIN again that overtook its data.
+    Unfinished,
 }
 
 /// A client's socket.
@@ -119,7 +131,8 @@ impl Running {
         let transfer = self.transfer;
         if socket.can_recv() {
             let (from, received) = (stream(transfer.flow, 1), self.received);
-            let read = socket.recv(|bytes| (bytes.len(), (bytes.len(), wrong(bytes, &transfer, from, received))));
+            let read =
+                socket.recv(|bytes| (bytes.len(), (bytes.len(), wrong(bytes, &transfer, from, received))));
             let (length, wrong) = read.unwrap_or_default();
             if let Some(at) = wrong {
                 return Some(Ended::Wrong(format!("byte {at} down of {transfer:?}")));
@@ -128,12 +141,14 @@ impl Running {
             *has_changed = true;
         }
         if now_ms >= self.deadline_ms {
+            let (state, queued) = (socket.state(), socket.send_queue());
             socket.abort();
             *has_changed = true;
-            let why = if self.is_closing && self.received == transfer.bytes[1] {
-                "its end was not heard"
-            } else {
-                "it took too long"
+            let [up, down] = [transfer.bytes[0] + REQUEST_BYTES, transfer.bytes[1]];
+            let why = match state {
+                State::SynSent => Why::Unanswered,
+                _ if self.received == down && self.sent == up && queued == 0 => Why::Unfinished,
+                _ => Why::Late,
             };
             return Some(Ended::Broken(transfer, why));
         }
@@ -143,12 +158,11 @@ impl Running {
             State::Closed | State::TimeWait if self.is_closing && self.received == down => {
                 return Some(Ended::Done(transfer));
             }
-            State::Closed => return Some(Ended::Broken(transfer, "it was reset")),
-            State::CloseWait if self.received < down => {
-                // The server ends nothing early.
-                if !socket.can_recv() {
-                    return Some(Ended::Wrong(format!("the end after {} bytes down of {transfer:?}", self.received)));
-                }
+            State::Closed => return Some(Ended::Broken(transfer, Why::Reset)),
+            // The server ends nothing early.
+            State::CloseWait if self.received < down && !socket.can_recv() => {
+                let what = format!("the end after {} bytes down of {transfer:?}", self.received);
+                return Some(Ended::Wrong(what));
             }
             _ => {}
         }
@@ -222,13 +236,22 @@ impl Server {
         self.deadline_ms
     }
 
+    /// Whether it serves this flow.
+    pub(crate) fn serves(&self, flow: u32) -> bool {
+        self.asked.is_some_and(|asked| asked.flow == flow)
+    }
+
     pub(crate) fn work(&mut self, socket: &mut Socket, now_ms: u64, ended: &mut Vec<Ended>) -> bool {
         match socket.state() {
             State::Closed => {
                 *self = Self::new(self.port);
                 return socket.listen(self.port).is_ok();
             }
-            State::Listen => return false,
+            // As at first, or after a reset before anything was said.
+            State::Listen => {
+                self.deadline_ms = None;
+                return false;
+            }
             _ => {}
         }
         let deadline_ms = *self.deadline_ms.get_or_insert(now_ms + REQUEST_PATIENCE_MS);
@@ -308,8 +331,7 @@ fn wrong(bytes: &[u8], transfer: &Transfer, stream: u64, first: u32) -> Option<u
 fn request(transfer: &Transfer) -> [u8; REQUEST_BYTES as usize] {
     let Transfer { flow, tenants, bytes: [up, down], pause_ms, end, .. } = *transfer;
     let pause = pause_ms.div_ceil(PAUSE_UNIT_MS);
-    let words =
-        [u64::from(flow) & 0x1ff_ffff, u64::from(up), u64::from(down), pause, end as u64];
+    let words = [u64::from(flow) & 0x1ff_ffff, u64::from(up), u64::from(down), pause, end as u64];
     let check = words.iter().fold(u64::from(tenants), |sum, word| mix(sum ^ word)) & CHECK_BITS;
     let bits = words[0] | words[1] << 25 | words[2] << 40;
     let rest = words[3] | words[4] << 5 | check << 10;

@@ -120,7 +120,9 @@ impl World {
             return self.hear_error(tenant, packet, &frame);
         }
         match wire::tenants(payload) {
-            Some(0) if is_client => return self.fail(format!("a stranger's came in: {packet:?} {payload:02x?}")),
+            Some(0) if is_client => {
+                return self.fail(format!("a stranger's came in: {packet:?} {payload:02x?}"));
+            }
             Some(tenants) if tenants != 0 && tenants >> tenant & 1 == 0 => {
                 return self.fail(format!("another tenant's, at {tenant}: {packet:?} {payload:02x?}"));
             }
@@ -130,13 +132,14 @@ impl World {
         if packet.protocol == TCP {
             let Some(host) = host else { return self.fail(format!("a segment to nobody: {packet:?}")) };
             if is_client && !self.hosts[host].has_asked(to.1, packet.source) {
-                return self.fail(format!("a segment that no connection of tenant {tenant}'s is for: {packet:?}"));
+                return self
+                    .fail(format!("a segment that no connection of tenant {tenant}'s is for: {packet:?}"));
             }
-            self.to_host(host, frame);
+            self.deliver(host, frame);
         } else if is_client {
             self.hear_answer(Some(tenant), packet, &frame)?;
         } else if let Some(host) = host {
-            self.to_host(host, frame);
+            self.deliver(host, frame);
         }
         Ok(())
     }
@@ -156,6 +159,7 @@ impl World {
             && quote[9] == UDP
             && let Some((kind, flow)) = wire::flow(payload)
             && kind == Kind::Trace as u8
+            && !self.may_be_damaged(quote)
             && let Some(query) = self.queries.get(flow)
         {
             let from = if query.how == How::Trace(1) { plan::host(1) } else { ON_THE_WAY };
@@ -167,6 +171,15 @@ impl World {
             return heard.or_else(|what| self.fail(what));
         }
         Ok(())
+    }
+
+    /// Whether what an error quotes was damaged before it was quoted.
+    fn may_be_damaged(&self, quote: &[u8]) -> bool {
+        let mut frame = vec![0; 14];
+        Link { to: [0; 6], from: [0; 6], vlan: 0 }.write(&mut frame, 0x0800);
+        frame.extend_from_slice(quote);
+        self.bad_weather_ms + 60_000 > self.now_ms
+            && !wire::read(&frame).is_some_and(|packet| packet.is_right)
     }
 
     /// A datagram or an echo reaches somebody who only asks.
@@ -213,7 +226,7 @@ impl World {
         if to == OUTSIDE_CLIENT && !self.hosts[host].has_asked(packet.destination.1, packet.source) {
             return self.fail(format!("a segment that no connection is for: {packet:?}"));
         }
-        self.to_host(host, frame);
+        self.deliver(host, frame);
         Ok(())
     }
 }

@@ -87,6 +87,22 @@ impl Packet {
         &frame[self.at[2]..self.at[3]]
     }
 
+    /// For a reader.
+    pub(crate) fn line(&self, frame: &[u8]) -> String {
+        let Self { vlan, protocol, source: (from, from_port), destination: (to, to_port), kind, .. } = *self;
+        let bytes = self.at[3] - self.at[2];
+        let numbers = frame.get(self.at[1] + 4..self.at[1] + 12).filter(|_| protocol == TCP);
+        let numbers = numbers.map_or_else(Vec::new, |numbers| {
+            numbers
+                .chunks(4)
+                .map(|word| word.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte)))
+                .collect()
+        });
+        format!(
+            "vlan {vlan} {from}:{from_port} > {to}:{to_port} protocol {protocol} kind {kind:#x} {numbers:?} {bytes} bytes"
+        )
+    }
+
     /// The packet without the link's part.
     pub(crate) fn bytes<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         &frame[self.at[0]..self.at[3]]
@@ -129,11 +145,7 @@ pub(crate) fn read(frame: &[u8]) -> Option<Packet> {
     if transport.len() < head {
         return None;
     }
-    let before = if pseudo {
-        sum(&packet[12..20], u64::from(protocol) + transport.len() as u64)
-    } else {
-        0
-    };
+    let before = if pseudo { sum(&packet[12..20], u64::from(protocol) + transport.len() as u64) } else { 0 };
     let has_checksum = matches!(protocol, TCP | UDP | ICMP);
     let is_right = fold(sum(&packet[..header], 0)) == 0xffff
         && (!has_checksum || fold(sum(transport, before)) == 0xffff);
@@ -236,12 +248,13 @@ pub(crate) fn ipv4(
         UDP => 6,
         _ => 2,
     };
-    let before = if protocol == ICMP {
-        0
-    } else {
-        sum(&packet[12..20], u64::from(protocol) + transport.len() as u64)
+    let before =
+        if protocol == ICMP { 0 } else { sum(&packet[12..20], u64::from(protocol) + transport.len() as u64) };
+    let checksum = match !fold(sum(&packet[20..], before)) {
+        // For UDP 0 says that there is none, and 0xffff is the same sum.
+        0 if protocol == UDP => 0xffff,
+        checksum => checksum,
     };
-    let checksum = !fold(sum(&packet[20..], before));
     packet[20 + at..22 + at].copy_from_slice(&checksum.to_be_bytes());
     frame
 }
