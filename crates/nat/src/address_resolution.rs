@@ -89,16 +89,12 @@ impl<F: Frame> Gateway<F> {
         });
     }
 
-    /// Asks again who has an address on a network, by whichever of our interfaces is nearest to it.
+    /// Asks again who has an address on a network, by an interface of ours that is in its subnet, if one still is.
     pub(crate) fn ask_again<I: PacketIo<Frame = F>>(&mut self, realm: Realm, address: Ipv4Addr, io: &mut I) {
-        let rules = Arc::clone(&self.rules);
-        let Some(segment) = rules.segment_of_realm(realm) else { return };
-        let segment = &rules.segments[segment.0 as usize];
-        let interfaces = || segment.interfaces.values().copied();
-        let nearest = interfaces().find(|index| {
-            rules.interfaces[index.0 as usize].addresses.iter().any(|own| own.contains(&address))
-        });
-        if let Some(interface) = nearest.or_else(|| interfaces().next()) {
+        let rules = &self.rules;
+        let segment = rules.segment_of_realm(realm);
+        let segment = segment.and_then(|segment| rules.segments.get(segment.0 as usize));
+        if let Some(interface) = segment.and_then(|segment| segment.nearest_to(address)) {
             self.ask(NextHop { interface, address }, io);
         }
     }

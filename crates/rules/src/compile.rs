@@ -142,6 +142,7 @@ impl<'a> Compiler<'a> {
             vlan,
             mtu: segment.mtu,
             interfaces: HashMap::new(),
+            subnets: HashMap::new(),
             addresses: HashMap::new(),
         });
     }
@@ -223,6 +224,7 @@ impl<'a> Compiler<'a> {
             {
                 segment.interfaces.insert(mac, interface_index);
                 for address in &interface.addresses {
+                    segment.subnets.entry(address.trunc()).or_insert(interface_index);
                     let answer = segment.answer(address.addr(), interface_index);
                     answer.interface = interface_index;
                     answer.local = true;

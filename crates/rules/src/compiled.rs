@@ -163,8 +163,18 @@ pub struct SegmentRules {
     pub mtu: u16,
     /// The interfaces on it, by MAC. Interfaces of routers that are down are not in it.
     pub interfaces: HashMap<MacAddress, InterfaceIndex>,
+    /// Their subnets, each with the first interface that is in it.
+    pub(crate) subnets: HashMap<Ipv4Net, InterfaceIndex>,
     /// Every address we answer for on it: interfaces', and on external networks floating IPs' and pools'.
     pub addresses: HashMap<Ipv4Addr, AddressRules>,
+}
+
+impl SegmentRules {
+    /// An interface in the smallest of the subnets that hold an address; always the same one. 33 look-ups at most.
+    pub fn nearest_to(&self, address: Ipv4Addr) -> Option<InterfaceIndex> {
+        let subnet = |length| Some(Ipv4Net::new(address, length).ok()?.trunc());
+        (0..=32).rev().filter_map(subnet).find_map(|subnet| self.subnets.get(&subnet).copied())
+    }
 }
 
 /// An address we answer for on a network. One address can be an interface's and a pool's at once.

@@ -128,6 +128,24 @@ fn a_neighbour_in_use_is_asked_again_before_it_expires() {
 }
 
 #[test]
+fn of_several_interfaces_on_a_network_always_the_same_asks_again() {
+    let mut askers = HashSet::new();
+    for _ in 0..10 {
+        let mut world = scene();
+        world.one(RED_A.udp(1, (SERVER.address, 53), b""));
+        world.heard_arp.clear();
+        for _ in 0..40 {
+            world.pass(1_000);
+            world.one(RED_A.udp(1, (SERVER.address, 53), b""));
+        }
+        let asked =
+            world.heard_arp.iter().filter(|(wire, arp)| *wire == INTERNET && arp.target == ISP.address);
+        askers.extend(asked.map(|(_, arp)| arp.sender));
+    }
+    assert_eq!(askers.len(), 1, "{askers:?}");
+}
+
+#[test]
 fn a_neighbour_that_stops_answering_is_used_until_three_questions_went_unanswered() {
     let mut world = scene();
     world.one(SERVER.udp(1, (WEB, 80), b""));

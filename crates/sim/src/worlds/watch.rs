@@ -84,6 +84,9 @@ impl World {
         self.trace = wire::hash(&frame, self.trace ^ self.now_ms << 8 ^ u64::from(port));
         let (ether_type, vlan) = wire::ether_type(&frame);
         if ether_type == 0x0806 {
+            if self.traces {
+                self.say(format_args!("vlan {vlan} ARP {frame:02x?}"));
+            }
             if let Some(asked) = wire::arp_asked(&frame) {
                 let answer = wire::arp_answer(&frame, mac_of(vlan, asked));
                 let after_ms = 1 + self.random.below(20) as u64;
