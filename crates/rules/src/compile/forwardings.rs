@@ -74,7 +74,7 @@ impl Forwardings {
         let RuleSet { routers, forwardings, .. } = set;
         let key = |index: ForwardingIndex| {
             let one = usize::try_from(index.0).ok().and_then(|at| forwardings.get(at));
-            one.map(|one| (one.internal_address, one.protocol, one.internal))
+            one.map(|one| (one.internal_address, one.protocol))
         };
         by_gateway.sort_by_key(|(router, gateway, fed_at, index)| (router.0, *gateway, key(*index), *fed_at));
         for (router, gateway, _, index) in by_gateway {
