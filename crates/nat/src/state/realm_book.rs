@@ -125,6 +125,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_and_what_is_retired_are_told_apart_whoever_has_it() {
+        let book = book();
+        for (digest, retired) in (0..64).flat_map(|digest| [(digest, false), (digest, true)]) {
+            let entry = entry(1, digest, retired);
+            book.store([entry].into_iter());
+            assert_eq!(book.records().collect::<Vec<_>>(), [entry]);
+        }
+    }
+
+    #[test]
     fn a_damaged_record_is_nobodys_and_not_free() {
         for (word, bit) in (0..3).flat_map(|word| (0..64).map(move |bit| (word, bit))) {
             let book = book();

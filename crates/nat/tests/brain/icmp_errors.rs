@@ -53,6 +53,7 @@ fn rfc5508_req4_an_error_about_a_translated_packet_quotes_it_as_it_was_sent() {
 }
 
 //= rfc5508#REQ-5
+//= rfc5508#REQ-5c
 #[test]
 fn rfc5508_req5_an_error_of_a_tenants_quotes_the_packet_as_the_remote_sent_it() {
     let mut world = scene();

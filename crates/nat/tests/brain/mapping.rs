@@ -133,12 +133,20 @@ fn behaviour_is_the_same_however_full_the_pool_is() {
             assert_eq!(class(&mut world, say, 4_000), expected, "{mapping}, empty");
         }
         let mut refused = 0;
-        for port in 5_000..5_120 {
-            for packet in
-                [RED_B.udp(port, (SERVER.address, 9), b""), RED_B.tcp(port, (SERVER.address, 9), SYN)]
-            {
-                let (drops, _) = world.observe(|world| world.send(packet));
-                refused += drops.iter().filter(|reason| **reason == DropReason::PortExhausted).count();
+        for (ports, asked_from) in [(5_000..5_060, Some(4_002)), (5_060..5_120, None)] {
+            for port in ports {
+                for packet in
+                    [RED_B.udp(port, (SERVER.address, 9), b""), RED_B.tcp(port, (SERVER.address, 9), SYN)]
+                {
+                    let (drops, _) = world.observe(|world| world.send(packet));
+                    refused += drops.iter().filter(|reason| **reason == DropReason::PortExhausted).count();
+                }
+            }
+            if let Some(port) = asked_from {
+                assert_eq!(refused, 0, "{mapping}");
+                for say in [udp, tcp] {
+                    assert_eq!(class(&mut world, say, port), expected, "{mapping}, half full");
+                }
             }
         }
         assert!(refused >= 40, "{mapping}: {refused}");

@@ -110,6 +110,7 @@ fn a_router_made_anew_under_an_old_id_gets_another_number() {
 fn an_address_that_comes_back_has_its_ports_again() {
     let mut numbers = Numbers::new(10, 10);
     let first = follow(&mut numbers, &[], &[7]).unwrap().1;
+    assert_eq!(numbers.retired_addresses(), 0);
     follow(&mut numbers, &[], &[]).unwrap();
     assert_eq!(numbers.retired_addresses(), 1);
     assert_eq!(numbers.release_addresses(|index| index == first[0]), 0);
