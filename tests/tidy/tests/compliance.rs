@@ -265,6 +265,41 @@ fn every_requirement_is_judged_by_the_oracle_or_named_with_a_reason() {
     assert!(unknown.is_empty(), "in not_judged.rs, and no row: {unknown:?}");
 }
 
+/// A patch breaks a requirement where a test notices that shows the requirement, and no other.
+#[test]
+fn a_mutant_of_a_requirement_is_noticed_by_a_test_that_cites_it() {
+    let citations = citations();
+    let mut wrong = Vec::new();
+    for (cited, patches) in &citations.mutants {
+        for patch in patches {
+            let text = read(patch);
+            let asked: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("test: ")?.split(' ').next_back())
+                .map(|test| test.rsplit("::").next().unwrap_or(test))
+                .collect();
+            let shows = citations.tests.get(cited).into_iter().flatten();
+            if !shows.into_iter().any(|(_, test)| asked.contains(&test.as_str())) {
+                wrong.push(format!("{patch}: of {asked:?} none cites {cited}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_mutant_still_applies() {
+    let failed: Vec<String> = files(&[".patch"])
+        .into_iter()
+        .filter(|name| name.starts_with("tests/mutants/"))
+        .filter(|name| {
+            let output = Command::new("git").args(["apply", "--check", name]).current_dir(root()).output();
+            !output.is_ok_and(|output| output.status.success())
+        })
+        .collect();
+    assert!(failed.is_empty(), "the code that these break is another by now: {failed:#?}");
+}
+
 #[test]
 fn the_page_is_the_one_that_the_tests_make() {
     let made = page(&rfcs(), &citations());

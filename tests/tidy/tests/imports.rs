@@ -73,6 +73,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("dpdk", &["packet", "dpdk-sys", "libc"]),
     ("fuzz", &["feed", "nat", "packet", "rules", "etherparse", "hashbrown", "prost"]),
     ("interleavings", &["flowtable"]),
+    ("mutants", &["anyhow", "proc-macro2", "serde_json", "syn"]),
     ("tidy", &[]),
 ];
 

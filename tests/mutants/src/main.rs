@@ -1,0 +1,229 @@
+//! Breaks the shipped files in the ways they could have been wrong, and expects a test to fail.
+//!
+//! Each patch is a mutant. One that can stand behind a switch is planted with all the others in one build
+//! (`switch.rs`), for a build costs more than a test; the rest are built one after another. Before anything is judged,
+//! its tests must pass with nothing wrong: a test that fails anyhow notices nothing. `tests/mutants/README.md`.
+
+mod judge;
+mod patch;
+mod simulate;
+mod switch;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use judge::Outcome;
+use patch::{Patch, Test};
+use switch::Planting;
+use tree::{Built, Executables, Tree};
+
+/// The switch of no mutant.
+const NONE: u32 = 0;
+
+/// What became of the mutants.
+struct Report {
+    /// Kept from one run to the next, so that a long one may be stopped and continued.
+    file: Option<File>,
+    /// How many were noticed, and how many were not or say nothing.
+    counts: [u32; 2],
+}
+
+impl Report {
+    fn say(&mut self, name: &str, is_well: bool, text: &str) -> Result<()> {
+        println!("{name:<48} {text}");
+        if let Some(file) = &mut self.file {
+            writeln!(file, "{name}\t{text}")?;
+        }
+        self.counts[usize::from(!is_well)] += 1;
+        Ok(())
+    }
+}
+
+fn main() -> Result<ExitCode> {
+    let (mut paths, mut report, mut play) = (Vec::new(), None, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--report" => report = arguments.next().map(PathBuf::from),
+            "--simulate" => play = arguments.next().zip(arguments.next()),
+            _ => paths.push(PathBuf::from(argument)),
+        }
+    }
+    let judged = report.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    let judged: BTreeSet<&str> = judged.lines().filter_map(|line| line.split('\t').next()).collect();
+    let file = report.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
+    let mut report = Report { file, counts: [0; 2] };
+
+    let root = std::env::current_dir()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let directory = target.join("mutants");
+    let mut tree = Tree::new(&root, directory.clone())?;
+    let mut patches = BTreeMap::new();
+    for (number, path) in (1..).zip(&paths) {
+        match Patch::read(path, &root, &directory.join("scratch")) {
+            Ok(patch) => _ = patches.insert(number, patch),
+            Err(error) => {
+                report.say(&path.display().to_string(), false, &format!("DOES NOT APPLY: {error}"))?
+            }
+        }
+    }
+    let (together, executables) = plant(&directory.join("alone"), &mut tree, &root, &patches)?;
+    println!("{} of {} in one build", together.len(), patches.len());
+    // Not before they are planted: what is planted stays the same, and need not be built again.
+    patches.retain(|_, patch| !judged.contains(patch.name.as_str()));
+    let [noticed, others] = if let Some((seeds, operations)) = play {
+        patches.retain(|number, _| together.contains(number));
+        simulate::simulate(&tree.simulator()?, &seeds, &operations, &patches)?
+    } else {
+        judge_together(&patches, &together, &executables, &mut report)?;
+        judge_alone(&mut tree, patches.iter().filter(|(number, _)| !together.contains(number)), &mut report)?;
+        report.counts
+    };
+    let result = if others == 0 { "ok" } else { "FAILED" };
+    println!("test result: {result}. {noticed} passed; {others} failed; 0 ignored");
+    Ok(ExitCode::from(u8::from(others > 0)))
+}
+
+/// Plants and builds all that one build can hold, and says which these are. Those that it could not hold are remembered in
+/// `alone`: tried again, they would have everything built once more.
+fn plant(
+    alone: &Path,
+    tree: &mut Tree,
+    root: &Path,
+    patches: &BTreeMap<u32, Patch>,
+) -> Result<(BTreeSet<u32>, Executables)> {
+    let mut together = BTreeSet::new();
+    let remembered = fs::read_to_string(alone).unwrap_or_default();
+    let mut places: Vec<(u32, String, Planting)> = Vec::new();
+    for (number, patch) in patches {
+        let place = |(file, new): (&String, &String)| {
+            let planting = switch::place(*number, &fs::read_to_string(root.join(file)).ok()?, new)?;
+            Some((*number, file.clone(), planting))
+        };
+        if remembered.lines().any(|name| name == patch.name) {
+            continue;
+        }
+        if let Some(found) = patch.files.iter().map(place).collect::<Option<Vec<_>>>() {
+            together.insert(*number);
+            places.extend(found);
+        }
+    }
+    loop {
+        let mut plantings: BTreeMap<String, Vec<Planting>> = BTreeMap::new();
+        for (_, file, planting) in places.iter().filter(|(number, ..)| together.contains(number)) {
+            plantings.entry(file.clone()).or_default().push(planting.clone());
+        }
+        tree.plant(&plantings)?;
+        match tree.build(patches.values().flat_map(|patch| patch.tests.iter().flatten()))? {
+            Built::Executables(executables) => return Ok((together, executables)),
+            Built::Because(numbers) => {
+                together.retain(|number| !numbers.contains(number));
+                let mut alone = File::options().create(true).append(true).open(alone)?;
+                numbers.iter().try_for_each(|number| writeln!(alone, "{}", patches[number].name))?;
+            }
+            Built::Failed(error) => bail!("{error}"),
+        }
+    }
+}
+
+/// Judges those that are in one build, as many at once as there are processors.
+fn judge_together(
+    patches: &BTreeMap<u32, Patch>,
+    together: &BTreeSet<u32>,
+    executables: &Executables,
+    report: &mut Report,
+) -> Result<()> {
+    let tests: BTreeSet<&Test> = patches.values().flat_map(|patch| patch.tests.iter().flatten()).collect();
+    in_parallel(tests.into_iter(), |test| {
+        let mut passed = 0;
+        for executable in tree::of(test, executables)? {
+            match judge::run(executable, &test.arguments, NONE)? {
+                Outcome::Passed(count) => passed += count,
+                Outcome::Failed(name) => bail!("without any mutant this fails: {}: {name}", test.line()),
+            }
+        }
+        ensure!(passed > 0, "no such test: {}", test.line());
+        Ok(())
+    })?;
+    let report = Mutex::new(report);
+    let planted = patches.iter().filter(|(number, _)| together.contains(number));
+    in_parallel(planted, |(number, patch)| judge(*number, patch, executables, &report))
+}
+
+/// Judges others, each in a build of its own.
+fn judge_alone<'a>(
+    tree: &mut Tree,
+    patches: impl Iterator<Item = (&'a u32, &'a Patch)>,
+    report: &mut Report,
+) -> Result<()> {
+    for (number, patch) in patches {
+        tree.apply(patch)?;
+        match tree.build(patch.tests.iter().flatten())? {
+            Built::Executables(executables) => {
+                judge(*number, patch, &executables, &Mutex::new(&mut *report))?
+            }
+            Built::Because(_) => bail!("{} was built alone", patch.name),
+            Built::Failed(error) => {
+                report.say(&patch.name, false, "DOES NOT COMPILE")?;
+                eprintln!("{error}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does the same with each, on every processor, until one fails.
+fn in_parallel<T>(items: impl Iterator<Item = T> + Send, act: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let items = Mutex::new(items);
+    let work = || {
+        while let Some(item) = { lock(&items)?.next() } {
+            act(item)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..std::thread::available_parallelism()?.get()).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker panicked")))
+    })
+}
+
+/// Runs a mutant's tests.
+fn judge(number: u32, patch: &Patch, executables: &Executables, report: &Mutex<&mut Report>) -> Result<()> {
+    let mut noticed = Vec::new();
+    for tests in &patch.tests {
+        match first_to_notice(number, tests, executables)? {
+            Some(by) => noticed.push(by),
+            None => {
+                let asked: Vec<_> = tests.iter().map(Test::line).collect();
+                return lock(report)?.say(&patch.name, false, &format!("SURVIVED {}", asked.join(", then ")));
+            }
+        }
+    }
+    lock(report)?.say(&patch.name, true, &format!("killed by {}", noticed.join("; ")))
+}
+
+/// What failed, if anything did.
+fn first_to_notice(number: u32, tests: &[Test], executables: &Executables) -> Result<Option<String>> {
+    for test in tests {
+        for executable in tree::of(test, executables)? {
+            if let Outcome::Failed(by) = judge::run(executable, &test.arguments, number)? {
+                return Ok(Some(format!("{} {}: {by}", test.kind, test.package)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> Result<std::sync::MutexGuard<'_, T>> {
+    mutex.lock().ok().context("a worker panicked")
+}
