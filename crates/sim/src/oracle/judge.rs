@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::Oracle;
 use super::bytes::{Frame, Header, ICMP, TCP, UDP, hop, read, with_endpoints};
 use super::fragments::Lent;
-use super::state::{Flow, Told, same};
+use super::state::{Flow, Session, Told, same};
 use super::world::{Class, Endpoint, Router, Use, World};
 
 /// A packet that came in, and by which router's leg.
@@ -331,9 +331,9 @@ impl Oracle {
             return Err(Stop::Drop);
         }
         if let Some(flow) = self.outside.get(&key).copied() {
-            if let Some(session) = self.sessions.get(&flow).filter(|one| !self.is_allowed(&one.told, true)) {
-                return wrong(format!("the rules do not allow it any more: {session:?}"));
-            }
+            // One that a forwarding was taken from under is asked for by nobody any more.
+            let is_allowed = |one: &&Session| self.is_allowed(&one.told, one.mapping.is_some());
+            self.sessions.get(&flow).filter(is_allowed).ok_or(Stop::Drop)?;
             return Ok((flow.0, flow.2, Some(flow)));
         }
         let told = self
