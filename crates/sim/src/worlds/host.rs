@@ -23,6 +23,9 @@ const FIRST_PORT: u16 = 20_000;
 /// 0.14).
 const BUFFER_BYTES: [usize; 2] = [8_192, 2_048];
 
+/// Within this a SYN is an earlier one once more.
+const ASKED_AGAIN_MS: u64 = 120_000;
+
 /// See the file's page.
 pub(crate) struct Host {
     /// Whose it is; none: it is outside.
@@ -168,30 +171,42 @@ impl Host {
     }
 
     /// A frame comes.
-    pub(crate) fn receive(&mut self, frame: Vec<u8>) {
-        if self.is_asked_again(&frame) {
+    pub(crate) fn receive(&mut self, frame: Vec<u8>, now_ms: u64) {
+        if self.is_asked_again(&frame, now_ms) {
             return;
         }
         self.wire.arrived.push_back(frame);
         self.due_ms = 0;
     }
 
-    /// Whether it is a SYN that came before: several listening sockets of smoltcp would each answer it.
-    fn is_asked_again(&self, frame: &[u8]) -> bool {
+    /// Whether it is a SYN that came before: several listening sockets of smoltcp would each answer it. One that comes long
+    /// after is another connection's, and ends the old one, whose client has been forgotten on the way.
+    fn is_asked_again(&mut self, frame: &[u8], now_ms: u64) -> bool {
         let packet = &frame[self.link.bytes()..];
         if packet[9] != TCP || packet[33] & 0x12 != 2 {
             return false;
         }
-        let remote =
-            (Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]), [packet[20], packet[21]]);
-        let remote = IpEndpoint::from((remote.0, u16::from_be_bytes(remote.1)));
-        self.servers.iter().any(|(handle, _)| {
-            let socket = self.sockets.get::<tcp::Socket>(*handle);
-            matches!(
+        let endpoint = |address: usize, port: usize| {
+            let address = Ipv4Addr::from(<[u8; 4]>::try_from(&packet[address..address + 4]).unwrap());
+            Some(IpEndpoint::from((address, u16::from_be_bytes([packet[port], packet[port + 1]]))))
+        };
+        // Of both: one external endpoint speaks with several of this host's.
+        let asked = (endpoint(12, 20), endpoint(16, 22));
+        let Self { servers, sockets, .. } = self;
+        let is_one = |(handle, _): &&(SocketHandle, Server)| {
+            let socket = sockets.get::<tcp::Socket>(*handle);
+            let is_open = matches!(
                 socket.state(),
                 tcp::State::SynReceived | tcp::State::Established | tcp::State::CloseWait
-            ) && socket.remote_endpoint() == Some(remote)
-        })
+            );
+            is_open && (socket.remote_endpoint(), socket.local_endpoint()) == asked
+        };
+        let Some((handle, server)) = servers.iter().find(is_one) else { return false };
+        if server.was_asked_before(now_ms.saturating_sub(ASKED_AGAIN_MS)) {
+            self.sockets.get_mut::<tcp::Socket>(*handle).abort();
+            self.due_ms = 0;
+        }
+        true
     }
 
     /// How many more transfers it can begin.

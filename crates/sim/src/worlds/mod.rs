@@ -261,7 +261,7 @@ impl World {
         while let Some(event) = self.queue.pop(self.now_ms) {
             match event {
                 Event::ToGateway(port, frame) => self.enter(port, frame),
-                Event::ToHost(host, frame) => self.hosts[host].receive(frame),
+                Event::ToHost(host, frame) => self.hosts[host].receive(frame, self.now_ms),
                 Event::Act(act) => self.act(act)?,
             }
         }

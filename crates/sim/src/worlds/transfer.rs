@@ -236,6 +236,12 @@ impl Server {
         self.deadline_ms
     }
 
+    /// Whether it was asked what it serves before a time.
+    pub(crate) fn was_asked_before(&self, at_ms: u64) -> bool {
+        let asked_ms = self.asked.zip(self.deadline_ms);
+        asked_ms.is_some_and(|(asked, deadline_ms)| deadline_ms - asked.pause_ms - PATIENCE_MS < at_ms)
+    }
+
     /// Whether it serves this flow.
     pub(crate) fn serves(&self, flow: u32) -> bool {
         self.asked.is_some_and(|asked| asked.flow == flow)
