@@ -63,7 +63,7 @@ impl World {
         let keeps_ms = self.plan.established_ms(tenants | own);
         let (pause_ms, outlives) = match self.random.below(200) {
             0..6 => (1_000 + self.random.below(60_000) as u64, false),
-            6..9 => (keeps_ms * (3 + self.random.below(6) as u64) / 10, false),
+            6..9 => (keeps_ms * (30 + self.random.below(66) as u64) / 100, false),
             9 if tenants == 0 => (keeps_ms * 13 / 10, true),
             _ => (0, false),
         };

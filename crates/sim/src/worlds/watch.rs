@@ -153,8 +153,9 @@ impl World {
         if quote.len() < 28 || quote[12..16] != packet.destination.0.octets() {
             return self.fail(format!("an error about another's: {packet:?} {quote:02x?}"));
         }
-        let transport = if quote[9] == TCP { 40 } else { 28 };
-        let payload = quote.get(transport..).unwrap_or_default();
+        let transport =
+            if quote[9] == TCP { quote.get(32).map_or(20, |words| usize::from(words >> 4) * 4) } else { 8 };
+        let payload = quote.get(20 + transport..).unwrap_or_default();
         if wire::tenants(payload).is_some_and(|tenants| tenants != 0 && tenants >> tenant & 1 == 0) {
             return self.fail(format!("an error about another tenant's: {packet:?} {quote:02x?}"));
         }
