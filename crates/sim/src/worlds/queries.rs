@@ -79,11 +79,12 @@ impl Queries {
         }
     }
 
-    /// All that wait now have an excuse.
-    pub(crate) fn excuse_all(&mut self) {
+    /// All that wait now for an answer by way of one of these tenants have an excuse.
+    pub(crate) fn excuse_all(&mut self, tenants: u8) {
         for flow in &self.waiting {
-            let query = &mut self.by_flow[*flow as usize % REMEMBERED];
-            if let Some(query) = query.as_mut().filter(|query| query.state == State::Waiting) {
+            let query = self.by_flow[*flow as usize % REMEMBERED].as_mut();
+            let waits = |query: &&mut Query| query.state == State::Waiting && query.tenants & tenants != 0;
+            if let Some(query) = query.filter(waits) {
                 query.state = State::Lost;
             }
         }
