@@ -145,8 +145,9 @@ impl Plan {
         let broken = (0..TENANTS).find(|tenant| !self.is_whole(*tenant));
         if let Some(tenant) = broken {
             let router = &mut self.routers[tenant];
+            let disturbed = if router.up { 1 << tenant } else { users_of(pool_of(tenant)) };
             (router.up, router.snat, router.floating, router.forwards) = (true, true, true, true);
-            return ("a router as it was", Disturbs(1 << tenant));
+            return ("a router as it was", Disturbs(disturbed));
         }
         if self.pools[0].0 == 1 {
             self.pools[0].0 = 2;
@@ -155,7 +156,11 @@ impl Plan {
         let tenant = random.below(TENANTS);
         let router = &mut self.routers[tenant];
         match random.below(9) {
-            0 => router.up = false,
+            0 => {
+                // Its pool is another's MAC's now: what is on its way to this one is lost.
+                router.up = false;
+                return ("a router goes down", Disturbs(users_of(pool_of(tenant))));
+            }
             1 => router.snat = false,
             2 => router.floating = false,
             3 => router.forwards = false,
