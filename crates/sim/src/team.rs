@@ -64,8 +64,8 @@ pub(crate) struct Changes {
 
 /// Ports of plain memory.
 #[derive(Default)]
-struct Ports {
-    sent: Vec<(PortIndex, Vec<u8>)>,
+pub(crate) struct Ports {
+    pub(crate) sent: Vec<(PortIndex, Vec<u8>)>,
 }
 
 impl PacketIo for Ports {

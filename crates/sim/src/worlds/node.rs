@@ -12,12 +12,13 @@ use nat::{
     Books, Configuration, Counters, DropReason, Gateway, Handed, Shard, Sizes, State, WORKERS_MAX,
     WorkerIndex,
 };
-use packet::{BURST_FRAMES_MAX, Burst, Moment, PacketIo, PortIndex, Sent};
+use packet::{BURST_FRAMES_MAX, Burst, Moment, PortIndex};
 use rules::limits::REALMS_MAX;
 use rules::{Change, Numbers, RuleSet, Store};
 
 use super::plan::Plan;
 use crate::random::Random;
+use crate::team::Ports;
 
 /// The ports' names, as rules give them.
 pub(crate) const PORT_NAMES: [&str; 2] = ["inside", "outside"];
@@ -78,30 +79,6 @@ pub(crate) struct Worker {
     arrived: [VecDeque<Vec<u8>>; PORT_NAMES.len()],
     /// It does not turn before.
     pub(crate) stalls_until_ms: u64,
-}
-
-/// Ports of plain memory.
-#[derive(Default)]
-struct Ports {
-    sent: Vec<(PortIndex, Vec<u8>)>,
-}
-
-impl PacketIo for Ports {
-    type Frame = Vec<u8>;
-
-    fn receive(&mut self, _: PortIndex, _: &mut Burst<Vec<u8>>) {}
-
-    fn send(&mut self, port: PortIndex, frame: Vec<u8>) {
-        self.sent.push((port, frame));
-    }
-
-    fn flush(&mut self, _: PortIndex) -> Sent {
-        Sent::default()
-    }
-
-    fn allocate(&mut self) -> Option<Vec<u8>> {
-        Some(Vec::new())
-    }
 }
 
 impl Node {
