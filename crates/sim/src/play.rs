@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::oracle::{Frame, Oracle};
 use crate::random::Random;
-use crate::team::Team;
+use crate::team::{Changes, Team};
 use crate::{rules_text, scene, show};
 
 /// The clock starts a minute before its 32 bits of milliseconds wrap.
@@ -41,6 +41,8 @@ pub struct Play {
     delivered: Vec<Frame>,
     pieces: Vec<Frame>,
     trace_hash: u64,
+    /// How often each reason to drop had been given when a packet was last sent.
+    drops: Vec<(&'static str, u64)>,
     /// A disagreement is to be told with all that both remember.
     pub explains: bool,
     /// Every packet is to be shown.
@@ -97,6 +99,7 @@ impl Play {
             delivered: Vec::new(),
             pieces: Vec::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
+            drops: Vec::new(),
             explains: false,
             traces: false,
             report: Report::default(),
@@ -191,34 +194,19 @@ impl Play {
 
     fn pass(&mut self, ms: u64) -> Result<(), Disagreement> {
         let out = self.team.pass(&self.oracle.world, ms);
-        let changes = self.team.changes();
-        let judged = self.oracle.pass(self.team.now_ms, ms.min(TURN_MS), &changes.opened, &changes.closed);
-        match (out.first(), judged) {
-            (None, Ok(())) => Ok(()),
-            (Some(frame), _) => {
-                Err(self.disagreement("nobody sent anything", None, std::slice::from_ref(frame)))
-            }
-            (None, Err(why)) => {
-                let why = self.explained(why, &self.team.drops());
-                Err(self.disagreement(&why, None, &[]))
-            }
-        }
+        self.oracle.wait(self.team.now_ms, ms.min(TURN_MS));
+        self.judge(None, &out)
     }
 
     fn send(&mut self, frame: Frame) -> Result<(), Disagreement> {
         self.report.packets += 1;
-        let drops = if self.explains { self.team.drops() } else { Vec::new() };
+        self.drops = if self.explains { self.team.drops() } else { Vec::new() };
         let out = self.team.send(&self.oracle.world, &frame);
         if self.traces {
             println!("{} at {} ms: in {}", self.step, self.team.now_ms, show::line(&frame));
             out.iter().for_each(|out| println!("    out {}", show::line(out)));
         }
-        let changes = self.team.changes();
-        if let Err(why) = self.oracle.judge(&frame, &out, &changes.opened, &changes.closed) {
-            let told = format!("{why}\n  opened {:?}\n  closed {:?}", changes.opened, changes.closed);
-            let why = self.explained(told, &drops);
-            return Err(self.disagreement(&why, Some(&frame), &out));
-        }
+        self.judge(Some(&frame), &out)?;
         self.report.judged = self.oracle.judged;
         for one in out {
             for byte in &one.packet {
@@ -234,6 +222,14 @@ impl Play {
         Ok(())
     }
 
+    fn judge(&mut self, frame: Option<&Frame>, out: &[Frame]) -> Result<(), Disagreement> {
+        let Changes { opened, closed } = self.team.changes();
+        self.oracle.judge(frame, out, &opened, &closed).map_err(|why| {
+            let why = self.explained(format!("{why}\n  opened {opened:?}\n  closed {closed:?}"));
+            self.disagreement(&why, frame, out)
+        })
+    }
+
     fn check(&mut self) -> Result<(), Disagreement> {
         let books = self.team.books();
         // Pieces wait for the first of their datagram.
@@ -241,28 +237,23 @@ impl Play {
             return Err(self.disagreement(&format!("the books do not close: {books:?}"), None, &[]));
         }
         self.oracle.check().map_err(|why| {
-            let why = self.explained(why, &self.team.drops());
+            let why = self.explained(why);
             self.disagreement(&why, None, &[])
         })
     }
 
-    /// What both remember.
+    fn explained(&self, why: String) -> String {
+        if self.explains { format!("{why}, {}", self.memory()) } else { why }
+    }
+
+    /// What both remember, and why packets were dropped since the last was sent.
     pub fn memory(&self) -> String {
-        self.explanation(&self.team.drops())
-    }
-
-    fn explained(&self, why: String, before: &[(&'static str, u64)]) -> String {
-        if self.explains { format!("{why}, {}", self.explanation(before)) } else { why }
-    }
-
-    /// What both remember, and why packets were dropped since.
-    fn explanation(&self, before: &[(&'static str, u64)]) -> String {
         let sessions: Vec<_> = self.team.sessions().iter().map(|session| format!("{session:?}")).collect();
         let after = self.team.drops();
-        let moved: Vec<_> = after.iter().zip(before).filter(|(after, before)| after != before).collect();
+        let moved: Vec<_> = after.iter().zip(&self.drops).filter(|(after, before)| after != before).collect();
         let moved: Vec<_> = moved.into_iter().map(|((name, _), _)| *name).collect();
         format!(
-            "the oracle remembers {:#?}\nthe gateways {sessions:#?}\ndropped {moved:?}",
+            "the oracle remembers {}\nthe gateways {sessions:#?}\ndropped {moved:?}",
             self.oracle.remembered()
         )
     }

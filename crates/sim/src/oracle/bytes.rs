@@ -17,11 +17,28 @@ pub struct Frame {
     pub packet: Vec<u8>,
 }
 
+impl Frame {
+    /// What is different about another.
+    pub(super) fn difference(&self, other: &Self) -> String {
+        let bytes = self.packet.iter().zip(&other.packet).enumerate();
+        let bytes = bytes.filter(|(_, (one, other))| one != other);
+        let bytes: Vec<_> =
+            bytes.map(|(at, (one, other))| format!("{at}: {one:02x}, not {other:02x}")).collect();
+        let link = |frame: &Self| (frame.segment, frame.to, frame.from, frame.packet.len());
+        format!("{:x?} was to come, not {:x?}; bytes {bytes:?}", link(self), link(other))
+    }
+}
+
 pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 const DCCP: u8 = 33;
 const UDP_LITE: u8 = 136;
+
+/// Whether a protocol has ports, or what stands for them.
+pub(super) fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP | ICMP)
+}
 
 /// What the oracle reads of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +137,7 @@ pub(super) fn read_quote(quote: &[u8]) -> Option<Header> {
         return Some(header);
     }
     let behind = quote.get(header.length..header.total.min(quote.len()))?;
-    let has_ports = matches!(header.protocol, TCP | UDP | ICMP);
-    if has_ports && behind.len() < 8 {
+    if has_ports(header.protocol) && behind.len() < 8 {
         return None;
     }
     Some(with_ports(header, behind)).filter(|header| !header.is_error())
@@ -218,14 +234,14 @@ fn put(bytes: &mut [u8], at: usize, value: u16) {
 }
 
 /// Puts the header's checksum right.
-pub(super) fn fix_header(packet: &mut [u8]) {
+fn fix_header(packet: &mut [u8]) {
     let length = usize::from(packet[0] & 15) * 4;
     put(packet, 10, 0);
     put(packet, 10, !sum(&packet[..length], 0));
 }
 
 /// Puts the checksum of an ICMP message right.
-pub(super) fn fix_icmp(message: &mut [u8]) {
+fn fix_icmp(message: &mut [u8]) {
     put(message, 2, 0);
     put(message, 2, !sum(message, 0));
 }
@@ -272,6 +288,38 @@ pub(super) fn with_endpoints(
         _ => return changed,
     }
     carry_checksum(packet, changed, header)
+}
+
+/// An ICMP error with other addresses, and other endpoints in its quote, all checksums right.
+pub(super) fn with_quote(
+    packet: &[u8],
+    header: &Header,
+    quote: &Header,
+    (from, to): (Ipv4Addr, Ipv4Addr),
+    (source, destination): (Endpoint, Endpoint),
+) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    packet[12..16].copy_from_slice(&from.octets());
+    packet[16..20].copy_from_slice(&to.octets());
+    let old = packet.split_off(header.length + 8);
+    //= rfc5508#REQ-3c
+    //= rfc5508#REQ-3d
+    packet.extend(with_endpoints(&old, quote, source, destination));
+    fix_icmp(&mut packet[header.length..]);
+    hop(packet)
+}
+
+/// The answer to an echo request.
+pub(super) fn echo_reply(packet: &[u8], header: &Header) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    packet[8] = 64;
+    packet[12..16].copy_from_slice(&header.destination.0.octets());
+    packet[16..20].copy_from_slice(&header.source.0.octets());
+    packet[20..header.length].fill(0);
+    packet[header.length] = 0;
+    fix_icmp(&mut packet[header.length..]);
+    fix_header(&mut packet);
+    packet
 }
 
 /// A SYN that asks for no larger segments than this.

@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 use super::Oracle;
 use super::bytes::{Frame, Header};
 use super::judge::Case;
-use super::world::Endpoint;
 
 /// How long a datagram's fragments have, in milliseconds.
 const HOLD_MS: u64 = 2_000;
@@ -18,18 +17,18 @@ pub(super) type Key = (bool, usize, Ipv4Addr, Ipv4Addr, u16, u8);
 #[derive(Clone, Copy)]
 pub(super) struct Lent {
     pub(super) key: Key,
-    source: Endpoint,
-    destination: Endpoint,
-    icmp: u8,
+    first: Header,
 }
 
 impl Lent {
     pub(super) fn to(self, header: Header) -> Header {
-        Header { source: self.source, destination: self.destination, icmp: self.icmp, ..header }
+        let Header { source, destination, icmp, .. } = self.first;
+        Header { source, destination, icmp, ..header }
     }
 }
 
 /// See the file's page.
+#[derive(Default)]
 pub(super) struct Datagram {
     began_ms: u64,
     /// Which units of eight bytes have come.
@@ -54,15 +53,8 @@ impl Oracle {
         let key = (is_outside, place, source, destination, header.identification, header.protocol);
         let now_ms = self.now_ms;
         self.datagrams.retain(|_, datagram| now_ms - datagram.began_ms <= HOLD_MS);
-        let datagram = self.datagrams.entry(key).or_insert_with(|| Datagram {
-            began_ms: now_ms,
-            units: HashSet::new(),
-            end: None,
-            lent: None,
-            waiting: Vec::new(),
-            is_refused: false,
-            identification: None,
-        });
+        let datagram =
+            self.datagrams.entry(key).or_insert_with(|| Datagram { began_ms: now_ms, ..Datagram::default() });
         if now_ms - datagram.began_ms >= HOLD_MS {
             datagram.waiting.clear();
         }
@@ -72,14 +64,8 @@ impl Oracle {
         for frame in frames {
             self.carry(&frame, Some(&lent), out)?;
         }
-        let is_whole = |datagram: &Datagram| {
-            datagram
-                .end
-                .is_some_and(|end| (0..end.div_ceil(8) as u16).all(|unit| datagram.units.contains(&unit)))
-        };
-        if self.datagrams.get(&key).is_some_and(is_whole) {
-            self.datagrams.remove(&key);
-        }
+        // All of it has come: what else has its key is another's.
+        self.datagrams.retain(|_, one| one.end.is_none_or(|end| one.units.len() < end.div_ceil(8)));
         Ok(())
     }
 }
@@ -108,8 +94,7 @@ impl Datagram {
             self.end = Some(end);
         }
         if header.offset == 0 {
-            let Header { source, destination, icmp, .. } = *header;
-            self.lent = Some(Lent { key, source, destination, icmp });
+            self.lent = Some(Lent { key, first: *header });
         }
         self.waiting.push(case.frame.clone());
         if self.lent.is_none() {

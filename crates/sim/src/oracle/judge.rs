@@ -84,15 +84,19 @@ impl Case<'_> {
         self.header.is_error() && self.header.is_whole()
     }
 
+    pub(super) fn packet(&self) -> &[u8] {
+        &self.frame.packet[..self.header.total]
+    }
+
     /// Untranslated.
     fn routed(&self, router: usize, way: (usize, Ipv4Addr)) -> Passage {
-        let packet = hop(self.frame.packet[..self.header.total].to_vec());
+        let packet = hop(self.packet().to_vec());
         Passage { packet, router, way, sessions: [None; 2] }
     }
 
     /// Between these endpoints.
     fn translated(&self, source: Endpoint, destination: Endpoint) -> Vec<u8> {
-        hop(with_endpoints(&self.frame.packet[..self.header.total], &self.header, source, destination))
+        hop(with_endpoints(self.packet(), &self.header, source, destination))
     }
 }
 
@@ -110,14 +114,17 @@ impl Oracle {
             return Ok(());
         };
         let case = Case { frame, header, lent, router, leg };
-        let passage = self.expect(&case).and_then(|passage| self.send(&case, passage, out));
-        match passage {
-            Ok(()) => self.judged[1] += 1,
-            Err(Stop::Drop) => self.judged[0] += 1,
-            Err(Stop::Refuse(kind, code, mtu)) => self.check_error(&case, (kind, code, mtu), out)?,
-            Err(Stop::Echo) => self.check_echo(&case, out)?,
+        let sent = self.expect(&case).and_then(|passage| self.send(&case, passage, out));
+        let (kind, verdict) = match sent {
             Err(Stop::Reassemble) => return self.reassemble(&case, out),
+            Err(Stop::Refuse(kind, code, mtu)) => (2, self.check_error(&case, (kind, code, mtu), out)),
+            Err(Stop::Echo) => (2, self.check_echo(&case, out)),
+            sent => (1, sent),
+        };
+        match verdict {
+            Ok(()) => self.judged[kind] += 1,
             Err(Stop::Wrong(why)) => return Err(why),
+            Err(_) => self.judged[0] += 1,
         }
         Ok(())
     }
@@ -176,7 +183,7 @@ impl Oracle {
             return Ok(case.routed(case.router, way));
         };
         if case.is_error() {
-            return self.error_out(case, gateway, way, ours);
+            return self.error_out(case, gateway, way);
         }
         let (external, out_by) = self.translate_out(case, router, gateway)?;
         if ours.is_none() {
@@ -205,17 +212,13 @@ impl Oracle {
         let header = &case.header;
         let (host, remote) = (header.source, header.destination);
         let gateway = &router.gateways[number];
-        //= rfc6888#REQ-6
-        if router.is_no_nat(remote.0) {
-            return Ok((host, None));
-        }
         let forwards = router.forwardings.iter().any(|one| one.gateway == number);
-        if forwards {
+        if forwards && !router.is_no_nat(remote.0) {
             case.ask_for_ports()?;
         }
-        let forwarded = router.forwarded_from(number, header.protocol, host);
-        if let Some(external) = router.floating_of(number, host.0).filter(|_| forwarded.is_none()) {
-            return Ok(((external, host.1), None));
+        //= rfc6888#REQ-6
+        if let Some(external) = router.fixed(number, header.protocol, host, remote) {
+            return Ok((external, None));
         }
         let is_snat = router.interfaces[case.leg].snat && gateway.snat;
         if !is_snat && !forwards {
@@ -235,25 +238,29 @@ impl Oracle {
         if !opens {
             return Err(Stop::Drop);
         }
+        let forwarded = router.forwarded_from(number, header.protocol, host);
         if forwarded.is_none() && !is_snat {
             return Err(PROHIBITED);
         }
-        let segment = router.interfaces[gateway.interface].segment;
-        let told = self.take_opened(|told| told.flow == flow);
-        match (forwarded, told) {
-            (Some(external), Some(told)) if told.external == external => self.insert(told, None, true),
-            (Some(external), _) => {
-                return wrong(format!("its session was to have the forwarded {external:?}"));
-            }
-            (None, Some(told)) => self.open(told)?,
+        let Some(told) = self.take_opened(|told| told.flow == flow) else {
             //= rfc6888#REQ-11
             //= rfc6888#REQ-11B
             //= rfc5508#REQ-8
             //= rfc4787#REQ-11
-            (None, None) if self.may_refuse(&flow, segment) => return Err(HOST_UNREACHABLE),
-            (None, None) => return wrong("no session was opened, though there are ports"),
+            let segment = router.interfaces[gateway.interface].segment;
+            let may = forwarded.is_none() && self.may_refuse(&flow, segment);
+            return if may {
+                Err(HOST_UNREACHABLE)
+            } else {
+                wrong("no session was opened, though there are ports")
+            };
+        };
+        match forwarded {
+            None => self.open(told)?,
+            Some(external) if told.external == external => self.insert(told, None, true),
+            Some(external) => return wrong(format!("its session was to have the forwarded {external:?}")),
         }
-        Ok((told.map_or(host, |told| told.external), Some(flow)))
+        Ok((told.external, Some(flow)))
     }
 
     /// The session of a flow, if it goes on with this packet.
@@ -261,7 +268,7 @@ impl Oracle {
         self.closed
             .retain(|session| session.told.flow != *flow || !session.track.is_reopened_by(side, header));
         let Some(session) = self.sessions.get(flow) else { return Ok(None) };
-        if !self.is_allowed(&session.told, session.mapping.is_some()) {
+        if !self.is_allowed(session) {
             return wrong(format!("the rules do not allow it any more: {session:?}"));
         }
         if session.track.is_reopened_by(side, header) {
@@ -312,83 +319,69 @@ impl Oracle {
     ) -> Way<(usize, Endpoint, Option<Flow>)> {
         let header = &case.header;
         let external = header.destination;
-        let ours = self.world.use_of(segment, external.0).unwrap_or_default();
-        if let Some((router, host)) = ours.floating {
+        let floating = self.world.use_of(segment, external.0).and_then(|ours| ours.floating);
+        if let Some((router, host)) = floating {
             return Ok((router, (host, external.1), None));
         }
-        if !ours.pool && !ours.forwarded {
-            return Err(Stop::Drop);
-        }
         case.ask_for_translation()?;
-        let key = (segment, header.protocol, external, source);
         if let Some((router, host)) = self.world.forwarded_to(segment, header.protocol, external) {
             self.world.routers[router].route_in(host.0).ok_or(Stop::Drop)?;
             let flow = (router, header.protocol, host, source);
             self.forward(case, Told { flow, segment, external })?;
             return Ok((router, host, Some(flow)));
         }
-        if !ours.pool {
-            return Err(Stop::Drop);
-        }
-        if let Some(flow) = self.outside.get(&key).copied() {
+        if let Some(session) = self.outside((segment, header.protocol, external, source)) {
             // One that a forwarding was taken from under is asked for by nobody any more.
-            let is_allowed = |one: &&Session| self.is_allowed(&one.told, one.mapping.is_some());
-            self.sessions.get(&flow).filter(is_allowed).ok_or(Stop::Drop)?;
-            return Ok((flow.0, flow.2, Some(flow)));
+            let flow = session.told.flow;
+            return if self.is_allowed(session) { Ok((flow.0, flow.2, Some(flow))) } else { Err(Stop::Drop) };
         }
-        let told = self
-            .take_opened(|told| (told.segment, told.external, told.flow.3) == (segment, external, source));
         //= rfc4787#REQ-8
         //= rfc5382#REQ-3
         //= rfc5382#REQ-3a
         //= rfc5382#REQ-3b
         //= rfc6888#REQ-7
         //= rfc7857#6
-        let (must, may) =
-            if Self::opens_from_outside(header) { self.admits(key) } else { (None, Vec::new()) };
-        match told {
+        let opens = header.protocol == UDP || header.is_syn() || header.is_reply();
+        let who = if opens { self.admits(segment, header.protocol, external, source) } else { Vec::new() };
+        let told = self
+            .take_opened(|told| (told.segment, told.external, told.flow.3) == (segment, external, source));
+        let Some(told) = told else {
             //= rfc5382#REQ-4
-            None if must.is_none() => Err(Stop::Drop),
-            None => wrong(format!("a session was to be opened for it by mapping {must:?}")),
-            Some(told) => {
-                let by = may.into_iter().find(|(flow, _)| (flow.0, flow.2) == (told.flow.0, told.flow.2));
-                let Some((_, mapping)) = by else { return wrong(format!("nobody let it in: {told:?}")) };
-                self.insert(told, Some(mapping), false);
-                Ok((told.flow.0, told.flow.2, Some(told.flow)))
-            }
-        }
+            let must = who.iter().find(|(.., must)| *must).ok_or(Stop::Drop)?;
+            return wrong(format!("a session was to be opened for it: {must:?}"));
+        };
+        let by = who.into_iter().find(|(flow, ..)| (flow.0, flow.2) == (told.flow.0, told.flow.2));
+        let Some((_, mapping, _)) = by else { return wrong(format!("nobody let it in: {told:?}")) };
+        self.insert(told, Some(mapping), false);
+        Ok((told.flow.0, told.flow.2, Some(told.flow)))
     }
 
-    /// The mapping that has to let a packet from outside in (RFC 4787 REQ-8), and the sessions whose mapping may.
-    fn admits(&self, key: (usize, u8, Endpoint, Endpoint)) -> (Option<u64>, Vec<(Flow, u64)>) {
-        let (segment, protocol, external, source) = key;
-        let (mut must, mut may) = (None, Vec::new());
-        for session in self.sessions.values() {
-            let Told { flow: (router, of, host, remote), .. } = session.told;
-            let Some(number) = session.mapping.filter(|_| session.track.spoken) else { continue };
-            if (session.told.segment, of, session.told.external) != (segment, protocol, external) {
-                continue;
-            }
+    /// Who lets a packet from outside in (RFC 4787 REQ-8): whose flow that would be, by which mapping, and whether it has to.
+    fn admits(
+        &self,
+        segment: usize,
+        protocol: u8,
+        external: Endpoint,
+        source: Endpoint,
+    ) -> Vec<(Flow, u64, bool)> {
+        let is_its = |one: &&Session| {
+            (one.told.segment, one.told.flow.1, one.told.external) == (segment, protocol, external)
+        };
+        let lets_in = |session: &Session| {
+            let (router, _, host, remote) = session.told.flow;
+            let number = session.mapping.filter(|_| session.track.spoken)?;
             let mapping = &self.mappings[&number];
             let told = Told { flow: (router, protocol, host, source), segment, external };
-            if mapping.shares || !self.is_allowed(&told, true) {
-                continue;
-            }
-            let filtering = self
-                .pool(router, segment)
-                .map_or(Class::AddressAndPort, |pool| pool.behaviour(protocol, source.1).1);
+            let (_, filtering) = self.world.pool_of(router, segment)?.behaviour(protocol, source.1);
             // Only what has the same remote endpoint would do, and that is a session.
-            if filtering == Class::AddressAndPort || !same(filtering, remote, source) {
-                continue;
-            }
-            may.push((told.flow, number));
+            let is_open = filtering != Class::AddressAndPort && same(filtering, remote, source);
+            let may = is_open && !mapping.shares && self.world.allows(&told, true);
             // Nobody outside ends what goes on by another mapping.
             let is_free = !self.sessions.contains_key(&told.flow);
-            if session.filtering == filtering && !mapping.forbidden && is_free {
-                must = Some(number);
-            }
-        }
-        (must, may)
+            let must = session.filtering == filtering && !mapping.forbidden && is_free;
+            may.then_some((told.flow, number, must))
+        };
+        self.sessions.values().filter(is_its).filter_map(lets_in).collect()
     }
 
     /// A packet to forwarded ports: anybody may open a session.
@@ -405,11 +398,11 @@ impl Oracle {
             return Err(Stop::Drop);
         }
         match self.take_opened(|one| *one == told) {
-            Some(told) if self.is_allowed(&told, false) => {
+            Some(told) if self.world.allows(&told, false) => {
                 self.insert(told, None, false);
                 Ok(())
             }
-            None if !self.is_allowed(&told, false) || self.sessions.contains_key(&told.flow) => {
+            None if !self.world.allows(&told, false) || self.sessions.contains_key(&told.flow) => {
                 Err(Stop::Drop)
             }
             _ => wrong(format!("its session was to be {told:?}")),

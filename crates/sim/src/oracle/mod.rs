@@ -45,8 +45,7 @@ pub struct Oracle {
     now_ms: u64,
     /// How long gateways had been awake at which time: as far back as they may not have noticed yet.
     awake: VecDeque<(u64, u64)>,
-    sessions: HashMap<Flow, state::Session>,
-    outside: HashMap<state::Outside, Flow>,
+    sessions: BTreeMap<Flow, state::Session>,
     mappings: BTreeMap<u64, state::Mapping>,
     number: u64,
     /// The external address that was last chosen for a host: router, network, address.
@@ -82,49 +81,32 @@ impl Oracle {
         self.identifications.clear();
     }
 
-    /// Judges what happened while nothing came in; the gateways were awake for a part of that time.
-    ///
-    /// # Errors
-    /// What should not have happened.
-    pub fn pass(
-        &mut self,
-        now_ms: u64,
-        awake_ms: u64,
-        opened: &[Told],
-        closed: &[Told],
-    ) -> Result<(), String> {
-        self.wait(now_ms, awake_ms);
-        self.begin(opened, closed);
-        self.end()
-    }
-
-    /// Judges what came out for a packet that went in, and what was opened and closed for it.
+    /// Judges what came out for a packet that went in, or while none did, and what was opened and closed meanwhile.
     ///
     /// # Errors
     /// What was to come out, or why what came out was not allowed.
     pub fn judge(
         &mut self,
-        frame: &Frame,
+        frame: Option<&Frame>,
         out: &[Frame],
         opened: &[Told],
         closed: &[Told],
     ) -> Result<(), String> {
-        self.begin(opened, closed);
-        let mut out: Vec<&Frame> = out.iter().collect();
-        self.is_silent = out.is_empty();
-        self.carry(frame, None, &mut out)?;
-        match out.first() {
-            None => self.end(),
-            Some(first) => {
-                Err(format!("nothing more was to come out than what comes before {:x?}", first.packet))
-            }
-        }
-    }
-
-    fn begin(&mut self, opened: &[Told], closed: &[Told]) {
         self.opened = opened.to_vec();
         let ended: Vec<_> = closed.iter().filter_map(|told| self.close(&told.flow)).collect();
         self.closed = ended.into_iter().filter(|(_, is_due)| !is_due).map(|(session, _)| session).collect();
+        let mut out: Vec<&Frame> = out.iter().collect();
+        self.is_silent = out.is_empty();
+        if let Some(frame) = frame {
+            self.carry(frame, None, &mut out)?;
+        }
+        match out.first() {
+            None => self.end(),
+            Some(first) => Err(format!(
+                "nothing was to come out, or nothing more than what comes before {:x?}",
+                first.packet
+            )),
+        }
     }
 
     /// All that was opened and closed has been found right.
@@ -142,8 +124,7 @@ impl Oracle {
     }
 
     /// What it remembers, for a reader.
-    pub fn remembered(&self) -> Vec<String> {
-        let sessions = self.sessions.values().map(|session| format!("{session:?}"));
-        sessions.chain(self.mappings.iter().map(|mapping| format!("{mapping:?}"))).collect()
+    pub fn remembered(&self) -> String {
+        format!("{:#?}\n{:#?}", self.sessions, self.mappings)
     }
 }

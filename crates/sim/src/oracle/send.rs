@@ -1,9 +1,7 @@
 //! What comes out of a packet that goes on, is refused, or is an echo request to us, against what came.
 
 use super::Oracle;
-use super::bytes::{
-    Frame, Header, cut, fix_header, fix_icmp, read, sum, u16_at, with_identification, with_segments_of,
-};
+use super::bytes::{Frame, ICMP, cut, echo_reply, read, sum, u16_at, with_identification, with_segments_of};
 use super::judge::{Case, Passage, Stop, Way, wrong};
 use super::world::mac_of;
 
@@ -84,65 +82,51 @@ impl Oracle {
 
     /// An error to the source, where one may be sent (RFC 1122 section 3.2.2), is the one that was to come.
     pub(super) fn check_error(
-        &mut self,
+        &self,
         case: &Case,
         (kind, code, mtu): (u8, u8, u16),
         out: &mut Vec<&Frame>,
-    ) -> Result<(), String> {
+    ) -> Way<()> {
+        let Case { frame, header, .. } = case;
         let leg = &self.world.routers[case.router].interfaces[case.leg];
         //= rfc1812#4.3.2.7
         //= rfc5508#REQ-9
-        if case.header.offset > 0 || case.header.is_error() || !leg.errors {
-            self.judged[0] += 1;
+        if header.offset > 0 || header.is_error() || !leg.errors {
+            return Err(Stop::Drop);
+        }
+        let is_right = |seen: &&Frame| {
+            let Some(error) = read(&seen.packet).filter(|error| error.protocol == ICMP) else { return false };
+            let message = &seen.packet[error.length..];
+            (seen.segment, seen.to, seen.from) == (frame.segment, frame.from, frame.to)
+                //= rfc1812#4.3.2.4
+                && (error.source.0, error.destination.0) == (leg.address.0, header.source.0)
+                && message[..2] == [kind, code]
+                && message[4..8] == [0, 0, (mtu >> 8) as u8, mtu as u8]
+                && (sum(message, 0), error.total) == (0xffff, seen.packet.len())
+                //= rfc1812#4.3.2.5
+                && (error.ttl >= 32 && seen.packet[1] >> 5 >= 6)
+                //= rfc1812#4.3.2.3
+                && message[8..] == frame.packet[..header.total.min(548)]
+        };
+        if out.first().is_some_and(is_right) {
+            out.remove(0);
             return Ok(());
         }
-        let expected = format!("an ICMP error of type {kind}, code {code}, MTU {mtu}");
-        let wrong = |what: &str| Err(format!("{what}: {expected} was to come out"));
-        let Some(seen) = (!out.is_empty()).then(|| out.remove(0)) else { return wrong("nothing") };
-        let Some(Header { length, total, ttl, protocol: 1, source, destination, .. }) = read(&seen.packet)
-        else {
-            return wrong("no ICMP");
-        };
-        let message = &seen.packet[length..];
-        let frame = case.frame;
-        let is_right = (seen.segment, seen.to, seen.from) == (frame.segment, frame.from, frame.to)
-            //= rfc1812#4.3.2.4
-            && (source.0, destination.0) == (leg.address.0, case.header.source.0)
-            && message[..2] == [kind, code]
-            && message[4..8] == [0, 0, (mtu >> 8) as u8, mtu as u8]
-            && (sum(message, 0), total) == (0xffff, seen.packet.len())
-            //= rfc1812#4.3.2.5
-            && (ttl >= 32 && seen.packet[1] >> 5 >= 6)
-            //= rfc1812#4.3.2.3
-            && message[8..] == frame.packet[..case.header.total.min(548)];
-        if !is_right {
-            return wrong("another error");
-        }
-        self.judged[2] += 1;
-        Ok(())
+        wrong(format!(
+            "an ICMP error of type {kind}, code {code}, MTU {mtu} was to come out, not {:x?}",
+            out.first()
+        ))
     }
 
     /// The answer to an echo request to us.
-    pub(super) fn check_echo(&mut self, case: &Case, out: &mut Vec<&Frame>) -> Result<(), String> {
-        let Frame { segment, to, from, ref packet } = *case.frame;
-        let mut packet = packet[..case.header.total].to_vec();
-        let length = case.header.length;
-        if sum(&packet[length..], 0) != 0xffff {
-            self.judged[0] += 1;
-            return Ok(());
+    pub(super) fn check_echo(&mut self, case: &Case, out: &mut Vec<&Frame>) -> Way<()> {
+        if sum(&case.packet()[case.header.length..], 0) != 0xffff {
+            return Err(Stop::Drop);
         }
-        packet[8] = 64;
-        packet[12..16].copy_from_slice(&case.header.destination.0.octets());
-        packet[16..20].copy_from_slice(&case.header.source.0.octets());
-        packet[20..length].fill(0);
-        packet[length] = 0;
-        fix_icmp(&mut packet[length..]);
-        fix_header(&mut packet);
-        self.judged[2] += 1;
-        match take(&Frame { segment, to: from, from: to, packet }, out, 0) {
-            Err(Stop::Wrong(why)) => Err(why),
-            _ => Ok(()),
-        }
+        let Frame { segment, to, from, .. } = *case.frame;
+        let packet = echo_reply(case.packet(), &case.header);
+        take(&Frame { segment, to: from, from: to, packet }, out, 0)?;
+        Ok(())
     }
 }
 
@@ -152,12 +136,8 @@ fn take(expected: &Frame, out: &mut Vec<&Frame>, behind: usize) -> Way<usize> {
         out.remove(at);
         return Ok(at);
     }
-    let Some(seen) = out.get(behind) else {
-        return wrong(format!("nothing came out, and {expected:x?} was to"));
-    };
-    let bytes = expected.packet.iter().zip(&seen.packet).enumerate();
-    let bytes = bytes.filter(|(_, (one, other))| one != other);
-    let bytes: Vec<_> = bytes.map(|(at, (one, other))| format!("{at}: {one:02x}, not {other:02x}")).collect();
-    let link = |frame: &Frame| (frame.segment, frame.to, frame.from, frame.packet.len());
-    wrong(format!("{:x?} was to come, not {:x?}; bytes {bytes:?}", link(expected), link(seen)))
+    match out.get(behind) {
+        None => wrong(format!("nothing came out, and {expected:x?} was to")),
+        Some(seen) => wrong(expected.difference(seen)),
+    }
 }

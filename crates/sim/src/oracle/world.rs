@@ -264,6 +264,13 @@ impl World {
             .map(|(at, leg, _)| (at, leg))
     }
 
+    /// What a router translates to on a network, if it does.
+    pub fn pool_of(&self, router: usize, segment: usize) -> Option<&Pool> {
+        let router = self.routers.get(router).filter(|router| router.up)?;
+        let gateway = &router.gateways[router.gateway_into(segment)?];
+        gateway.snat.then(|| &self.pools[gateway.pool])
+    }
+
     /// Where an external endpoint is forwarded to: router, host's endpoint.
     pub fn forwarded_to(&self, segment: usize, protocol: u8, to: Endpoint) -> Option<(usize, Endpoint)> {
         let up = self.routers.iter().enumerate().filter(|(_, router)| router.up);
@@ -311,6 +318,16 @@ impl Router {
     pub fn floating_of(&self, gateway: usize, host: Ipv4Addr) -> Option<Ipv4Addr> {
         let mut of_host = self.floating.iter().filter(|one| (one.0, one.2) == (gateway, host));
         of_host.next().map(|one| one.1)
+    }
+
+    /// The external endpoint that a flow has by the rules alone: its own where it is not translated, or a floating IP's, if it
+    /// is not of forwarded ports.
+    pub fn fixed(&self, gateway: usize, protocol: u8, host: Endpoint, remote: Endpoint) -> Option<Endpoint> {
+        if self.is_no_nat(remote.0) {
+            return Some(host);
+        }
+        let floating = self.floating_of(gateway, host.0)?;
+        self.forwarded_from(gateway, protocol, host).is_none().then_some((floating, host.1))
     }
 
     /// The external endpoint of whose forwarding this is the host's: of several the first.
