@@ -6,12 +6,12 @@ use super::plan::{self, ECHO, OUTSIDE_CLIENT, SERVERS, TENANTS, WEB};
 use super::queries::{How, Query};
 use super::transfer::{End, Transfer};
 use super::wire::{Endpoint, Link};
-use super::{Failure, HOUR_MS, PARTS, World};
+use super::{BEGUN_WITHIN_MS, Failure, World};
 
 impl World {
-    /// Begins what so many packets may come of, spread over the next part of an hour.
+    /// Begins what so many packets may come of.
     pub(super) fn begin_some(&mut self, packets: u64) {
-        let (mut expected, part_ms) = (0, (HOUR_MS / PARTS) as usize);
+        let mut expected = 0;
         while expected < packets {
             let (act, cost) = match self.random.below(20) {
                 0..7 => (Act::Transfer, 22),
@@ -22,7 +22,7 @@ impl World {
                 _ => (Act::Intrude, 1),
             };
             expected += cost;
-            self.queue.push(self.now_ms + self.random.below(part_ms * 2 / 3) as u64, Event::Act(act));
+            self.queue.push(self.now_ms + self.random.below(BEGUN_WITHIN_MS) as u64, Event::Act(act));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Plays worlds by hand: see `scripts/simulate`.
 
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -53,19 +54,25 @@ pub fn command(arguments: impl Iterator<Item = String>) -> ExitCode {
             if seed > seeds.1 {
                 break;
             }
-            let played = run(seed, hours, tells);
+            // What an assertion ends is one seed.
+            let played = catch_unwind(|| run(seed, hours, tells));
             let mut total = total.lock().unwrap();
             let (report, clean, failed, told) = &mut *total;
             match played {
-                Ok((one, trace)) => {
+                Ok(Ok((one, trace))) => {
                     report.add(&one);
                     *clean += 1;
-                    if tells[0] {
-                        println!("seed {seed}: trace {trace:016x}");
-                    }
+                    let Report { hours, packets, expiries, .. } = one;
+                    println!(
+                        "seed {seed} clean: {hours} hours, {packets} packets, {expiries} expiries, trace {trace:016x}"
+                    );
                 }
-                Err(failure) => {
+                Ok(Err(failure)) => {
                     println!("{failure}");
+                    *failed += 1;
+                }
+                Err(_) => {
+                    println!("seed {seed} ended by an assertion");
                     *failed += 1;
                 }
             }

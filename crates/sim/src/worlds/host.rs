@@ -147,7 +147,8 @@ impl Host {
         let clients = (0..clients).map(|_| (socket(), Client::default())).collect();
         let servers = (0..servers.0).map(|_| (socket(), Server::new(servers.1))).collect();
         let echo = echo.map(|port| {
-            let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 16], vec![0; 4_096]);
+            // All that may come at once.
+            let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 256], vec![0; 32_768]);
             let mut socket = udp::Socket::new(buffer(), buffer());
             socket.bind(port).unwrap();
             sockets.add(socket)
@@ -195,10 +196,8 @@ impl Host {
         let Self { servers, sockets, .. } = self;
         let is_one = |(handle, _): &&(SocketHandle, Server)| {
             let socket = sockets.get::<tcp::Socket>(*handle);
-            let is_open = matches!(
-                socket.state(),
-                tcp::State::SynReceived | tcp::State::Established | tcp::State::CloseWait
-            );
+            // One that is closing too: its SYN may have been repeated, and be late.
+            let is_open = !matches!(socket.state(), tcp::State::Closed | tcp::State::Listen);
             is_open && (socket.remote_endpoint(), socket.local_endpoint()) == asked
         };
         let Some((handle, server)) = servers.iter().find(is_one) else { return false };
@@ -214,10 +213,10 @@ impl Host {
         self.clients.iter().filter(|(handle, client)| client.is_idle(self.sockets.get(*handle))).count()
     }
 
-    /// Whether it has servers, and none of them listens.
-    pub(crate) fn is_full(&self) -> bool {
-        !self.servers.is_empty()
-            && !self.servers.iter().any(|(handle, _)| self.sockets.get::<tcp::Socket>(*handle).is_listening())
+    /// Whether a frame that it sends refuses a connection, since none of its servers listens: a reset that answers a SYN.
+    pub(crate) fn refuses(&self, frame: &[u8]) -> bool {
+        let packet = &frame[self.link.bytes()..];
+        packet[9] == TCP && packet[33] == 0x14 && packet[24..28] == [0; 4]
     }
 
     /// Whether a client has spoken lately from this port with this remote.

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::wire::TCP;
 use crate::random::Random;
 
 /// What comes when its time has come.
@@ -94,8 +95,10 @@ impl Weather {
     pub(crate) const STORM: Self = Self { lost: 2_000, repeated: 500, damaged: 500, jitter_ms: 200 };
 }
 
-/// Flips a bit behind the link's header, which a frame check sequence guards.
+/// Flips a bit behind the link's header, which a frame check sequence guards. Not of TCP's flags: no gateway looks at TCP's
+/// checksum, so that a FIN that nobody sent would shorten what it remembers.
 pub(crate) fn damage(frame: &mut [u8], head: usize, random: &mut Random) {
     let at = head + random.below(frame.len() - head);
-    frame[at] ^= 1 << random.below(8);
+    let is_flags = frame[head + 9] == TCP && at == head + 33;
+    frame[if is_flags { at + 1 } else { at }] ^= 1 << random.below(8);
 }

@@ -50,11 +50,13 @@ const HOUR_MS: u64 = 3_600_000;
 const PACKETS_PER_HOUR: u64 = 10_000;
 const EXPIRIES_PER_HOUR: u64 = 100;
 
-/// Parts of an hour, in each of which as much is begun as is missing.
-const PARTS: u64 = 100;
+/// Parts of an hour, in each of which as much is begun as is missing: at once, so that bursts have many packets and what
+/// happens happens to all of them.
+const PARTS: u64 = 20;
+const BEGUN_WITHIN_MS: usize = 400;
 
 /// How often time is looked after where nothing happens.
-const IDLE_TURN_MS: u64 = 2_000;
+const IDLE_TURN_MS: u64 = 4_000;
 
 /// In so many steps the books are looked at, and all that is remembered.
 const STEPS_PER_BOOKS: u64 = 64;
@@ -113,6 +115,8 @@ pub struct World {
     random: Random,
     now_ms: u64,
     began_ms: u64,
+    /// Everything happens at a multiple of it: what comes meanwhile waits in the cards' queues, and is a burst.
+    beat_ms: u64,
     plan: Plan,
     node: Node,
     hosts: Vec<Host>,
@@ -127,7 +131,7 @@ pub struct World {
     flow: u32,
     /// Until when datagrams, and connections, of each tenant have an excuse.
     disturbed_until_ms: [[u64; TENANTS]; 2],
-    /// When links were last bad, and when each host could take no more connections.
+    /// When links were last bad, and when each host refused a connection.
     bad_weather_ms: u64,
     full_ms: Vec<u64>,
     overloads: u64,
@@ -163,6 +167,7 @@ impl World {
             seed,
             now_ms,
             began_ms: now_ms,
+            beat_ms: random.one_of(&[2, 10, 20, 40]),
             plan,
             node,
             hosts,
@@ -199,11 +204,15 @@ impl World {
         self.weather = Weather::of_an_hour(&mut self.random);
         self.say(format_args!("hour {}: {:?}", self.report.hours + 1, self.weather));
         for act in [Act::Fault, Act::Change] {
-            let at_ms = begin_ms + self.random.below(HOUR_MS as usize * 4 / 5) as u64;
+            // In the midst of what has just begun, or at any time.
+            let part = self.random.below(PARTS as usize * 4 / 5) as u64;
+            let within_ms = self.random.one_of(&[2 * BEGUN_WITHIN_MS, (HOUR_MS / PARTS) as usize]);
+            let at_ms = begin_ms + HOUR_MS * part / PARTS + self.random.below(within_ms) as u64;
             self.queue.push(at_ms, Event::Act(act));
         }
         for part in 1..=PARTS {
-            let wanted = PACKETS_PER_HOUR * part / PARTS * 21 / 20;
+            // The last two make up for what was begun in vain.
+            let wanted = PACKETS_PER_HOUR * part.min(PARTS - 2) / (PARTS - 2) * 21 / 20;
             self.begin_some(wanted.saturating_sub(self.report.packets - packets));
             self.run_until(begin_ms + HOUR_MS * part / PARTS)?;
         }
@@ -246,6 +255,7 @@ impl World {
                 self.turned_ms + IDLE_TURN_MS,
             ];
             let next_ms = next_ms.into_iter().min().unwrap_or(u64::MAX).max(self.now_ms);
+            let next_ms = next_ms.next_multiple_of(self.beat_ms);
             if next_ms > until_ms {
                 self.now_ms = until_ms;
                 return Ok(());
@@ -324,11 +334,11 @@ impl World {
         let mut sent = std::mem::take(&mut self.sent);
         let mut ended = std::mem::take(&mut self.ended);
         self.hosts[host].poll(self.now_ms, &mut sent, &mut ended);
-        if self.hosts[host].is_full() {
-            self.full_ms[host] = self.now_ms;
-        }
         let (tenant, head) = (self.hosts[host].tenant, self.hosts[host].link.bytes());
         for mut frame in sent.drain(..) {
+            if self.hosts[host].refuses(&frame) {
+                self.full_ms[host] = self.now_ms;
+            }
             self.hosts[host].link.write(&mut frame, 0x0800);
             match tenant {
                 Some(_) => self.send(INSIDE, head, frame),

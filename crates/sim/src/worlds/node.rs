@@ -31,6 +31,9 @@ pub(crate) const SIZES: Sizes = Sizes { sessions: 4_096, shards: 4, addresses: 1
 /// What a port's queue and a ring hold.
 const QUEUE_FRAMES_MAX: usize = 1_024;
 
+/// A worker with nothing to do does nothing for so long at most.
+const IDLE_MS: u64 = 100;
+
 /// The most sessions of a shard that one turn ends because their time is up, as `flowtable` has it.
 const DUE_PER_SHARD_MAX: u64 = 64;
 
@@ -79,6 +82,7 @@ pub(crate) struct Worker {
     arrived: [VecDeque<Vec<u8>>; PORT_NAMES.len()],
     /// It does not turn before.
     pub(crate) stalls_until_ms: u64,
+    turned_ms: u64,
 }
 
 impl Node {
@@ -115,7 +119,13 @@ impl Node {
                 let is_own = |shard: &mut Shard| self.state.worker_of(shard.index()) == index(worker);
                 let own = shards.extract_if(.., is_own).collect();
                 let gateway = Gateway::new(&self.state, index(worker), own, Configuration::default());
-                Worker { gateway, ports: Ports::default(), arrived: Default::default(), stalls_until_ms: 0 }
+                Worker {
+                    gateway,
+                    ports: Ports::default(),
+                    arrived: Default::default(),
+                    stalls_until_ms: 0,
+                    turned_ms: 0,
+                }
             })
             .collect();
         self.rings = (0..workers).map(|_| (0..workers).map(|_| VecDeque::new()).collect()).collect();
@@ -216,20 +226,24 @@ impl Node {
 
     /// When a worker has something to do that does not wait for anybody: at once, or when it no longer stalls.
     pub(crate) fn busy_at_ms(&self, now_ms: u64) -> Option<u64> {
-        let is_busy = |at: usize| {
-            self.workers[at].arrived.iter().any(|queue| !queue.is_empty())
-                || self.rings.iter().any(|ring| !ring[at].is_empty())
-        };
-        let busy = (0..self.workers.len()).filter(|at| is_busy(*at));
+        let busy = (0..self.workers.len()).filter(|at| self.is_busy(*at));
         busy.map(|at| self.workers[at].stalls_until_ms.max(now_ms)).min()
     }
 
-    /// Every worker that does not stall has a turn; what they send is appended to `out`.
+    fn is_busy(&self, at: usize) -> bool {
+        self.workers[at].arrived.iter().any(|queue| !queue.is_empty())
+            || self.rings.iter().any(|ring| !ring[at].is_empty())
+    }
+
+    /// Every worker has a turn that has something to do and does not stall; others now and then. What they send is appended
+    /// to `out`.
     pub(crate) fn step(&mut self, now_ms: u64, out: &mut Vec<(PortIndex, Vec<u8>)>) -> Result<(), String> {
         let first = self.random.below(self.workers.len());
         for step in 0..self.workers.len() {
             let at = (first + step) % self.workers.len();
-            if self.workers[at].stalls_until_ms <= now_ms {
+            let Worker { stalls_until_ms, turned_ms, .. } = self.workers[at];
+            let is_due = self.is_busy(at) || now_ms >= turned_ms + IDLE_MS || self.random.one_in(4);
+            if stalls_until_ms <= now_ms && is_due {
                 self.turn(at, now_ms, out)?;
             }
         }
@@ -242,6 +256,7 @@ impl Node {
         let counters = state.counters(index(at));
         let before = Work::of(counters);
         let worker = &mut workers[at];
+        worker.turned_ms = now_ms;
         let mut frames = 0;
         for (port, queue) in worker.arrived.iter_mut().enumerate() {
             if !queue.is_empty() {

@@ -33,15 +33,9 @@ pub(crate) struct Query {
     pub(crate) to: Endpoint,
     pub(crate) asked_ms: u64,
     pub(crate) bytes: usize,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Waiting,
-    Answered,
-    /// A packet of it was lost or damaged by a link.
-    Lost,
+    pub(crate) is_answered: bool,
+    /// Somebody knows why it may go unanswered, or be answered wrongly: once more, perhaps, where a link repeats.
+    pub(crate) is_lost: bool,
 }
 
 /// All of them.
@@ -73,9 +67,8 @@ impl Queries {
         if packet.protocol != wire::TCP
             && let Some((_, flow)) = wire::flow(payload)
             && let Some(query) = self.get(flow)
-            && query.state == State::Waiting
         {
-            query.state = State::Lost;
+            query.is_lost = true;
         }
     }
 
@@ -83,9 +76,8 @@ impl Queries {
     pub(crate) fn excuse_all(&mut self, tenants: u8) {
         for flow in &self.waiting {
             let query = self.by_flow[*flow as usize % REMEMBERED].as_mut();
-            let waits = |query: &&mut Query| query.state == State::Waiting && query.tenants & tenants != 0;
-            if let Some(query) = query.filter(waits) {
-                query.state = State::Lost;
+            if let Some(query) = query.filter(|query| query.tenants & tenants != 0) {
+                query.is_lost = true;
             }
         }
     }
@@ -112,7 +104,7 @@ impl Query {
         bytes: usize,
     ) -> Self {
         let ((tenant, from), (_, to)) = (from, to);
-        Self { flow, how, tenants, tenant, from, to, asked_ms, bytes, state: State::Waiting }
+        Self { flow, how, tenants, tenant, from, to, asked_ms, bytes, is_answered: false, is_lost: false }
     }
 
     /// The frame that asks.
@@ -130,22 +122,14 @@ impl Query {
         }
     }
 
-    pub(crate) fn is_answered(&self) -> bool {
-        self.state == State::Answered
-    }
-
-    pub(crate) fn is_lost(&self) -> bool {
-        self.state == State::Lost
-    }
-
     /// An answer came from `source` to the asker; its packet, or for a trace the one that is quoted. Says what is wrong
     /// with it.
     pub(crate) fn hear(&mut self, source: Endpoint, packet: &[u8]) -> Result<(), String> {
-        if self.state == State::Lost {
+        if self.is_lost {
             // It may have been damaged where no checksum guards it on the way.
             return Ok(());
         }
-        self.state = State::Answered;
+        self.is_answered = true;
         let link = Link { to: [0; 6], from: [0; 6], vlan: 0 };
         let asked = self.frame(link);
         let asked = &asked[link.bytes()..];

@@ -49,7 +49,13 @@ impl Stranger {
                 let quote = packet.bytes(frame);
                 let quote =
                     &quote[..quote.len().min(packet.at[1] - packet.at[0] + random.one_of(&[8, 28, 200]))];
-                let error = wire::icmp(kind, code, [0, 0], quote);
+                let mut quote = quote.to_vec();
+                // The port may be another tenant's now, who must not be shown what was this one's: it is the stranger who
+                // shows it, not the gateway.
+                if let Some(payload) = quote.get_mut(packet.at[2] - packet.at[0]..) {
+                    payload.fill(0);
+                }
+                let error = wire::icmp(kind, code, [0, 0], &quote);
                 (None, wire::ipv4(outside, ICMP, ON_THE_WAY, packet.source.0, 60, &error))
             }
             (3, _) => {

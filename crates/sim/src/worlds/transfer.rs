@@ -9,7 +9,7 @@
 
 use smoltcp::socket::tcp::{Socket, State};
 
-use super::wire::{Endpoint, mix, stream_byte};
+use super::wire::{self, Endpoint, mix};
 
 /// How long the whole may take, its pause aside: through storms in which most segments are lost.
 pub(crate) const PATIENCE_MS: u64 = 900_000;
@@ -67,6 +67,8 @@ pub(crate) enum Ended {
 pub(crate) enum Why {
     /// Nobody answered its first segment.
     Unanswered,
+    /// The server answered it, and heard nothing more.
+    Unheard,
     Reset,
     /// Not all bytes had come when its time was up.
     Late,
@@ -147,6 +149,7 @@ impl Running {
             let [up, down] = [transfer.bytes[0] + REQUEST_BYTES, transfer.bytes[1]];
             let why = match state {
                 State::SynSent => Why::Unanswered,
+                _ if self.received == 0 && self.sent > 0 && queued == self.sent as usize => Why::Unheard,
                 _ if self.received == down && self.sent == up && queued == 0 => Why::Unfinished,
                 _ => Why::Late,
             };
@@ -199,12 +202,10 @@ impl Running {
         let first = self.sent;
         let sent = socket.send(|buffer| {
             let length = buffer.len().min((until - first) as usize);
-            for (byte, at) in buffer[..length].iter_mut().zip(first..) {
-                *byte = match request.get(at as usize) {
-                    Some(byte) => *byte,
-                    None => stream_byte(transfer.tenants, stream(transfer.flow, 0), at - REQUEST_BYTES),
-                };
-            }
+            let asked = request.into_iter().skip(first as usize);
+            let body =
+                wire::stream(transfer.tenants, stream(transfer.flow, 0), first.saturating_sub(REQUEST_BYTES));
+            buffer[..length].iter_mut().zip(asked.chain(body)).for_each(|(to, byte)| *to = byte);
             (length, length)
         });
         let sent = sent.unwrap_or(0);
@@ -280,9 +281,8 @@ impl Server {
             let first = self.sent;
             let sent = socket.send(|buffer| {
                 let length = buffer.len().min((down - first) as usize);
-                for (byte, at) in buffer[..length].iter_mut().zip(first..) {
-                    *byte = stream_byte(asked.tenants, stream(asked.flow, 1), at);
-                }
+                let body = wire::stream(asked.tenants, stream(asked.flow, 1), first);
+                buffer[..length].iter_mut().zip(body).for_each(|(to, byte)| *to = byte);
                 (length, length)
             });
             self.sent += sent.unwrap_or(0) as u32;
@@ -330,8 +330,8 @@ fn stream(flow: u32, direction: u64) -> u64 {
 
 /// The first byte of these that is not the stream's at this offset.
 fn wrong(bytes: &[u8], transfer: &Transfer, stream: u64, first: u32) -> Option<u32> {
-    let is_wrong = |(byte, at): &(&u8, u32)| **byte != stream_byte(transfer.tenants, stream, *at);
-    bytes.iter().zip(first..).find(is_wrong).map(|(_, at)| at)
+    let right = wire::stream(transfer.tenants, stream, first);
+    bytes.iter().zip(right).position(|(byte, right)| *byte != right).map(|at| first + at as u32)
 }
 
 fn request(transfer: &Transfer) -> [u8; REQUEST_BYTES as usize] {

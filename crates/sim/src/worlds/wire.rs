@@ -195,10 +195,19 @@ pub(crate) fn mix(number: u64) -> u64 {
     hash(&[], number.wrapping_mul(0xd6e8_feb8_6659_fd93))
 }
 
-/// The byte of a stream at an offset.
-pub(crate) fn stream_byte(tenants: u8, stream: u64, offset: u32) -> u8 {
-    let bits = mix(stream << 32 | u64::from(offset / 12)) >> (offset % 12 * 5);
-    tenants << 5 | (bits & 31) as u8
+/// A stream's bytes from an offset on.
+pub(crate) fn stream(tenants: u8, stream: u64, first: u32) -> impl Iterator<Item = u8> {
+    // Twelve of each mixed number.
+    let bits = move |offset: u32| mix(stream << 32 | u64::from(offset / 12));
+    let mut left = bits(first) >> (first % 12 * 5);
+    (first..).map(move |offset| {
+        if offset.is_multiple_of(12) {
+            left = bits(offset);
+        }
+        let byte = tenants << 5 | (left & 31) as u8;
+        left >>= 5;
+        byte
+    })
 }
 
 /// A datagram's payload of so many bytes, 5 at least.
