@@ -202,10 +202,13 @@ impl Running {
         let first = self.sent;
         let sent = socket.send(|buffer| {
             let length = buffer.len().min((until - first) as usize);
-            let asked = request.into_iter().skip(first as usize);
-            let body =
-                wire::stream(transfer.tenants, stream(transfer.flow, 0), first.saturating_sub(REQUEST_BYTES));
-            buffer[..length].iter_mut().zip(asked.chain(body)).for_each(|(to, byte)| *to = byte);
+            let asked = &request[request.len().min(first as usize)..];
+            let asked = &asked[..asked.len().min(length)];
+            let (head, body) = buffer[..length].split_at_mut(asked.len());
+            head.copy_from_slice(asked);
+            let done = first.saturating_sub(REQUEST_BYTES);
+            let right = wire::stream(transfer.tenants, stream(transfer.flow, 0), done);
+            body.iter_mut().zip(right).for_each(|(to, byte)| *to = byte);
             (length, length)
         });
         let sent = sent.unwrap_or(0);

@@ -12,6 +12,7 @@
 //! Written for this and nothing else, and independent of what is judged.
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 /// An address and a port; of an echo, its identifier.
 pub(crate) type Endpoint = (Ipv4Addr, u16);
@@ -195,19 +196,18 @@ pub(crate) fn mix(number: u64) -> u64 {
     hash(&[], number.wrapping_mul(0xd6e8_feb8_6659_fd93))
 }
 
+/// Streams' lower five bits: each stream begins somewhere in them, so that they need not be made for each anew.
+static SYMBOLS: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..STREAMS + STREAM_BYTES_MAX).map(|at| (mix(at as u64) & 31) as u8).collect());
+
+/// Different beginnings of streams, and how long one may be.
+const STREAMS: usize = 1 << 15;
+const STREAM_BYTES_MAX: usize = 1 << 14;
+
 /// A stream's bytes from an offset on.
 pub(crate) fn stream(tenants: u8, stream: u64, first: u32) -> impl Iterator<Item = u8> {
-    // Twelve of each mixed number.
-    let bits = move |offset: u32| mix(stream << 32 | u64::from(offset / 12));
-    let mut left = bits(first) >> (first % 12 * 5);
-    (first..).map(move |offset| {
-        if offset.is_multiple_of(12) {
-            left = bits(offset);
-        }
-        let byte = tenants << 5 | (left & 31) as u8;
-        left >>= 5;
-        byte
-    })
+    let begin = mix(stream) as usize % STREAMS + first as usize;
+    SYMBOLS[begin..].iter().map(move |symbol| tenants << 5 | symbol)
 }
 
 /// A datagram's payload of so many bytes, 5 at least.
