@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! books        received + originated = sent + consumed + dropped + held + in rings
-//! endpoints    one session for an external endpoint and a remote; one host for an endpoint that depends on no remote
+//! endpoints    one session for an external endpoint and a remote
+//! mappings     one host for an endpoint that depends on no remote
 //! ports        used + resting + free = the pool's; a session's port is used
 //! empty        once every timer is over, everything is free again
 //! rules        applied one by one they compile to the same as at once
@@ -40,15 +41,23 @@ pub(crate) fn sessions<'a>(
     sessions
 }
 
-/// No external endpoint is given twice, and the ports' books agree with the sessions.
-pub(crate) fn endpoints(state: &State, rules: &RuleSet, sessions: &[SessionView]) -> Result<(), String> {
+/// No external endpoint is two sessions' towards one remote.
+pub(crate) fn endpoints(sessions: &[SessionView]) -> Result<(), String> {
     let mut by_remote = HashMap::new();
-    let mut by_endpoint = HashMap::new();
     for session in sessions {
         let SessionView { realm, protocol, internal, external, remote, .. } = *session;
         if let Some(other) = by_remote.insert((protocol.0, external, remote), (realm, internal)) {
             return Err(format!("{session:?} and one of {other:?} have one external endpoint and remote"));
         }
+    }
+    Ok(())
+}
+
+/// An endpoint that depends on no remote is one host's: where no rules have ever said otherwise.
+pub(crate) fn mappings(rules: &RuleSet, sessions: &[SessionView]) -> Result<(), String> {
+    let mut by_endpoint = HashMap::new();
+    for session in sessions {
+        let SessionView { realm, protocol, internal, external, remote, .. } = *session;
         let pool = rules.pools.iter().find(|pool| {
             pool.has_port(external.port) && pool.addresses.iter().any(|one| one.address == external.address)
         });
@@ -64,10 +73,11 @@ pub(crate) fn endpoints(state: &State, rules: &RuleSet, sessions: &[SessionView]
             Entry::Vacant(entry) => _ = entry.insert((realm, internal)),
         }
     }
-    ports(state, rules, sessions)
+    Ok(())
 }
 
-fn ports(state: &State, rules: &RuleSet, sessions: &[SessionView]) -> Result<(), String> {
+/// The ports' books agree with the sessions whose ports were chosen.
+pub(crate) fn ports(state: &State, rules: &RuleSet, sessions: &[SessionView]) -> Result<(), String> {
     for pool in &rules.pools {
         let ports: u32 = pool.ports.iter().map(|run| run.len()).sum();
         for address in &pool.addresses {

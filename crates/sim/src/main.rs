@@ -37,15 +37,12 @@ fn main() -> ExitCode {
         let mut play = Play::new(seed);
         play.explains = explains;
         play.traces = traces;
-        let failed_before = failed;
-        for _ in 0..operations {
-            if let Err(disagreement) = play.step() {
-                println!("{disagreement}");
-                failed += 1;
-                break;
-            }
+        let played = (0..operations).try_for_each(|_| play.step()).and_then(|()| play.finish());
+        if let Err(disagreement) = &played {
+            println!("{disagreement}");
+            failed += 1;
         }
-        if explains && failed == failed_before {
+        if explains && played.is_ok() {
             println!("seed {seed} after {operations} operations: {}", play.memory());
         }
         total.add(&play.report);

@@ -25,11 +25,19 @@ const REMEMBERED: usize = 48;
 /// Pieces that are under way, at most.
 const PIECES: usize = 24;
 
-/// How often the books are looked at.
+/// How often the books are looked at, and all sessions and ports.
 const STEPS_PER_CHECK: u64 = 64;
+const STEPS_PER_COUNT: u64 = 2_048;
 
 /// Of a leap through time, how much a gateway is awake for: a turn.
 const TURN_MS: u64 = 250;
+
+/// Turns after a leap.
+const TURNS: usize = 6;
+
+/// Longer than any session's timer, and than any port rests.
+const SESSIONS_END_MS: u64 = 8_000_000;
+const RESTS_END_MS: u64 = 200_000;
 
 /// One play of a seed.
 pub struct Play {
@@ -158,10 +166,7 @@ impl Play {
     fn leap(&mut self, from_ms: usize, to_ms: usize) -> Result<(), Disagreement> {
         let ms = from_ms + self.random.below(to_ms - from_ms);
         self.pass(ms as u64)?;
-        for _ in 0..6 {
-            self.pass(TURN_MS)?;
-        }
-        Ok(())
+        (0..TURNS).try_for_each(|_| self.pass(TURN_MS))
     }
 
     fn change_rules(&mut self) -> Result<(), Disagreement> {
@@ -231,15 +236,30 @@ impl Play {
     }
 
     fn check(&mut self) -> Result<(), Disagreement> {
-        let books = self.team.books();
-        // Pieces wait for the first of their datagram.
-        if books.balance() != 0 || books.in_rings() != 0 {
-            return Err(self.disagreement(&format!("the books do not close: {books:?}"), None, &[]));
+        let mut checked = self.team.check_books().and_then(|()| self.oracle.check());
+        if self.step.is_multiple_of(STEPS_PER_COUNT) {
+            checked = checked.and_then(|()| self.team.check_sessions(&self.world));
         }
-        self.oracle.check().map_err(|why| {
-            let why = self.explained(why);
-            self.disagreement(&why, None, &[])
-        })
+        self.checked(checked)
+    }
+
+    /// Waits until every timer is over: then nothing is left of what was.
+    ///
+    /// # Errors
+    /// What is left, or what disagreed meanwhile.
+    pub fn finish(&mut self) -> Result<(), Disagreement> {
+        for ms in [SESSIONS_END_MS, RESTS_END_MS] {
+            self.pass(ms)?;
+            (0..2 * TURNS).try_for_each(|_| self.pass(TURN_MS))?;
+        }
+        self.check()?;
+        let checked =
+            if self.oracle.is_idle() { self.team.check_empty() } else { Err("it waits for more".to_owned()) };
+        self.checked(checked)
+    }
+
+    fn checked(&self, checked: Result<(), String>) -> Result<(), Disagreement> {
+        checked.map_err(|why| self.disagreement(&self.explained(why), None, &[]))
     }
 
     fn explained(&self, why: String) -> String {

@@ -22,7 +22,7 @@ use rules::{Numbers, RuleSet};
 
 use crate::oracle::{Flow, Frame, Told, World, mac_of};
 use crate::random::Random;
-use crate::{rules_text, scene};
+use crate::{invariants, rules_text, scene};
 
 /// The ports' names, as rules give them.
 const PORT_NAMES: [&str; 2] = ["inside", "outside"];
@@ -308,15 +308,7 @@ impl Team {
 
     /// Every session there is.
     pub(crate) fn sessions(&self) -> Vec<SessionView> {
-        let mut sessions = Vec::new();
-        for gateway in &self.gateways {
-            let mut from = Some(0);
-            while let Some(slot) = from {
-                let now = Moment::from_ms(self.now_ms);
-                from = gateway.list_sessions(slot, 1_000, now, |session| sessions.push(session));
-            }
-        }
-        sessions
+        invariants::sessions(self.gateways.iter(), Moment::from_ms(self.now_ms))
     }
 
     /// Which sessions were opened and closed since this was asked before.
@@ -356,9 +348,27 @@ impl Team {
         DropReason::ALL.into_iter().map(|reason| (reason.name(), count(reason))).collect()
     }
 
-    /// The books of all workers together.
-    pub(crate) fn books(&self) -> Books {
-        (0..WORKERS_MAX).map(|worker| self.state.counters(index(worker)).books()).sum()
+    /// The books of all workers together close.
+    pub(crate) fn check_books(&self) -> Result<(), String> {
+        let books: Books = (0..WORKERS_MAX).map(|worker| self.state.counters(index(worker)).books()).sum();
+        invariants::books(&books, 0)
+    }
+
+    /// Sessions and ports agree, but for those that are forwarded in this world, as it is at first: where a forwarding has gone,
+    /// sessions stay that have taken no port. How rules that have changed share ports the oracle knows.
+    pub(crate) fn check_sessions(&self, world: &World) -> Result<(), String> {
+        let mut sessions = self.sessions();
+        invariants::endpoints(&sessions)?;
+        sessions.retain(|one| {
+            let external = (one.external.address, one.external.port);
+            world.forwarded_to(scene::network_of(external.0), one.protocol.0, external).is_none()
+        });
+        invariants::ports(&self.state, &self.rules, &sessions)
+    }
+
+    /// Nothing is left of what was.
+    pub(crate) fn check_empty(&self) -> Result<(), String> {
+        invariants::empty(&self.state, &self.rules)
     }
 }
 

@@ -42,7 +42,8 @@ pub(crate) fn run(executable: &Executable, arguments: &[String], number: u32) ->
         .spawn()
         .context("timeout")?;
     let (mut passed, mut failed, mut panicked) = (0, None, None);
-    for line in BufReader::new(output).split(b'\n') {
+    let mut lines = BufReader::new(output).split(b'\n');
+    while let Some(line) = lines.next() {
         let line = String::from_utf8_lossy(&line?).into_owned();
         if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             failed = Some(name.to_owned());
@@ -51,9 +52,11 @@ pub(crate) fn run(executable: &Executable, arguments: &[String], number: u32) ->
         if let Some(rest) = line.strip_prefix("test result: ok. ") {
             passed += rest.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
         }
-        // One that panics while it panics is not listed.
+        // One that panics while it panics is not listed, nor is one whose output is shown as it comes: then what it says counts.
         if let Some(rest) = line.strip_prefix("thread '").filter(|rest| rest.contains(" panicked at ")) {
-            panicked = rest.split('\'').next().map(str::to_owned);
+            let says = lines.next().transpose()?.unwrap_or_default();
+            panicked =
+                rest.split('\'').next().map(|name| format!("{name}: {}", String::from_utf8_lossy(&says)));
         }
     }
     if failed.is_some() {

@@ -6,7 +6,6 @@
 
 mod judge;
 mod patch;
-mod simulate;
 mod switch;
 mod tree;
 
@@ -47,12 +46,12 @@ impl Report {
 }
 
 fn main() -> Result<ExitCode> {
-    let (mut paths, mut report, mut play) = (Vec::new(), None, None);
+    let (mut paths, mut report, mut by) = (Vec::new(), None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--report" => report = arguments.next().map(PathBuf::from),
-            "--simulate" => play = arguments.next().zip(arguments.next()),
+            "--by" => by = arguments.next().map(|line| Test::read(&line)).transpose()?,
             _ => paths.push(PathBuf::from(argument)),
         }
     }
@@ -68,7 +67,7 @@ fn main() -> Result<ExitCode> {
     let mut patches = BTreeMap::new();
     for (number, path) in (1..).zip(&paths) {
         match Patch::read(path, &root, &directory.join("scratch")) {
-            Ok(patch) => _ = patches.insert(number, patch),
+            Ok(patch) => _ = patches.insert(number, patch.judged_by(by.as_ref())),
             Err(error) => {
                 report.say(&path.display().to_string(), false, &format!("DOES NOT APPLY: {error}"))?
             }
@@ -78,14 +77,9 @@ fn main() -> Result<ExitCode> {
     println!("{} of {} in one build", together.len(), patches.len());
     // Not before they are planted: what is planted stays the same, and need not be built again.
     patches.retain(|_, patch| !judged.contains(patch.name.as_str()));
-    let [noticed, others] = if let Some((seeds, operations)) = play {
-        patches.retain(|number, _| together.contains(number));
-        simulate::simulate(&tree.simulator()?, &seeds, &operations, &patches)?
-    } else {
-        judge_together(&patches, &together, &executables, &mut report)?;
-        judge_alone(&mut tree, patches.iter().filter(|(number, _)| !together.contains(number)), &mut report)?;
-        report.counts
-    };
+    judge_together(&patches, &together, &executables, &mut report)?;
+    judge_alone(&mut tree, patches.iter().filter(|(number, _)| !together.contains(number)), &mut report)?;
+    let [noticed, others] = report.counts;
     let result = if others == 0 { "ok" } else { "FAILED" };
     println!("test result: {result}. {noticed} passed; {others} failed; 0 ignored");
     Ok(ExitCode::from(u8::from(others > 0)))

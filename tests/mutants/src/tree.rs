@@ -162,19 +162,6 @@ impl Tree {
         Ok(Built::Executables(executables))
     }
 
-    /// Builds the simulator of what is planted.
-    pub(crate) fn simulator(&self) -> Result<PathBuf> {
-        let directory = self.directory.join("threads");
-        let status = Command::new("cargo")
-            .args(["build", "--locked", "--quiet", "--package", "sim"])
-            .current_dir(self.path())
-            .env("CARGO_TARGET_DIR", &directory)
-            .env("RUSTFLAGS", "")
-            .status()?;
-        ensure!(status.success(), "the simulator does not build");
-        Ok(directory.join("debug/sim"))
-    }
-
     /// The patch in which a compiler's error lies: that around what it points at, or the next one to it.
     fn cause(&self, message: &Value) -> Option<u32> {
         let at = |span: &Value| {

@@ -123,6 +123,11 @@ impl Oracle {
         }
     }
 
+    /// Nobody has anything any more.
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.mappings.is_empty()
+    }
+
     /// What it remembers, for a reader.
     pub fn remembered(&self) -> String {
         format!("{:#?}\n{:#?}", self.sessions, self.mappings)

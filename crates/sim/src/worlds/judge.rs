@@ -107,7 +107,9 @@ impl World {
         self.check_books()?;
         let now = Moment::from_ms(self.now_ms + self.node.ahead_ms);
         let sessions = invariants::sessions(self.node.workers.iter().map(|worker| &worker.gateway), now);
-        let right = invariants::endpoints(&self.node.state, &self.node.rules, &sessions);
+        let right = invariants::endpoints(&sessions)
+            .and_then(|()| invariants::mappings(&self.node.rules, &sessions))
+            .and_then(|()| invariants::ports(&self.node.state, &self.node.rules, &sessions));
         right.or_else(|what| self.fail(what))
     }
 }

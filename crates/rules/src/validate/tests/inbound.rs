@@ -135,6 +135,14 @@ const ROWS: &[Row] = &[
             "router r2: port_forwardings[0].external: EXTERNAL_IP_CONFLICT: 203.0.113.10 is an address of pool `p` (pool p)",
         ],
     ),
+    // The later one to blame: with its pool, the second router takes an address that the first forwards without it.
+    (
+        ", pool: p}, {interface: out2}]",
+        "}, {interface: out2}]",
+        &[
+            "router r2: gateways[0].pool: EXTERNAL_IP_CONFLICT: 203.0.113.10 is an address of pool `p` (router r1)",
+        ],
+    ),
     // A pool's ports and addresses.
     (
         "exclude_ports: [8000-8099]",
