@@ -30,7 +30,7 @@ const ASKED_AGAIN_MS: u64 = 120_000;
 pub(crate) struct Host {
     /// Whose it is; none: it is outside.
     pub(crate) tenant: Option<usize>,
-    pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) address: Ipv4Addr,
     /// Its frames' link header; outside, who they go to depends on the destination.
     pub(crate) link: Link,
     interface: Interface,
@@ -49,7 +49,7 @@ pub(crate) struct Host {
 /// What a host is made of.
 pub(crate) struct Kind {
     pub(crate) tenant: Option<usize>,
-    pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) address: Ipv4Addr,
     pub(crate) link: Link,
     pub(crate) mtu: usize,
     pub(crate) clients: usize,
@@ -126,18 +126,14 @@ impl TxToken for Sending<'_> {
 
 impl Host {
     pub(crate) fn new(kind: Kind, seed: u64) -> Self {
-        let Kind { tenant, addresses, link, mtu, clients, servers, echo } = kind;
+        let Kind { tenant, address, link, mtu, clients, servers, echo } = kind;
         let (arrived, sent, spare, read) = Default::default();
         let mut wire = Wire { arrived, sent, spare, read, head: link.bytes(), mtu };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
-        interface.update_ip_addrs(|list| {
-            addresses
-                .iter()
-                .for_each(|address| list.push(IpCidr::new(IpAddress::Ipv4(*address), 24)).unwrap());
-        });
-        let [a, b, c, _] = addresses[0].octets();
+        interface.update_ip_addrs(|list| list.push(IpCidr::new(IpAddress::Ipv4(address), 24)).unwrap());
+        let [a, b, c, _] = address.octets();
         interface.routes_mut().add_default_ipv4_route(Ipv4Addr::new(a, b, c, 254)).unwrap();
         let mut sockets = SocketSet::new(Vec::new());
         let mut socket = || {
@@ -157,7 +153,7 @@ impl Host {
         let (next_port, due_ms) = (0, 0);
         Self {
             tenant,
-            addresses,
+            address,
             link,
             interface,
             wire,
@@ -236,7 +232,7 @@ impl Host {
         self.next_port += 1;
         self.asked[slot] = [Some(transfer.to), self.asked[slot][0]];
         let socket = self.sockets.get_mut::<tcp::Socket>(*handle);
-        let local = (self.addresses[0], FIRST_PORT + slot as u16);
+        let local = (self.address, FIRST_PORT + slot as u16);
         socket.connect(self.interface.context(), transfer.to, local).unwrap();
         client.begin(transfer);
         self.due_ms = 0;
@@ -286,7 +282,6 @@ impl Host {
         while socket.can_send()
             && let Ok((length, from)) = socket.recv_slice(&mut datagram)
         {
-            // From the address that was asked, not any of the host's.
             has_changed |= socket.send_slice(&datagram[..length], from).is_ok();
         }
         has_changed
@@ -303,7 +298,7 @@ pub(crate) fn everybody(random: &mut Random) -> Vec<Host> {
             let is_server = last >= 50;
             hosts.push(Kind {
                 tenant: Some(tenant),
-                addresses: vec![address],
+                address,
                 link,
                 mtu: random.one_of(&[576, 1_000, 1_500]),
                 clients: if is_server { 0 } else { 4 },
@@ -313,16 +308,16 @@ pub(crate) fn everybody(random: &mut Random) -> Vec<Host> {
         }
     }
     let link = Link { to: [0; 6], from: plan::mac_of(0, plan::ISP), vlan: 0 };
-    let outside = |addresses: &[_], clients, servers, echo| Kind {
+    let outside = |address, clients, servers, echo| Kind {
         tenant: None,
-        addresses: addresses.to_vec(),
+        address,
         link,
         mtu: 1_500,
         clients,
         servers: (servers, WEB),
         echo,
     };
-    hosts.push(outside(&SERVERS, 0, 16, Some(ECHO)));
-    hosts.push(outside(&[OUTSIDE_CLIENT], 4, 0, None));
+    SERVERS.iter().for_each(|server| hosts.push(outside(*server, 0, 10, Some(ECHO))));
+    hosts.push(outside(OUTSIDE_CLIENT, 4, 0, None));
     hosts.into_iter().map(|kind| Host::new(kind, random.below(1 << 30) as u64)).collect()
 }

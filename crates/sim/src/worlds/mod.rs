@@ -327,7 +327,7 @@ impl World {
     }
 
     fn host_at(&self, tenant: Option<usize>, address: std::net::Ipv4Addr) -> Option<usize> {
-        self.hosts.iter().position(|host| host.tenant == tenant && host.addresses.contains(&address))
+        self.hosts.iter().position(|host| host.tenant == tenant && host.address == address)
     }
 
     fn poll(&mut self, host: usize) -> Result<(), Failure> {
