@@ -126,10 +126,11 @@ impl<F: Frame> Gateway<F> {
         now: Moment,
         io: &mut I,
     ) {
-        let mut lanes = self.parse_and_classify(frames);
+        let mut lanes = Burst::new();
+        self.parse_and_classify(frames, &mut lanes);
         self.find_shards(&mut lanes);
         self.look_up(&mut lanes);
-        for lane in lanes {
+        for lane in lanes.drain(..) {
             match lane.parsed.payload {
                 Payload::Ipv4 => {
                     let verdict = self.in_order(&lane).unwrap_or_else(|| self.judge(&lane, now));
@@ -145,8 +146,8 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    fn parse_and_classify(&mut self, frames: &mut Burst<Handed<F>>) -> Burst<Lane<F>> {
-        let mut lanes = Burst::new();
+    /// `lanes` is filled where it lies: a burst of lanes is kilobytes.
+    fn parse_and_classify(&mut self, frames: &mut Burst<Handed<F>>, lanes: &mut Burst<Lane<F>>) {
         for Handed { frame, port, tickets, datagram } in frames.drain(..) {
             let read = Parsed::read(frame.bytes()).map_err(DropReason::from).and_then(|mut parsed| {
                 if let Some(datagram) = datagram {
@@ -179,7 +180,6 @@ impl<F: Frame> Gateway<F> {
                 Err(reason) => self.discard(&tickets, reason),
             }
         }
-        lanes
     }
 
     /// Finds the shards in which to look: of a host by a function, of a port by a cell that is asked for a stage ahead.

@@ -31,6 +31,9 @@ pub(crate) type Idle = ArrayVec<SlotIndex, IDLE_MAX>;
 impl<F: Frame> Gateway<F> {
     /// Sends the resets of both sides of each session.
     pub(crate) fn reset_both_sides<I: PacketIo<Frame = F>>(&mut self, idle: Idle, now: Moment, io: &mut I) {
+        if idle.is_empty() {
+            return;
+        }
         let mut frames = Burst::new();
         for slot in idle {
             let sides = self.state.keys(slot).into_iter().zip(self.state.expected(slot));
