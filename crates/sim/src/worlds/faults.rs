@@ -107,13 +107,19 @@ impl World {
         self.report.changes += 1;
         let (what, Disturbs(tenants)) = self.plan.change(&mut self.random);
         self.say(format_args!("{what}, which may disturb {tenants:03b}"));
-        self.disturb(tenants, [true, true], self.now_ms);
-        // What was asked through a forwarding that has gone is answered under another endpoint.
-        self.queries.excuse_all(tenants);
-        let fed = self.node.feed(&self.plan);
+        self.changed = tenants;
+        self.excuse_change();
+        let fed = self.node.feed(&self.plan, self.now_ms);
         fed.or_else(|what| self.fail(what))?;
         let same = invariants::rules(&self.node.store, &self.plan.rules(), &PORT_NAMES);
         same.or_else(|what| self.fail(what))
+    }
+
+    /// Whom the change of rules that is under way may disturb is disturbed now.
+    pub(crate) fn excuse_change(&mut self) {
+        self.disturb(self.changed, [true, true], self.now_ms);
+        // What was asked through a forwarding that has gone is answered under another endpoint.
+        self.queries.excuse_all(self.changed);
     }
 
     /// How links are now.

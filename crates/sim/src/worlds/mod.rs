@@ -131,6 +131,8 @@ pub struct World {
     flow: u32,
     /// Until when datagrams, and connections, of each tenant have an excuse.
     disturbed_until_ms: [[u64; TENANTS]; 2],
+    /// Whom the last change of rules may disturb.
+    changed: u8,
     /// When links were last bad, and when each host refused a connection.
     bad_weather_ms: u64,
     full_ms: Vec<u64>,
@@ -180,6 +182,7 @@ impl World {
             flow: 0,
             disturbed_until_ms: [[0; TENANTS]; 2],
             bad_weather_ms: 0,
+            changed: 0,
             overloads: 0,
             flooded: None,
             steps: 0,
@@ -281,6 +284,9 @@ impl World {
             }
         }
         self.turned_ms = self.now_ms;
+        if self.node.is_adopting() {
+            self.excuse_change();
+        }
         let mut out = std::mem::take(&mut self.out);
         let stepped = self.node.step(self.now_ms, &mut out);
         self.out = out;
@@ -379,6 +385,11 @@ impl World {
         let at_ms = self.now_ms + 1 + self.random.below(jitter_ms) as u64;
         if lost > 0 || jitter_ms > 1 {
             self.bad_weather_ms = self.now_ms;
+        }
+        if self.traces && luck < lost + damaged + repeated {
+            self.say(format_args!(
+                "which is lost below {lost}, then damaged by {damaged}, or repeated: {luck}"
+            ));
         }
         if luck < lost {
             self.queries.excuse(&frame);

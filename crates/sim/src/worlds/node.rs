@@ -34,6 +34,9 @@ const QUEUE_FRAMES_MAX: usize = 1_024;
 /// A worker with nothing to do does nothing for so long at most.
 const IDLE_MS: u64 = 100;
 
+/// A worker that does not stall has new rules after so long at most, and its next turn.
+const ADOPTED_WITHIN_MS: usize = 200;
+
 /// The most sessions of a shard that one turn ends because their time is up, as `flowtable` has it.
 const DUE_PER_SHARD_MAX: u64 = 64;
 
@@ -83,6 +86,8 @@ pub(crate) struct Worker {
     /// It does not turn before.
     pub(crate) stalls_until_ms: u64,
     turned_ms: u64,
+    /// It has yet to adopt the rules, at the first of its turns from then on.
+    adopts_at_ms: Option<u64>,
 }
 
 impl Node {
@@ -108,7 +113,8 @@ impl Node {
             ahead_ms: 0,
         };
         node.begin(shards, workers);
-        node.feed(plan).unwrap();
+        node.feed(plan, now_ms).unwrap();
+        node.adopt();
         node
     }
 
@@ -125,6 +131,7 @@ impl Node {
                     arrived: Default::default(),
                     stalls_until_ms: 0,
                     turned_ms: 0,
+                    adopts_at_ms: None,
                 }
             })
             .collect();
@@ -176,8 +183,9 @@ impl Node {
         Ok(())
     }
 
-    /// Other rules: as a snapshot, or what changed by itself. Returns what was refused, which is nothing.
-    pub(crate) fn feed(&mut self, plan: &Plan) -> Result<(), String> {
+    /// Other rules: as a snapshot, or what changed by itself. Each worker adopts them when it comes to it. Returns what was
+    /// refused, which is nothing.
+    pub(crate) fn feed(&mut self, plan: &Plan, now_ms: u64) -> Result<(), String> {
         let text = plan.rules();
         let rules = rules::read_rules(&text).map_err(|error| format!("{error}\n{text}"))?;
         let change = if self.random.one_in(2) {
@@ -193,8 +201,15 @@ impl Node {
             return Err(format!("rules were refused: {outcome:?}"));
         }
         self.compile();
-        self.adopt();
+        for worker in &mut self.workers {
+            worker.adopts_at_ms = Some(now_ms + self.random.below(ADOPTED_WITHIN_MS) as u64);
+        }
         Ok(())
+    }
+
+    /// Whether some workers run the rules, and others still those before.
+    pub(crate) fn is_adopting(&self) -> bool {
+        self.workers.iter().any(|worker| worker.adopts_at_ms.is_some())
     }
 
     fn compile(&mut self) {
@@ -207,9 +222,7 @@ impl Node {
     }
 
     fn adopt(&mut self) {
-        for worker in &mut self.workers {
-            worker.gateway.adopt(Arc::clone(&self.rules), Vec::new());
-        }
+        self.workers.iter_mut().for_each(|worker| worker.adopt(&self.rules));
     }
 
     /// A frame comes to a worker's queue of a port.
@@ -252,11 +265,14 @@ impl Node {
 
     fn turn(&mut self, at: usize, now_ms: u64, out: &mut Vec<(PortIndex, Vec<u8>)>) -> Result<(), String> {
         let now = Moment::from_ms(now_ms + self.ahead_ms);
-        let Self { state, workers, rings, .. } = self;
+        let Self { state, workers, rings, rules, .. } = self;
         let counters = state.counters(index(at));
         let before = Work::of(counters);
         let worker = &mut workers[at];
         worker.turned_ms = now_ms;
+        if worker.adopts_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+            worker.adopt(rules);
+        }
         let mut frames = 0;
         for (port, queue) in worker.arrived.iter_mut().enumerate() {
             if !queue.is_empty() {
@@ -326,6 +342,13 @@ impl Node {
     /// Sessions closed, ever.
     pub(crate) fn closed(&self) -> u64 {
         self.all_counters().map(|counters| counters.sessions_closed.get()).sum()
+    }
+}
+
+impl Worker {
+    fn adopt(&mut self, rules: &Arc<RuleSet>) {
+        self.adopts_at_ms = None;
+        self.gateway.adopt(Arc::clone(rules), Vec::new());
     }
 }
 
