@@ -29,3 +29,34 @@ impl Sweep {
 pub(crate) fn has_come(deadline_ms: u32, now_ms: u32) -> bool {
     now_ms.wrapping_sub(deadline_ms) as i32 >= 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_looks_at_a_bounded_part_of_the_table_however_long_the_worker_slept() {
+        let mut sweep = Sweep::default();
+        for now_ms in [1, 1_000, 3_600_000, u32::MAX, 5_000] {
+            assert!((1..=SWEEP_SLOTS_MAX).contains(&sweep.slots(now_ms, u32::MAX)), "{now_ms}");
+            assert_eq!(sweep.slots(now_ms, u32::MAX), 0, "not twice at one time");
+        }
+    }
+
+    #[test]
+    fn the_whole_table_is_looked_at_in_a_second_over_the_clocks_end_too() {
+        for turn_ms in [1, 7, 250] {
+            let mut sweep = Sweep::default();
+            let mut now_ms = u32::MAX - 500;
+            sweep.slots(now_ms, 10_000);
+            let turns = (0..SWEEP_PERIOD_MS as u32).step_by(turn_ms as usize);
+            let slots: usize = turns
+                .map(|_| {
+                    now_ms = now_ms.wrapping_add(turn_ms);
+                    sweep.slots(now_ms, 10_000)
+                })
+                .sum();
+            assert!((10_000..=12_000).contains(&slots), "{slots} in turns of {turn_ms} ms");
+        }
+    }
+}

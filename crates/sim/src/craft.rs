@@ -33,10 +33,7 @@ pub(crate) fn fix(mut packet: Vec<u8>) -> Vec<u8> {
 
 /// A datagram; without a checksum if that is asked for.
 pub(crate) fn udp(source: Endpoint, destination: Endpoint, payload: &[u8], checked: bool) -> Vec<u8> {
-    let mut segment = [source.1.to_be_bytes(), destination.1.to_be_bytes()].concat();
-    segment.extend(((8 + payload.len()) as u16).to_be_bytes());
-    segment.extend([0, 0]);
-    segment.extend(payload);
+    let mut segment = datagram(source, destination, payload);
     if checked {
         let checksum = match transport_checksum(UDP, source, destination, &segment) {
             0 => 0xffff,
@@ -45,6 +42,21 @@ pub(crate) fn udp(source: Endpoint, destination: Endpoint, payload: &[u8], check
         segment[6..8].copy_from_slice(&checksum.to_be_bytes());
     }
     ipv4(UDP, source, destination, &segment)
+}
+
+fn datagram(source: Endpoint, destination: Endpoint, payload: &[u8]) -> Vec<u8> {
+    let ports = [source.1.to_be_bytes(), destination.1.to_be_bytes()].concat();
+    let length = ((8 + payload.len()) as u16).to_be_bytes();
+    [&ports, &length[..], &[0, 0], payload].concat()
+}
+
+/// The payload with a word more, with which the checksum of its datagram between these endpoints would be zero.
+pub(crate) fn summing_to_zero(source: Endpoint, destination: Endpoint, mut payload: Vec<u8>) -> Vec<u8> {
+    payload.resize(payload.len().next_multiple_of(2) + 2, 0);
+    let word = transport_checksum(UDP, source, destination, &datagram(source, destination, &payload));
+    let end = payload.len();
+    payload[end - 2..].copy_from_slice(&word.to_be_bytes());
+    payload
 }
 
 /// A segment; its options fill whole words.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 
 use crate::oracle::{Class, Pairing, Pool, Ports, Router, Segment, Timeouts, World};
+use crate::scene;
 
 /// A rules file.
 pub(crate) fn rules(world: &World) -> String {
@@ -120,7 +121,11 @@ fn write_timeouts(text: &mut String, router: &Router) {
         ("other_s", other),
     ];
     text.push_str("  timeouts:\n");
-    for (name, ms) in seconds {
+    // The first router's are its profile's; the others say each, against another profile.
+    let is_said = router.id != "red";
+    let is_rfc = (router.timeouts == scene::RFC) != is_said;
+    writeln!(text, "    profile: {}", if is_rfc { "rfc" } else { "cloud" }).unwrap();
+    for (name, ms) in seconds.iter().filter(|_| is_said) {
         writeln!(text, "    {name}: {}", ms / 1_000).unwrap();
     }
     let by_port = router.by_port.iter().map(|(protocol, run, initial, established)| {

@@ -38,7 +38,7 @@ const CLOUD: Timeouts = Timeouts {
 };
 
 /// `profile: rfc`.
-const RFC: Timeouts = Timeouts {
+pub(crate) const RFC: Timeouts = Timeouts {
     tcp_syn: 240_000,
     tcp_established: 7_440_000,
     tcp_fin: 240_000,
@@ -231,7 +231,7 @@ pub(crate) fn variant(world: &World, random: &mut Random) -> World {
     for _ in 0..random.below(3) {
         let at = random.below(world.routers.len());
         let router = &mut world.routers[at];
-        match random.below(18) {
+        match random.below(19) {
             0 => router.up = false,
             1 => router.gateways[0].snat = false,
             2 => router.no_nat.clear(),
@@ -248,7 +248,8 @@ pub(crate) fn variant(world: &World, random: &mut Random) -> World {
             13 => router.loose ^= true,
             14 => router.inbound_refresh ^= true,
             15 if router.by_port.len() > 1 => _ = router.by_port.remove(0),
-            16 => draw_behaviour(&mut world.pools[random.below(2)], random),
+            16 => router.gateways[0].next_hop = None,
+            17 => draw_behaviour(&mut world.pools[random.below(2)], random),
             _ => world.pools[random.below(2)].pairing = random.one_of(&[Pairing::Strict, Pairing::Soft]),
         }
     }

@@ -42,7 +42,7 @@ impl Play {
         Some(self.sent_by_host(to))
     }
 
-    fn some_external(&mut self) -> Endpoint {
+    pub(super) fn some_external(&mut self) -> Endpoint {
         scene::some_external(&self.world, &mut self.random)
     }
 
@@ -66,7 +66,8 @@ impl Play {
                 self.segment(from, to, flags, None)
             }
             18..22 => {
-                let kind = self.random.one_of(&[8, 8, 8, 13]);
+                // The last is no query.
+                let kind = self.random.one_of(&[8, 8, 8, 13, 10]);
                 self.ping(from, to, kind)
             }
             _ => self.other(from, to),
@@ -146,7 +147,10 @@ impl Play {
             let at = self.random.below(quote.len());
             quote[at] ^= 1 << self.random.below(8);
         }
+        let mut word = if code == 4 { [0, 0, 5, 0] } else { [0; 4] };
         if self.random.one_in(20) {
+            // Extensions, and where they begin (RFC 4884).
+            word[1] = (quote.len() / 4) as u8;
             quote.extend([0x20, 0, 1, 2, 3, 4, 5, 6]);
         }
         let is_outside = frame.segment >= INTERNET;
@@ -156,8 +160,10 @@ impl Play {
             2 if !is_outside => (Ipv4Addr::new(10, 0, 0, 51), 0),
             _ => header.destination,
         };
-        let mtu = if code == 4 { [0, 0, 5, 0] } else { [0; 4] };
-        let packet = craft::icmp(from, header.source, kind, code, mtu, &quote);
+        let mut packet = craft::icmp(from, header.source, kind, code, word, &quote);
+        if self.random.one_in(20) {
+            packet[22 + self.random.below(2)] ^= 1 << self.random.below(8);
+        }
         let packet = self.vary(packet);
         Some(back(&frame, packet))
     }

@@ -9,7 +9,12 @@ const OTHERS: [u8; 5] = [47, 50, 132, 4, 51];
 
 impl Play {
     pub(super) fn datagram(&mut self, from: Endpoint, to: Endpoint) -> Vec<u8> {
-        let payload = self.payload();
+        let mut payload = self.payload();
+        if self.random.one_in(20) {
+            // Its checksum is zero if it is seen under this endpoint: then it is sent as all ones.
+            let seen_as = self.some_external();
+            payload = craft::summing_to_zero(seen_as, to, payload);
+        }
         craft::udp(from, to, &payload, !self.random.one_in(8))
     }
 
