@@ -14,6 +14,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a judge fails by panicking")]
 
 mod craft;
+mod crew;
 mod invariants;
 mod not_judged;
 pub mod oracle;

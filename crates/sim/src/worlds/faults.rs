@@ -6,10 +6,10 @@
 use nat::DropReason;
 
 use super::links::{Event, Weather};
-use super::node::PORT_NAMES;
 use super::plan::{self, Disturbs, SERVERS};
 use super::wire::{self, Kind, Link, UDP};
 use super::{Failure, World};
+use crate::crew::PORT_NAMES;
 use crate::invariants;
 
 /// Every tenant.
@@ -40,10 +40,10 @@ impl World {
                 self.hear_all()
             }
             3 => {
-                let at = self.random.below(self.node.workers.len());
+                let at = self.random.below(self.node.desks.len());
                 let ms = 100 + self.random.below(4_000) as u64;
                 self.say(format_args!("worker {at} stalls for {ms} ms"));
-                self.node.workers[at].stalls_until_ms = self.now_ms + ms;
+                self.node.desks[at].stalls_until_ms = self.now_ms + ms;
                 Ok(())
             }
             4 => {
@@ -88,14 +88,14 @@ impl World {
             self.queue.push(self.now_ms + flow as u64 / 4, Event::ToGateway(super::node::INSIDE, frame));
         }
         self.disturb(plan::users_of(pool), [true, false], self.now_ms + FLOOD_MS);
-        self.flooded = self.plan.is_whole(tenant).then(|| self.node.dropped(DropReason::PortExhausted));
+        self.flooded = self.plan.is_whole(tenant).then(|| self.node.crew.dropped(DropReason::PortExhausted));
         Ok(())
     }
 
     /// The last flood was more than the pool could bear, or it was none.
     pub(crate) fn check_flood(&mut self) -> Result<(), Failure> {
         if let Some(before) = self.flooded.take()
-            && self.node.dropped(DropReason::PortExhausted) == before
+            && self.node.crew.dropped(DropReason::PortExhausted) == before
         {
             return self.fail("a flood used up no pool".to_owned());
         }

@@ -2,8 +2,6 @@
 //!
 //! A disturbance is a tenant's, and a time until which it lasts: what began after that has to come to its end.
 
-use packet::Moment;
-
 use super::faults::ALL;
 use super::links::{Act, Event};
 use super::plan::TENANTS;
@@ -90,7 +88,7 @@ impl World {
     /// What was counted on the way agrees.
     pub(super) fn check_books(&mut self) -> Result<(), Failure> {
         let (in_queues, in_rings) = self.node.queued();
-        let books = self.node.books();
+        let books = self.node.crew.books();
         if books.received + in_queues != self.node.arrived {
             return self.fail(format!("{} frames came, {in_queues} wait: {books:?}", self.node.arrived));
         }
@@ -105,11 +103,11 @@ impl World {
     /// Looks at all that is remembered.
     pub(super) fn count(&mut self) -> Result<(), Failure> {
         self.check_books()?;
-        let now = Moment::from_ms(self.now_ms + self.node.ahead_ms);
-        let sessions = invariants::sessions(self.node.workers.iter().map(|worker| &worker.gateway), now);
+        let now = self.node.now(self.now_ms);
+        let sessions = invariants::sessions(self.node.crew.gateways(), now);
         let right = invariants::endpoints(&sessions)
-            .and_then(|()| invariants::mappings(&self.node.rules, &sessions))
-            .and_then(|()| invariants::ports(&self.node.state, &self.node.rules, &sessions));
+            .and_then(|()| invariants::mappings(&self.node.crew.rules, &sessions))
+            .and_then(|()| invariants::ports(&self.node.crew.state, &self.node.crew.rules, &sessions));
         right.or_else(|what| self.fail(what))
     }
 }

@@ -203,7 +203,7 @@ impl World {
     /// # Errors
     /// What in it must not be.
     pub fn hour(&mut self) -> Result<(), Failure> {
-        let (begin_ms, packets, closed) = (self.now_ms, self.report.packets, self.node.closed());
+        let (begin_ms, packets, closed) = (self.now_ms, self.report.packets, self.node.crew.closed());
         self.weather = Weather::of_an_hour(&mut self.random);
         self.say(format_args!("hour {}: {:?}", self.report.hours + 1, self.weather));
         for act in [Act::Fault, Act::Change] {
@@ -222,7 +222,7 @@ impl World {
         self.report.hours += 1;
         self.check_flood()?;
         self.count()?;
-        let (packets, closed) = (self.report.packets - packets, self.node.closed() - closed);
+        let (packets, closed) = (self.report.packets - packets, self.node.crew.closed() - closed);
         self.report.expiries += closed;
         if packets < PACKETS_PER_HOUR || closed < EXPIRIES_PER_HOUR {
             return self.fail(format!("an hour of {packets} packets, in which {closed} sessions ended"));
@@ -239,7 +239,7 @@ impl World {
         self.run_until(self.now_ms + 4 * HOUR_MS)?;
         self.run_until(self.now_ms + QUIET_MS)?;
         self.count()?;
-        let empty = invariants::empty(&self.node.state, &self.node.rules);
+        let empty = invariants::empty(&self.node.crew.state, &self.node.crew.rules);
         empty.or_else(|what| self.fail(what))
     }
 
