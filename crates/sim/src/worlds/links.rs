@@ -2,8 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::Ipv4Addr;
 
-use super::wire::TCP;
+use super::World;
+use super::node::OUTSIDE;
+use super::wire::{self, TCP};
 use crate::random::Random;
 
 /// What comes when its time has come.
@@ -95,9 +98,59 @@ impl Weather {
     pub(crate) const STORM: Self = Self { lost: 2_000, repeated: 500, damaged: 500, jitter_ms: 200 };
 }
 
+impl World {
+    /// A frame from outside, to whoever has its destination.
+    pub(super) fn send_outside(&mut self, mut frame: Vec<u8>) {
+        let to = Ipv4Addr::new(frame[30], frame[31], frame[32], frame[33]);
+        frame[..6].copy_from_slice(&self.plan.mac_for(to));
+        self.send(OUTSIDE, 14, frame);
+    }
+
+    /// A frame on its way to the gateway.
+    pub(super) fn send(&mut self, port: u8, head: usize, frame: Vec<u8>) {
+        self.pass(head, frame, |frame| Event::ToGateway(port, frame));
+    }
+
+    /// A frame on its way to a host.
+    pub(super) fn deliver(&mut self, host: usize, frame: Vec<u8>) {
+        self.pass(self.hosts[host].link.bytes(), frame, |frame| Event::ToHost(host, frame));
+    }
+
+    fn pass(&mut self, head: usize, mut frame: Vec<u8>, event: impl Fn(Vec<u8>) -> Event) {
+        if self.traces
+            && let Some(packet) = wire::read(&frame)
+        {
+            self.say(format_args!("{}", packet.line(&frame)));
+        }
+        let Weather { lost, repeated, damaged, jitter_ms } = self.weather_now();
+        let luck = self.random.below(10_000);
+        let at_ms = self.now_ms + 1 + self.random.below(jitter_ms) as u64;
+        if lost > 0 || jitter_ms > 1 {
+            self.bad_weather_ms = self.now_ms;
+        }
+        if self.traces && luck < lost + damaged + repeated {
+            self.say(format_args!(
+                "which is lost below {lost}, then damaged by {damaged}, or repeated: {luck}"
+            ));
+        }
+        if luck < lost {
+            self.queries.excuse(&frame);
+            return;
+        }
+        if luck < lost + damaged {
+            self.queries.excuse(&frame);
+            damage(&mut frame, head, &mut self.random);
+        } else if luck < lost + damaged + repeated {
+            let again_ms = at_ms + self.random.below(1_000) as u64;
+            self.queue.push(again_ms, event(frame.clone()));
+        }
+        self.queue.push(at_ms, event(frame));
+    }
+}
+
 /// Flips a bit behind the link's header, which a frame check sequence guards. Not of TCP's flags: no gateway looks at TCP's
 /// checksum, so that a FIN that nobody sent would shorten what it remembers.
-pub(crate) fn damage(frame: &mut [u8], head: usize, random: &mut Random) {
+fn damage(frame: &mut [u8], head: usize, random: &mut Random) {
     let at = head + random.below(frame.len() - head);
     let is_flags = frame[head + 9] == TCP && at == head + 33;
     frame[if is_flags { at + 1 } else { at }] ^= 1 << random.below(8);

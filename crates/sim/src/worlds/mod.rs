@@ -37,8 +37,8 @@ mod wire;
 pub use command::{command, run};
 
 use host::{Host, everybody};
-use links::{Act, Event, Queue, Weather, damage};
-use node::{INSIDE, Node, OUTSIDE};
+use links::{Act, Event, Queue, Weather};
+use node::{INSIDE, Node};
 use plan::{Plan, TENANTS};
 use queries::Queries;
 use stranger::Stranger;
@@ -355,54 +355,6 @@ impl World {
         let judged = ended.drain(..).try_for_each(|one| self.judge_transfer(&one));
         self.ended = ended;
         judged
-    }
-
-    /// A frame from outside, to whoever has its destination.
-    fn send_outside(&mut self, mut frame: Vec<u8>) {
-        let to = std::net::Ipv4Addr::new(frame[30], frame[31], frame[32], frame[33]);
-        frame[..6].copy_from_slice(&self.plan.mac_for(to));
-        self.send(OUTSIDE, 14, frame);
-    }
-
-    /// A frame on its way to the gateway.
-    fn send(&mut self, port: u8, head: usize, frame: Vec<u8>) {
-        self.pass(head, frame, |frame| Event::ToGateway(port, frame));
-    }
-
-    /// A frame on its way to a host.
-    fn deliver(&mut self, host: usize, frame: Vec<u8>) {
-        self.pass(self.hosts[host].link.bytes(), frame, |frame| Event::ToHost(host, frame));
-    }
-
-    fn pass(&mut self, head: usize, mut frame: Vec<u8>, event: impl Fn(Vec<u8>) -> Event) {
-        if self.traces
-            && let Some(packet) = wire::read(&frame)
-        {
-            self.say(format_args!("{}", packet.line(&frame)));
-        }
-        let Weather { lost, repeated, damaged, jitter_ms } = self.weather_now();
-        let luck = self.random.below(10_000);
-        let at_ms = self.now_ms + 1 + self.random.below(jitter_ms) as u64;
-        if lost > 0 || jitter_ms > 1 {
-            self.bad_weather_ms = self.now_ms;
-        }
-        if self.traces && luck < lost + damaged + repeated {
-            self.say(format_args!(
-                "which is lost below {lost}, then damaged by {damaged}, or repeated: {luck}"
-            ));
-        }
-        if luck < lost {
-            self.queries.excuse(&frame);
-            return;
-        }
-        if luck < lost + damaged {
-            self.queries.excuse(&frame);
-            damage(&mut frame, head, &mut self.random);
-        } else if luck < lost + damaged + repeated {
-            let again_ms = at_ms + self.random.below(1_000) as u64;
-            self.queue.push(again_ms, event(frame.clone()));
-        }
-        self.queue.push(at_ms, event(frame));
     }
 
     fn say(&self, what: fmt::Arguments<'_>) {

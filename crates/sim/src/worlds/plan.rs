@@ -9,7 +9,8 @@
 //!               10.0.0.21 - .24  ask only        10.0.0.60   a server behind a port forwarding
 //! ```
 //!
-//! Red and blue share a pool. A change says whom it may disturb: everybody else has to go on as if nothing were.
+//! Red and blue share a pool; green's gives ports in blocks, in half of the worlds. A change says whom it may disturb:
+//! everybody else has to go on as if nothing were.
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -90,6 +91,8 @@ pub(crate) struct Plan {
     pub(crate) routers: [RouterPlan; TENANTS],
     /// How many addresses each pool has, of two; how long its ports rest.
     pools: [(u8, u32); 2],
+    /// Of the second pool, ports are given in blocks.
+    has_blocks: bool,
     revision: u64,
 }
 
@@ -124,7 +127,7 @@ impl Plan {
         };
         let mut routers = [router(), router(), router()];
         routers.iter_mut().for_each(|router| router.is_patient = random.one_in(3));
-        Self { routers, pools: [(2, 30), (1, 30)], revision: 1 }
+        Self { routers, pools: [(2, 30), (1, 30)], has_blocks: random.one_in(2), revision: 1 }
     }
 
     /// How long an established connection of these tenants may be silent.
@@ -213,10 +216,13 @@ impl Plan {
             let first = [10, 12][pool];
             let (from, to) = POOL_PORTS[pool];
             let last = first + addresses - 1;
+            // Small ones: a host has several, and others again what it has given back.
+            let blocks =
+                if self.has_blocks && pool == 1 { ", blocks: {ports: 8, per_host_max: 8}" } else { "" };
             writeln!(
                 text,
                 "- {{id: pool{pool}, revision: {}, addresses: [203.0.113.{first}-203.0.113.{last}], \
-                 ports: {from}-{to}, hold_down_s: {hold_down_s}}}",
+                 ports: {from}-{to}, hold_down_s: {hold_down_s}{blocks}}}",
                 self.revision
             )
             .unwrap();
