@@ -159,6 +159,72 @@ pub fn source(bytes: &[u8]) -> MacAddress {
         .map_or(MacAddress::default(), |(ethernet, _)| MacAddress(ethernet.source))
 }
 
+/// All of the header of an IPv4 frame but to whom it goes, as it stands: for a way that many frames leave by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkTail {
+    /// Of a tagged header; of an untagged one the last four are not written.
+    bytes: [u8; TAGGED_HEADER_LENGTH - size_of::<MacAddress>()],
+    length: u8,
+}
+
+impl LinkTail {
+    /// Of frames from `source` under this tag.
+    pub fn new(source: MacAddress, vlan: Option<VlanId>) -> Self {
+        let link = LinkHeader { destination: MacAddress::default(), source, vlan };
+        let mut header = [0; TAGGED_HEADER_LENGTH];
+        link.write(&mut header, ether_type::IPV4);
+        let [_, _, _, _, _, _, bytes @ ..] = header;
+        // 14 or 18.
+        Self { bytes, length: link.length() as u8 }
+    }
+
+    /// How long the header is on the wire, in bytes: 14 or 18.
+    #[inline]
+    pub fn length(&self) -> usize {
+        usize::from(self.length)
+    }
+
+    /// Replaces the Ethernet header of an IPv4 frame, `header_length` bytes long so far, as [`replace_header`] does.
+    ///
+    /// # Errors
+    /// [`NoRoom`] where a tag has to be added and the headroom is used up; the frame is unchanged.
+    #[inline]
+    pub fn replace(
+        &self,
+        frame: &mut impl Frame,
+        header_length: usize,
+        MacAddress(destination): MacAddress,
+    ) -> Result<(), NoRoom> {
+        if self.length() != header_length {
+            resize_header(frame, header_length, self.length())?;
+        }
+        let bytes = frame.bytes_mut();
+        if let Some((to, rest)) = bytes.split_first_chunk_mut()
+            && let Some((both, rest)) = rest.split_first_chunk_mut::<8>()
+        {
+            *to = destination;
+            let [first @ .., a, b, c, d] = self.bytes;
+            *both = first;
+            if self.length() == TAGGED_HEADER_LENGTH
+                && let Some(tag) = rest.first_chunk_mut()
+            {
+                *tag = [a, b, c, d];
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds a tag's room in front, or takes it away.
+fn resize_header(frame: &mut impl Frame, header_length: usize, length: usize) -> Result<(), NoRoom> {
+    if length > header_length {
+        frame.grow_front(length - header_length)?;
+    } else if length < header_length {
+        frame.shrink_front(header_length - length);
+    }
+    Ok(())
+}
+
 /// Replaces the Ethernet header of an IPv4 frame, `header_length` bytes long so far
 /// ([`network_offset`](crate::Parsed::network_offset)), adding or removing the tag as needed.
 ///
@@ -174,11 +240,7 @@ pub fn replace_header(
 ) -> Result<(), NoRoom> {
     let length = header.length();
     debug_assert!(header_length <= frame.bytes().len(), "a header longer than its frame");
-    if length > header_length {
-        frame.grow_front(length - header_length)?;
-    } else if length < header_length {
-        frame.shrink_front(header_length - length);
-    }
+    resize_header(frame, header_length, length)?;
     header.write(frame.bytes_mut(), ether_type::IPV4);
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::wire::{self, ether_type};
 use crate::{VlanId, checksum, icmp};
 
 /// IP protocol numbers the path tells apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Protocol(pub u8);
 
 impl Protocol {
