@@ -19,6 +19,7 @@ use crate::compiled::{
     PoolAddress, PoolIndex, PoolRules, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex, SegmentRules,
     Wires,
 };
+use crate::legs::Legs;
 use crate::model::{Gateway, Pool, Router, Segment};
 use crate::numbers::{Numbers, NumbersExhausted};
 use crate::object::ObjectKind;
@@ -61,6 +62,7 @@ pub fn compile(
     }
     compiler.forwardings.enter(&mut compiler.set);
     compiler.numbers.finish()?;
+    compiler.set.legs = Legs::of(&compiler.set);
     *numbers = compiler.numbers;
     Ok(compiler.set)
 }

@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 use packet::{MacAddress, PortIndex, Protocol, VlanId};
 
 use crate::compile::Basis;
+use crate::legs::Legs;
 pub use crate::model::{Dependence, IdleReset, Pairing, TcpRules, UnsolicitedSyn};
 use crate::routes::RouteTable;
 
@@ -66,6 +67,8 @@ pub struct RuleSet {
     pub(crate) segment_by_realm: HashMap<Realm, SegmentIndex>,
     /// Routers that are up, by realm.
     pub(crate) router_by_realm: HashMap<Realm, RouterIndex>,
+    /// All that packets of established flows ask for.
+    pub(crate) legs: Legs,
 }
 
 impl RuleSet {

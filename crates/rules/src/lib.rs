@@ -11,6 +11,7 @@ pub mod compiled;
 mod documents;
 mod fault;
 mod file;
+pub mod legs;
 pub mod limits;
 pub mod model;
 mod numbers;

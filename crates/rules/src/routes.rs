@@ -96,6 +96,26 @@ impl RouteTable {
         }
     }
 
+    /// The runs of addresses that lead to a leg's own subnets: first and last.
+    pub(crate) fn connected(&self, interface: InterfaceIndex) -> impl Iterator<Item = (u32, u32)> {
+        self.runs()
+            .filter(move |(_, target)| *target == Some(Target::Connected(interface)))
+            .map(|(run, _)| run)
+    }
+
+    /// The next hop that the last addresses of all lead to, as a default route does, and every run that leads elsewhere, or
+    /// nowhere.
+    pub(crate) fn default_and_others(&self) -> Option<(NextHop, impl Iterator<Item = (u32, u32)>)> {
+        let Some(Some(Target::Via(next_hop))) = self.targets.last() else { return None };
+        let default = Some(Target::Via(*next_hop));
+        Some((*next_hop, self.runs().filter(move |(_, target)| *target != default).map(|(run, _)| run)))
+    }
+
+    fn runs(&self) -> impl Iterator<Item = ((u32, u32), Option<Target>)> {
+        let ends = self.firsts.iter().skip(1).map(|next| next.wrapping_sub(1)).chain([u32::MAX]);
+        self.firsts.iter().copied().zip(ends).zip(self.targets.iter().copied())
+    }
+
     /// Ends every prefix that lies wholly before `first`: behind it the prefix around it counts again.
     fn close_before(&mut self, first: u32, open: &mut Vec<(u32, Target)>) {
         while let Some((last, _)) = open.pop_if(|(last, _)| *last < first) {

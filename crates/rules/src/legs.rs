@@ -1,0 +1,370 @@
+//! What a packet of an established flow needs of the rules, in few cache lines: the rest of a [`RuleSet`] is for those who
+//! open flows, and its objects are as large as their names.
+//!
+//! ```text
+//! enter    port, VLAN, MAC -> door of the network -> Leg      whose realm, which generation, which hosts, which way out
+//! leave    Leg                                                 by which port, tag and MAC, and what its network takes
+//! own      network, address -> Own                             whether an address is ours, and what it is good for
+//! inside   realm -> Inside                                     a router by what a session says of it
+//! ```
+//!
+//! All of it repeats what the rule set says elsewhere, and says it only where that is simple: a leg's one run of hosts, a
+//! destination that nothing but the default route leads to. What is not simple is asked of the rule set.
+
+use std::net::Ipv4Addr;
+
+use hashbrown::HashMap;
+use packet::ethernet::LinkTail;
+use packet::{MacAddress, PortIndex, VlanId};
+
+use crate::compiled::{
+    AddressIndex, AddressRules, FloatingIndex, InterfaceIndex, NextHop, Realm, RouterIndex, RouterRules,
+    RuleSet, SegmentIndex,
+};
+
+/// Addresses from the first to the last, both included; none where the last is below the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    first: u32,
+    last: u32,
+}
+
+impl Span {
+    const NONE: Self = Self { first: 1, last: 0 };
+
+    #[inline]
+    fn contains(self, address: u32) -> bool {
+        address.wrapping_sub(self.first) <= self.last.wrapping_sub(self.first) && self.first <= self.last
+    }
+
+    /// The least span that holds both.
+    fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
+
+/// A router's leg, as packets meet it.
+///
+/// ```text
+///  0                                                             64
+///  | whose it is, hosts, the way out and what does not go by it  |    for a packet that enters
+///  | port, tag, MAC, MTU, network                                |    for one that leaves
+/// ```
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Leg {
+    /// Whose it is.
+    pub router: RouterIndex,
+    /// That router's.
+    pub generation: u32,
+    /// Of the flows that enter by it: the router's, or of an external leg its network's.
+    pub realm: Realm,
+    /// A leg into an external network.
+    pub external: bool,
+    hosts: Span,
+    /// Our own address among the hosts'.
+    own: u32,
+    /// The router's default route, where it leads out: by which leg, to whom.
+    default_route: Option<NextHop>,
+    /// Every destination that the default route does not lead to, and others.
+    elsewhere: [Span; 2],
+    /// Where frames leave by it. On the second cache line.
+    pub exit: Exit,
+}
+
+/// How frames leave by a leg.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Exit {
+    /// Its network's realm, of neighbours.
+    pub realm: Realm,
+    /// The addresses of ours on it, and others.
+    own: Span,
+    /// Its network.
+    pub segment: SegmentIndex,
+    /// The largest IPv4 packet.
+    pub mtu: u16,
+    /// The port.
+    pub port: PortIndex,
+    /// The header of its frames.
+    pub link: LinkTail,
+}
+
+const _: () = assert!(size_of::<Leg>() == 128 && std::mem::offset_of!(Leg, exit) == 64);
+
+impl Leg {
+    /// Whether a packet with this source may enter by it: from a host of the leg's, known at a glance. `false` where it takes
+    /// a longer look.
+    #[inline]
+    pub fn is_plainly_a_hosts(&self, source: Ipv4Addr) -> bool {
+        let source = u32::from(source);
+        self.hosts.contains(source) && source != self.own
+    }
+
+    /// The next hop on the way out, of what nothing but the default route leads to. `None` where it takes a longer look.
+    #[inline]
+    pub fn plainly_out(&self, destination: Ipv4Addr) -> Option<NextHop> {
+        let destination = u32::from(destination);
+        let [one, two] = self.elsewhere;
+        self.default_route.filter(|_| !one.contains(destination) && !two.contains(destination))
+    }
+
+    /// Whether an internal address is a host's on this leg, so that it is its own next hop. `false` where it takes a longer
+    /// look.
+    #[inline]
+    pub fn is_plainly_reached(&self, destination: Ipv4Addr) -> bool {
+        self.hosts.contains(destination.into())
+    }
+}
+
+/// What one of our addresses on a network is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// Translation by ports and nothing else.
+    Ports(AddressIndex),
+    /// A floating IP and nothing else.
+    Floating(FloatingIndex),
+    /// Several things, or to be spoken to.
+    Other,
+}
+
+/// A router that is up, by its realm.
+#[derive(Clone, Copy, Debug)]
+pub struct Inside {
+    /// Which.
+    pub router: RouterIndex,
+    /// Its generation.
+    pub generation: u32,
+    /// One of its internal legs.
+    pub leg: InterfaceIndex,
+}
+
+/// The first leg of the network of a port and VLAN, by which most of its frames enter.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    mac: MacAddress,
+    leg: InterfaceIndex,
+    segment: SegmentIndex,
+}
+
+/// See the file's page.
+#[derive(Debug, Default)]
+pub struct Legs {
+    legs: Vec<Leg>,
+    /// By port and VLAN.
+    doors: Vec<Option<Door>>,
+    /// By network and MAC.
+    by_mac: HashMap<u64, InterfaceIndex>,
+    own: HashMap<u64, Own>,
+    /// By realm.
+    inside: Vec<Option<Inside>>,
+}
+
+impl Legs {
+    /// Of a rule set that is complete but for this.
+    pub(crate) fn of(set: &RuleSet) -> Self {
+        let legs = set.interfaces.iter().enumerate();
+        let legs = legs.filter_map(|(at, _)| leg(set, InterfaceIndex(u32::try_from(at).ok()?))).collect();
+        let mut doors = vec![None; set.wires.len() * VLANS];
+        for (at, segment) in set.segments.iter().enumerate() {
+            let first = segment.interfaces.iter().min_by_key(|(mac, _)| **mac);
+            if let (Some((mac, leg)), Some(door)) =
+                (first, doors.get_mut(door_of(segment.port, segment.vlan)))
+                && let Ok(at) = u32::try_from(at)
+            {
+                *door = Some(Door { mac: *mac, leg: *leg, segment: SegmentIndex(at) });
+            }
+        }
+        let mut by_mac = HashMap::new();
+        for (at, segment) in set.segments.iter().enumerate() {
+            by_mac.extend(segment.interfaces.iter().map(|(mac, leg)| (mac_key(at, *mac), *leg)));
+        }
+        let mut own = HashMap::new();
+        for segment in &set.segments {
+            own.extend(
+                segment
+                    .addresses
+                    .iter()
+                    .map(|(address, rules)| (key(segment.realm, *address), use_of(rules))),
+            );
+        }
+        let mut inside = Vec::new();
+        for (realm, router) in &set.router_by_realm {
+            let (at, router_at) = (realm.0 as usize, router.0 as usize);
+            if inside.len() <= at {
+                inside.resize(at + 1, None);
+            }
+            let rules = set.routers.get(router_at);
+            if let (Some(place), Some(rules)) = (inside.get_mut(at), rules) {
+                let is_internal = |leg: &&InterfaceIndex| {
+                    set.interfaces.get(leg.0 as usize).is_some_and(|leg| !leg.external)
+                };
+                *place = rules.interfaces.iter().find(is_internal).map(|leg| Inside {
+                    router: *router,
+                    generation: rules.generation,
+                    leg: *leg,
+                });
+            }
+        }
+        Self { legs, doors, by_mac, own, inside }
+    }
+}
+
+impl RuleSet {
+    /// The leg by which a frame enters.
+    #[inline]
+    pub fn enter(
+        &self,
+        port: PortIndex,
+        vlan: Option<VlanId>,
+        mac: MacAddress,
+    ) -> Option<(InterfaceIndex, &Leg)> {
+        let door = self.legs.doors.get(door_of(port, vlan))?.as_ref()?;
+        let index = match door.mac == mac {
+            true => door.leg,
+            false => *self.legs.by_mac.get(&mac_key(door.segment.0 as usize, mac))?,
+        };
+        Some((index, self.leg(index)?))
+    }
+
+    /// A leg.
+    #[inline]
+    pub fn leg(&self, index: InterfaceIndex) -> Option<&Leg> {
+        self.legs.legs.get(index.0 as usize)
+    }
+
+    /// Whether an address is ours on the network that a leg leaves into.
+    #[inline]
+    pub fn is_own(&self, exit: &Exit, address: Ipv4Addr) -> bool {
+        exit.own.contains(address.into()) && self.own(exit.realm, address).is_some()
+    }
+
+    /// What an address is good for on the network of this realm, if it is ours.
+    #[inline]
+    pub fn own(&self, network: Realm, address: Ipv4Addr) -> Option<Own> {
+        self.legs.own.get(&key(network, address)).copied()
+    }
+
+    /// The router whose internal realm this is, if it is up and has internal legs.
+    #[inline]
+    pub fn inside(&self, realm: Realm) -> Option<Inside> {
+        self.legs.inside.get(realm.0 as usize).copied().flatten()
+    }
+}
+
+#[inline]
+fn key(network: Realm, address: Ipv4Addr) -> u64 {
+    u64::from(network.0) << 32 | u64::from(u32::from(address))
+}
+
+/// Untagged frames and one for each VLAN.
+const VLANS: usize = 4096;
+
+#[inline]
+fn door_of(port: PortIndex, vlan: Option<VlanId>) -> usize {
+    usize::from(port.0) * VLANS + usize::from(vlan.map_or(0, VlanId::get))
+}
+
+/// A MAC has 48 bits, a network's index fewer than the rest.
+#[inline]
+fn mac_key(segment: usize, MacAddress([a, b, c, d, e, f]): MacAddress) -> u64 {
+    let (first, last) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+    (segment as u64) << 48 | u64::from(last) << 32 | u64::from(first)
+}
+
+fn use_of(rules: &AddressRules) -> Own {
+    match *rules {
+        // What is an interface's own as well is spoken to by ping alone, which is no plain packet.
+        AddressRules { floating: None, ports: Some(ports), forwardings, .. } if forwardings.is_empty() => {
+            Own::Ports(ports)
+        }
+        AddressRules { local: false, floating: Some(floating), pool: None, forwardings, .. }
+            if forwardings.is_empty() =>
+        {
+            Own::Floating(floating)
+        }
+        _ => Own::Other,
+    }
+}
+
+fn leg(set: &RuleSet, index: InterfaceIndex) -> Option<Leg> {
+    let interface = set.interfaces.get(index.0 as usize)?;
+    let router = set.routers.get(interface.router.0 as usize)?;
+    let segment = set.segments.get(interface.segment.0 as usize)?;
+    let (hosts, own) = if interface.external { (Span::NONE, 0) } else { hosts(set, router, index) };
+    let (default_route, elsewhere) = default_route(set, router);
+    Some(Leg {
+        router: interface.router,
+        generation: router.generation,
+        realm: if interface.external { segment.realm } else { router.realm },
+        external: interface.external,
+        hosts,
+        own,
+        default_route,
+        elsewhere,
+        exit: Exit {
+            realm: segment.realm,
+            own: span_of(segment.addresses.keys()),
+            segment: interface.segment,
+            mtu: segment.mtu,
+            port: segment.port,
+            link: LinkTail::new(interface.mac, segment.vlan),
+        },
+    })
+}
+
+fn span_of<'a>(addresses: impl Iterator<Item = &'a Ipv4Addr>) -> Span {
+    let single = |address: &Ipv4Addr| Span { first: u32::from(*address), last: u32::from(*address) };
+    addresses.map(single).reduce(Span::and).unwrap_or(Span::NONE)
+}
+
+/// The largest run of addresses that are hosts of the leg's, but for one of our own, which stands beside it.
+fn hosts(set: &RuleSet, router: &RouterRules, index: InterfaceIndex) -> (Span, u32) {
+    let Some(interface) = set.interfaces.get(index.0 as usize) else { return (Span::NONE, 0) };
+    let largest = router.routes.connected(index).max_by_key(|(first, last)| last - first);
+    let Some((mut first, mut last)) = largest else { return (Span::NONE, 0) };
+    if interface.is_edge(first.into()) {
+        first = first.saturating_add(1);
+    }
+    if interface.is_edge(last.into()) {
+        last = last.saturating_sub(1);
+    }
+    let span = Span { first, last };
+    let edges = |net: &ipnet::Ipv4Net| [net.addr(), net.network(), net.broadcast()];
+    let mut no_hosts: Vec<u32> = interface.addresses.iter().flat_map(edges).map(u32::from).collect();
+    no_hosts.retain(|address| span.contains(*address) && interface.is_no_hosts((*address).into()));
+    no_hosts.sort_unstable();
+    no_hosts.dedup();
+    match *no_hosts {
+        [] => (span, 0),
+        [own] => (span, own),
+        _ => (Span::NONE, 0),
+    }
+}
+
+/// The route that most destinations have, where it leads out, and what others lead to.
+fn default_route(set: &RuleSet, router: &RouterRules) -> (Option<NextHop>, [Span; 2]) {
+    let Some((next_hop, others)) = router.routes.default_and_others() else { return (None, [Span::NONE; 2]) };
+    let leads_out = set.interfaces.get(next_hop.interface.0 as usize).is_some_and(|leg| leg.external)
+        && router.gateway_by(next_hop.interface).is_some();
+    let mut spans: Vec<Span> = others.map(|(first, last)| Span { first, last }).collect();
+    // The two that lie closest together become one, until two are left: they hold what lies between them too.
+    while spans.len() > 2 {
+        let gap = |pair: &[Span]| match *pair {
+            [one, two] => two.first - one.last,
+            _ => u32::MAX,
+        };
+        let gaps = spans.windows(2).map(gap);
+        let Some((at, _)) = gaps.enumerate().min_by_key(|(_, gap)| *gap) else { break };
+        let removed = spans.remove(at + 1);
+        if let Some(kept) = spans.get_mut(at) {
+            *kept = kept.and(removed);
+        }
+    }
+    let mut spans = spans.into_iter();
+    let elsewhere = [(); 2].map(|()| spans.next().unwrap_or(Span::NONE));
+    (leads_out.then_some(next_hop), elsewhere)
+}
+
+#[cfg(test)]
+mod tests;

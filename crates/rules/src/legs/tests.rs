@@ -1,0 +1,121 @@
+//! What a leg says at a glance, the rule set says after a longer look; and of a usual router it says all.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::arbitrary;
+use crate::numbers::Numbers;
+use crate::store::{Change, Store};
+use crate::{compile, read_rules, validate};
+
+fn numbers() -> Numbers {
+    Numbers::new(1_000, 10_000)
+}
+
+/// Edges of subnets and what is beside them, which chance would rarely meet.
+fn interesting(set: &RuleSet) -> Vec<Ipv4Addr> {
+    let nets = set.interfaces.iter().flat_map(|leg| &leg.addresses);
+    let edges = nets.flat_map(|net| [net.network(), net.broadcast(), net.addr()]).map(u32::from);
+    edges.flat_map(|at| [at.wrapping_sub(1), at, at.wrapping_add(1)]).map(Ipv4Addr::from).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn what_is_known_at_a_glance_is_so(
+        rules in arbitrary::rules(),
+        addresses in proptest::collection::vec(arbitrary::address(), 40),
+    ) {
+        let mut store = Store::new(&arbitrary::ports());
+        store.apply(Change::Snapshot(rules));
+        let set = compile(store.valid(), None, &mut numbers()).unwrap();
+
+        for (at, interface) in set.interfaces.iter().enumerate() {
+            let index = InterfaceIndex(at as u32);
+            let leg = set.leg(index).unwrap();
+            let router = &set.routers[interface.router.0 as usize];
+            let segment = &set.segments[interface.segment.0 as usize];
+            prop_assert_eq!((leg.router, leg.generation), (interface.router, router.generation));
+            prop_assert_eq!(leg.realm, if interface.external { segment.realm } else { router.realm });
+            prop_assert_eq!((leg.exit.realm, leg.exit.port, leg.exit.mtu), (segment.realm, segment.port, segment.mtu));
+            for address in addresses.iter().copied().chain(interesting(&set)) {
+                if leg.is_plainly_a_hosts(address) {
+                    prop_assert!(router.is_source_of(address, index) && !interface.is_no_hosts(address), "{address}");
+                }
+                if leg.is_plainly_reached(address) {
+                    prop_assert!(!interface.external);
+                    prop_assert_eq!(router.route(address), Some(NextHop { interface: index, address }));
+                }
+                if let Some(next_hop) = leg.plainly_out(address) {
+                    prop_assert_eq!(router.route(address), Some(next_hop));
+                    prop_assert!(set.interfaces[next_hop.interface.0 as usize].external);
+                    prop_assert!(router.gateway_by(next_hop.interface).is_some());
+                }
+                prop_assert_eq!(set.is_own(&leg.exit, address), segment.addresses.contains_key(&address));
+            }
+            // By its MAC a frame enters by it, if its router is up, and by no other.
+            let entered = set.enter(segment.port, segment.vlan, interface.mac).map(|(index, _)| index);
+            prop_assert_eq!(entered, segment.interfaces.get(&interface.mac).copied());
+        }
+        for segment in &set.segments {
+            prop_assert!(set.enter(segment.port, segment.vlan, MacAddress([2; 6])).is_none());
+            for (address, rules) in &segment.addresses {
+                let is_plain = rules.forwardings.is_empty();
+                let own = set.own(segment.realm, *address);
+                prop_assert!(own.is_some());
+                if let Some(Own::Ports(ports)) = own {
+                    prop_assert!(is_plain && rules.ports == Some(ports) && rules.floating.is_none());
+                }
+                if let Some(Own::Floating(floating)) = own {
+                    prop_assert!(is_plain && rules.floating == Some(floating) && rules.ports.is_none());
+                }
+            }
+        }
+        for router in &set.routers {
+            let inside = set.inside(router.realm);
+            prop_assert!(inside.is_none() || set.router_of(router.realm) == inside.map(|inside| inside.router));
+            if let Some(inside) = inside {
+                let leg = &set.interfaces[inside.leg.0 as usize];
+                prop_assert!(leg.router == inside.router && !leg.external);
+                prop_assert_eq!(inside.generation, router.generation);
+            }
+        }
+    }
+}
+
+/// A tenant's router as there are thousands of: nothing about it takes a longer look.
+#[test]
+fn of_a_usual_router_all_is_known_at_a_glance() {
+    let rules = "
+segments: [{id: lan, port: inside, vlan: 5}, {id: net, port: outside}]
+pools: [{id: pool, addresses: [203.0.113.64/26]}]
+routers:
+- id: r
+  interfaces:
+  - {id: in, segment: lan, mac: \"02:00:00:00:00:01\", addresses: [10.0.0.1/16]}
+  - {id: out, segment: net, mac: \"02:00:00:00:00:02\", addresses: [203.0.113.2/24], external: true}
+  gateways: [{interface: out, next_hop: 203.0.113.1, pool: pool}]
+";
+    let valid = validate(&read_rules(rules).unwrap(), &arbitrary::ports()).unwrap();
+    let set = compile(&valid, None, &mut numbers()).unwrap();
+    let address = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+    let (_, leg) = set.enter(PortIndex(0), VlanId::new(5), MacAddress([2, 0, 0, 0, 0, 1])).unwrap();
+    for host in ["10.0.0.2", "10.0.0.255", "10.0.77.1", "10.0.255.254"].map(address) {
+        assert!(leg.is_plainly_a_hosts(host) && leg.is_plainly_reached(host), "{host}");
+    }
+    for stranger in ["10.0.0.0", "10.0.0.1", "10.0.255.255", "10.1.0.0", "192.0.2.1"].map(address) {
+        assert!(!leg.is_plainly_a_hosts(stranger), "{stranger}");
+    }
+    let out = Some(NextHop { interface: InterfaceIndex(1), address: address("203.0.113.1") });
+    for remote in ["0.0.0.1", "9.255.255.255", "10.1.0.0", "198.51.100.1", "203.0.114.0"].map(address) {
+        assert_eq!(leg.plainly_out(remote), out, "{remote}");
+    }
+    for near in ["10.0.0.9", "203.0.113.9"].map(address) {
+        assert_eq!(leg.plainly_out(near), None, "{near}");
+    }
+    let network = set.leg(InterfaceIndex(1)).unwrap().exit.realm;
+    let ports = |text: &str| matches!(set.own(network, address(text)), Some(Own::Ports(_)));
+    assert!(ports("203.0.113.64") && ports("203.0.113.127") && !ports("203.0.113.2"));
+    assert_eq!(set.own(network, address("203.0.113.3")), None);
+}
