@@ -181,6 +181,25 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
         self.lines.get(line.0 as usize).key()
     }
 
+    /// Starts to load a line. Any index is fine.
+    #[inline]
+    pub fn prefetch_line(&self, line: LineIndex) {
+        self.lines.prefetch(line.0 as usize);
+    }
+
+    /// What `read` reads of a line's value, if the line has this key; the line was found once, and may be out of use since or
+    /// another key's. Any index is fine.
+    ///
+    /// # Concurrency
+    /// The value is read first, then the key. So where `read` loads, with acquire, a word that whoever fills a line stores
+    /// with release, what is returned is of this key: the key was there before the word.
+    #[inline]
+    pub fn read_hinted<R>(&self, line: LineIndex, key: &K, read: impl FnOnce(&V) -> R) -> Option<R> {
+        let line = self.lines.try_get(line.0 as usize)?;
+        let value = read(&line.value);
+        line.has_key(key).then_some(value)
+    }
+
     /// A line's value. Of a slot that is not in use: the last one it had.
     ///
     /// # Panics

@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use packet::rewrite::{Quote, Replacement, Rewrite};
-use packet::{Parsed, Protocol, icmp};
+use packet::{Parsed, Plain, Protocol, icmp};
 use rules::compiled::{Dependence, Realm};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -77,6 +77,16 @@ impl Flow {
         )
     }
 
+    /// The same of a plain packet.
+    #[inline]
+    pub(crate) fn of_plain(plain: &Plain, realm: Realm) -> Self {
+        // The realm's three bytes stand behind the protocol's one.
+        let tail = u32::from(plain.protocol.0) << 24 | realm.0;
+        let words: [u32; 2] = [plain.ports, tail.to_be()];
+        let words: [u64; 2] = [plain.addresses, zerocopy::transmute!(words)];
+        zerocopy::transmute!(words)
+    }
+
     /// The flow of the packet that an ICMP error quotes.
     pub fn of_quote(quote: &Quote, realm: Realm) -> Self {
         let (mut source_port, mut destination_port) = (quote.source_port, quote.destination_port);
@@ -95,21 +105,25 @@ impl Flow {
     }
 
     /// Where the flow comes from.
+    #[inline]
     pub fn source(&self) -> Endpoint {
         Endpoint { address: self.source.into(), port: u16::from_be_bytes(self.source_port) }
     }
 
     /// Where the flow goes.
+    #[inline]
     pub fn destination(&self) -> Endpoint {
         Endpoint { address: self.destination.into(), port: u16::from_be_bytes(self.destination_port) }
     }
 
     /// IP protocol.
+    #[inline]
     pub fn protocol(&self) -> Protocol {
         Protocol(self.protocol)
     }
 
     /// The realm the addresses are meant in.
+    #[inline]
     pub fn realm(&self) -> Realm {
         let [a, b, c] = self.realm;
         Realm(u32::from_be_bytes([0, a, b, c]))
@@ -181,6 +195,7 @@ impl Flow {
 }
 
 /// Whether endpoints of the protocol have ports, or identifiers, by which they can be told apart.
+#[inline]
 pub(crate) fn has_ports(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP)
 }

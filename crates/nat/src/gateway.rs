@@ -51,7 +51,7 @@ pub struct Configuration {
 pub struct Gateway<F> {
     pub(crate) rules: Arc<RuleSet>,
     pub(crate) state: Arc<State>,
-    me: WorkerIndex,
+    pub(crate) me: WorkerIndex,
     pub(crate) shards: Shards,
     pub(crate) neighbours: Neighbours,
     pub(crate) waiting: Waiting<F>,
@@ -105,6 +105,10 @@ impl<F: Frame> Gateway<F> {
     ) {
         let bytes = frames.iter().map(|frame| frame.bytes().len() as u64).sum();
         self.counters().received(port, frames.len() as u64, bytes);
+        self.pass_established(port, frames, now, io);
+        if frames.is_empty() {
+            return;
+        }
         self.carry(&mut frames.drain(..).map(|frame| Handed::received(frame, port)).collect(), now, io);
     }
 
@@ -218,7 +222,7 @@ impl<F: Frame> Gateway<F> {
         }
         let hash = self.outbox.hash(&lane.order);
         let behind = self.waiting.neighbour_of(hash).map(Verdict::Wait);
-        behind.or_else(|| self.outbox.follows(lane).map(Verdict::HandOff))
+        behind.or_else(|| self.outbox.follows(&lane.order, lane.tickets.len()).map(Verdict::HandOff))
     }
 
     fn judge(&mut self, lane: &Lane<F>, now: Moment) -> Verdict {

@@ -45,6 +45,7 @@ impl Identifications {
     /// The next for a datagram to this destination.
     //= rfc6864#5.3.1
     //= rfc7857#11
+    #[inline]
     pub(crate) fn draw(&mut self, destination: Ipv4Addr, protocol: Protocol) -> u16 {
         let whither = u64::from(u32::from(destination)) << 8 | u64::from(protocol.0);
         let hash = fold(whither ^ self.key, self.key | 1);

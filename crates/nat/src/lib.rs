@@ -32,6 +32,7 @@ mod classify;
 mod counters;
 mod drop_reason;
 mod error_budget;
+mod established;
 mod flow;
 mod forward;
 mod forwarding;

@@ -15,7 +15,8 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use arrayvec::ArrayVec;
 use flowtable::{
@@ -83,7 +84,7 @@ struct Entry {
 
 impl Neighbour {
     fn read(&self) -> Entry {
-        let [requests, standing, mac @ ..] = self.entry.load(Relaxed).to_be_bytes();
+        let [requests, standing, mac @ ..] = self.entry.load(Acquire).to_be_bytes();
         let standing = match standing {
             0 => Standing::Incomplete,
             1 => Standing::Fresh,
@@ -95,9 +96,19 @@ impl Neighbour {
 
     fn write(&self, Entry { mac: MacAddress([a, b, c, d, e, f]), standing, requests }: Entry) {
         let word = u64::from_be_bytes([requests, standing as u8, a, b, c, d, e, f]);
-        self.entry.store(word, Relaxed);
+        self.entry.store(word, Release);
     }
 
+    /// Its MAC, where it is to be used.
+    #[inline]
+    fn known(&self) -> Option<MacAddress> {
+        self.note_use();
+        let [_, standing, mac @ ..] = self.entry.load(Acquire).to_be_bytes();
+        let is_known = standing == Standing::Fresh as u8 || standing == Standing::Refreshing as u8;
+        is_known.then_some(MacAddress(mac))
+    }
+
+    #[inline]
     fn note_use(&self) {
         // Looked at first: a line that is only read stays in every cache.
         if self.used.load(Relaxed) == 0 {
@@ -199,6 +210,28 @@ impl Neighbours {
         }
     }
 
+    /// Starts to load what is remembered of a neighbour.
+    #[inline]
+    pub(crate) fn prefetch(&self, remembered: LineIndex) {
+        self.table.prefetch_line(remembered);
+    }
+
+    /// The MAC of `address` on the network `realm`, where it is known and was last found at `remembered`.
+    #[inline]
+    pub(crate) fn recall(
+        &self,
+        remembered: LineIndex,
+        realm: Realm,
+        address: Ipv4Addr,
+    ) -> Option<MacAddress> {
+        self.table.read_hinted(remembered, &key(realm, address), Neighbour::known)?
+    }
+
+    /// Where `address` on the network `realm` is, if it is in the table: to be remembered.
+    pub(crate) fn locate(&self, shard: ShardIndex, realm: Realm, address: Ipv4Addr) -> Option<LineIndex> {
+        self.table.find(shard, &key(realm, address))
+    }
+
     /// Whether an address is in the table.
     pub(crate) fn has(&self, shard: ShardIndex, realm: Realm, address: Ipv4Addr) -> bool {
         self.table.find(shard, &key(realm, address)).is_some()
@@ -268,6 +301,8 @@ impl Neighbours {
                 owner.set_deadline(slot, now_ms.wrapping_add(SILENT_MS));
                 due.push(Due::Silent(slot));
             } else {
+                // Whoever remembers where it was finds it unknown.
+                neighbour.write(Entry { standing: Standing::Incomplete, ..entry });
                 owner.remove(slot);
             }
         }
@@ -292,6 +327,7 @@ fn insert(
     owner.insert([key], deadline_ms, fill).ok()
 }
 
+#[inline]
 fn key(realm: Realm, address: Ipv4Addr) -> Key {
     Key { realm: realm.0.to_be_bytes(), address: address.octets() }
 }

@@ -8,7 +8,7 @@ use packet::BURST_FRAMES_MAX;
 use crate::DropReason;
 use crate::counters::PORTS_MAX;
 use crate::flow::Flow;
-use crate::hand_off::{CellIndex, HandedOn, Ticket};
+use crate::hand_off::{CellIndex, HOPS_MAX, HandedOn, Ticket};
 use crate::lane::{Handed, Lane, Tickets};
 use crate::random::fold;
 use crate::state::{State, WORKERS_MAX, WorkerIndex};
@@ -18,8 +18,7 @@ use crate::waiting::WAITING_MAX;
 const FRAMES_PER_TURN_MAX: usize = (PORTS_MAX + WORKERS_MAX) * BURST_FRAMES_MAX + WAITING_MAX;
 
 /// Tickets of the frames that one turn can finish; those from the ports have none.
-const TICKETS_PER_TURN_MAX: usize =
-    (WORKERS_MAX * BURST_FRAMES_MAX + WAITING_MAX) * crate::hand_off::HOPS_MAX;
+const TICKETS_PER_TURN_MAX: usize = (WORKERS_MAX * BURST_FRAMES_MAX + WAITING_MAX) * HOPS_MAX;
 
 /// See the file's page. Memory for a turn is taken at the start; it grows only for a worker that brings more in one.
 pub(crate) struct Outbox<F> {
@@ -67,13 +66,14 @@ impl<F> Outbox<F> {
         }
     }
 
-    /// Where a frame has to follow those of its flow that are under way, if any are.
-    pub(crate) fn follows(&mut self, lane: &Lane<F>) -> Option<WorkerIndex> {
-        if lane.tickets.is_full() {
+    /// Where a frame that keeps its order by this flow and was handed on `hops` times has to follow those that are under way,
+    /// if any are.
+    pub(crate) fn follows(&mut self, order: &Flow, hops: usize) -> Option<WorkerIndex> {
+        if hops == HOPS_MAX {
             // None that was handed on so often is handed on again, so none is under way before this one.
             return None;
         }
-        let cell = CellIndex::of(self.hash(&lane.order), lane.tickets.len());
+        let cell = CellIndex::of(self.hash(order), hops);
         self.handed_on.follows(cell, &self.state.in_process.finished)
     }
 

@@ -88,6 +88,7 @@ impl Ports {
     }
 
     /// The space of an address' ports for a protocol.
+    #[inline]
     pub(crate) fn of(&self, AddressIndex(address): AddressIndex, protocol: Protocol) -> PortSpace<'_> {
         let space = match protocol {
             Protocol::TCP => 0,
@@ -134,11 +135,13 @@ impl<'a> PortSpace<'a> {
     }
 
     /// What a port's word says.
+    #[inline]
     pub(crate) fn get(self, port: u16) -> Cell {
         Cell(self.cell(port).load(Relaxed))
     }
 
     /// Asks for the memory that [`Self::get`] is going to read.
+    #[inline]
     pub(crate) fn prefetch(self, port: u16) {
         self.ports.cells.prefetch(self.index(port));
     }

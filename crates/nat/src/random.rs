@@ -29,6 +29,7 @@ impl Random {
 }
 
 /// Both halves of a product, one over the other: every bit of the result hangs on every bit of both factors.
+#[inline]
 pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64

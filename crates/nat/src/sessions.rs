@@ -10,8 +10,8 @@
 //!  | key (Flow)         | address | port  | window | seen    | realm | generation |
 //!  |                    |    4    |   2   | scale 1|  1      | 3 + 1 |     4      |
 //!  32                   40                48                 56                64
-//!  | last seen | origin | packets         | bytes            | span           8  |
-//!  |  ms 4     |      4 |       8         |   8              | first 4 |  last 4 |
+//!  | last seen | origin | packets 5 |     | bytes            | span           8  |
+//!  |  ms 4     |      4 | next hop  |   3 |   8              | first 4 |  last 4 |
 //!
 //!  owner part   address, port, realm and what is held, origin: written before the line can be found, never after
 //!  origin       outbound, when the session was created, in ms; inbound, the number of its mapping
@@ -19,6 +19,7 @@
 //!               a step of the span; `seen` is changed bit by bit; `generation` says under which rules it was found good,
 //!               which all agree on.
 //!  spoken       a flag of the outbound line's `seen`, of any protocol, that only the owner sets: the host inside has sent
+//!  next hop     where its neighbour was last found in the table of neighbours; asked whether it is still there
 //!  of TCP       scale, seen and span: what this side has shown, and which of the other's sequence numbers it takes, from
 //!               what it has acknowledged to the edge of its window (tcp.rs)
 //! ```
@@ -29,7 +30,7 @@ mod noting;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use flowtable::{LineIndex, SlotIndex};
-use packet::Protocol;
+use packet::{NewEndpoint, Protocol};
 use rules::RuleSet;
 use rules::compiled::{GatewayRules, Realm, RouterRules};
 use zerocopy::FromBytes;
@@ -57,7 +58,7 @@ pub(crate) struct Line {
     generation: AtomicU32,
     last_seen_ms: AtomicU32,
     origin: AtomicU32,
-    packets: AtomicU64,
+    packets_and_next_hop: AtomicU64,
     bytes: AtomicU64,
     span: AtomicU64,
 }
@@ -73,7 +74,7 @@ const _: () = {
         (std::mem::offset_of!(Line, generation), 12),
         (std::mem::offset_of!(Line, last_seen_ms), 16),
         (std::mem::offset_of!(Line, origin), 20),
-        (std::mem::offset_of!(Line, packets), 24),
+        (std::mem::offset_of!(Line, packets_and_next_hop), 24),
         (std::mem::offset_of!(Line, bytes), 32),
         (std::mem::offset_of!(Line, span), 40),
     ];
@@ -86,6 +87,10 @@ const _: () = {
 
 /// Of a realm's number.
 const REALM_BITS: u32 = 24;
+
+/// Of the number of a neighbour's line; what is left counts packets: 2^40, more than a day of ten million each second.
+const NEXT_HOP_BITS: u32 = 24;
+const NEXT_HOP_MAX: u32 = (1 << NEXT_HOP_BITS) - 1;
 
 impl Line {
     /// Writes every field but its origin of a line that nobody can find yet.
@@ -102,20 +107,34 @@ impl Line {
         self.realm.store(realm.0 | u32::from(holds.bits()) << REALM_BITS, Relaxed);
         self.generation.store(generation, Relaxed);
         self.last_seen_ms.store(now_ms, Relaxed);
-        for word in [&self.packets, &self.bytes, &self.span] {
+        for word in [&self.packets_and_next_hop, &self.bytes, &self.span] {
             word.store(0, Relaxed);
         }
         self.window_scale.store(0, Relaxed);
         self.seen.store(Seen::empty().bits(), Relaxed);
     }
 
+    #[inline]
     pub(crate) fn endpoint(&self) -> Endpoint {
         let address = self.address.load(Relaxed).to_ne_bytes().into();
         Endpoint { address, port: self.port.load(Relaxed) }
     }
 
+    /// The same, to be put into a packet.
+    #[inline]
+    pub(crate) fn new_endpoint(&self) -> NewEndpoint {
+        NewEndpoint { address: self.address.load(Relaxed), port: self.port.load(Relaxed).to_be() }
+    }
+
+    #[inline]
     pub(crate) fn realm(&self) -> Realm {
         Realm(self.realm.load(Relaxed) & ((1 << REALM_BITS) - 1))
+    }
+
+    /// Whether it was found good by a router's rules of this generation.
+    #[inline]
+    pub(crate) fn is_of_generation(&self, generation: u32) -> bool {
+        self.generation.load(Relaxed) == generation
     }
 
     /// What the session gives back when it ends: the same in both lines.
@@ -137,8 +156,31 @@ impl Line {
         self.last_seen_ms.load(Relaxed)
     }
 
+    #[inline]
     fn packets(&self) -> u64 {
-        self.packets.load(Relaxed)
+        self.packets_and_next_hop.load(Relaxed) >> NEXT_HOP_BITS
+    }
+
+    /// Counts one of so many bytes.
+    #[inline]
+    fn count(&self, bytes: u16) {
+        let packets = self.packets_and_next_hop.load(Relaxed);
+        self.packets_and_next_hop.store(packets.wrapping_add(1 << NEXT_HOP_BITS), Relaxed);
+        self.bytes.store(self.bytes.load(Relaxed).wrapping_add(u64::from(bytes)), Relaxed);
+    }
+
+    /// Where its neighbour was last found.
+    #[inline]
+    pub(crate) fn next_hop(&self) -> LineIndex {
+        LineIndex(self.packets_and_next_hop.load(Relaxed) as u32 & NEXT_HOP_MAX)
+    }
+
+    /// Remembers where its neighbour is.
+    pub(crate) fn remember_next_hop(&self, line: LineIndex) {
+        if line.0 <= NEXT_HOP_MAX {
+            let packets = self.packets_and_next_hop.load(Relaxed) & !u64::from(NEXT_HOP_MAX);
+            self.packets_and_next_hop.store(packets | u64::from(line.0), Relaxed);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ impl Shards {
         Self(by_number)
     }
 
+    #[inline]
     pub(crate) fn has(&self, shard: ShardIndex) -> bool {
         matches!(self.0.get(usize::from(shard.0)), Some(Some(_)))
     }

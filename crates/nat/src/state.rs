@@ -282,6 +282,7 @@ impl State {
     }
 
     /// The shard that an internal host and everything made for it belongs to. Two multiplications, no memory.
+    #[inline]
     pub(crate) fn shard_of_host(&self, realm: Realm, address: Ipv4Addr) -> ShardIndex {
         let host = u64::from(realm.0) << 32 | u64::from(u32::from(address));
         let hash = fold(fold(host ^ self.shard_key[0], self.shard_key[1] | 1) ^ self.shard_key[1], MIX);
@@ -290,6 +291,7 @@ impl State {
 
     /// The shard whose host has the external endpoint that `outside` goes to, if one has it. One cache line, unless hosts of
     /// several shards share the port: then it is looked for in all of them.
+    #[inline]
     pub(crate) fn shard_of_port(&self, address: AddressIndex, outside: &Flow) -> Option<ShardIndex> {
         let space = self.parts.ports.of(address, outside.protocol());
         match space.get(self.number_of(outside)).holder()? {
@@ -304,6 +306,7 @@ impl State {
     }
 
     /// Asks for the memory that [`Self::shard_of_port`] is going to read.
+    #[inline]
     pub(crate) fn prefetch_port(&self, address: AddressIndex, outside: &Flow) {
         self.parts.ports.of(address, outside.protocol()).prefetch(self.number_of(outside));
     }
@@ -316,6 +319,7 @@ impl State {
 
     /// Where among an address' ports a flow to it is kept: its port, or a keyed number of its remote and protocol where the
     /// protocol has no ports. Remotes that share a number share it as sessions share a port.
+    #[inline]
     pub(crate) fn number_of(&self, outside: &Flow) -> u16 {
         if has_ports(outside.protocol()) {
             return outside.destination().port;
@@ -330,6 +334,7 @@ impl State {
     }
 
     /// Looks up a burst of flows at once.
+    #[inline]
     pub(crate) fn find_burst(&self, keys: &[Option<(ShardIndex, Flow)>], found: &mut [Option<LineIndex>]) {
         self.parts.sessions.find_burst(keys, found);
     }

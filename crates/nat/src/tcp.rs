@@ -79,12 +79,14 @@ pub(crate) struct Side {
 impl Side {
     /// Whether a segment of this side's only acknowledges and carries data, as nearly all do: [`Self::acknowledge`] is then
     /// all that comes of it.
+    #[inline]
     pub(crate) fn is_plain(self, flags: u8) -> bool {
         flags & (SYN | FIN | RST | ACK) == ACK
             && self.seen.intersection(Seen::ACKNOWLEDGED.union(Seen::RESET)) == Seen::ACKNOWLEDGED
     }
 
     /// What this side takes from the other, after an acknowledgement of its own.
+    #[inline]
     pub(crate) fn acknowledge(self, acknowledgement: u32, window: u16) -> Span {
         let Self { span, window_scale, .. } = self;
         let window_max = u32::from(u16::MAX) << window_scale;

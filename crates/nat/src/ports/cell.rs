@@ -75,6 +75,7 @@ impl Cell {
         Self::of(shard, 0)
     }
 
+    #[inline]
     pub(crate) fn holder(self) -> Option<Holder> {
         match (self.0 >> HOLDER_SHIFT).checked_sub(1)? {
             holder if holder + 1 == MANY => Some(Holder::Many),

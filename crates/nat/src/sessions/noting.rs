@@ -12,7 +12,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use flowtable::{LineIndex, SlotIndex};
-use packet::{Fragment, Parsed, Protocol, tcp};
+use packet::{Fragment, Parsed, Plain, Protocol, tcp};
 use rules::compiled::RouterRules;
 
 use super::{INBOUND, Line, OUTBOUND};
@@ -29,6 +29,7 @@ pub(crate) struct News {
 }
 
 impl Line {
+    #[inline]
     pub(super) fn seen(&self) -> Seen {
         Seen::from_bits_truncate(self.seen.load(Relaxed))
     }
@@ -38,6 +39,7 @@ impl Line {
         self.seen.fetch_or(Seen::SPOKEN.bits(), Relaxed);
     }
 
+    #[inline]
     fn side(&self) -> Side {
         let window_scale = self.window_scale.load(Relaxed).min(tcp::WINDOW_SCALE_MAX);
         Side { seen: self.seen(), span: unpack(self.span.load(Relaxed)), window_scale }
@@ -119,9 +121,7 @@ impl State {
     /// Notes a packet that is sent on. A reset does not keep a session alive (RFC 7857 section 8).
     pub(crate) fn touch(&self, line: LineIndex, packet: &Parsed, now_ms: u32) {
         let value = self.parts.sessions.value(line);
-        value.packets.store(value.packets().wrapping_add(1), Relaxed);
-        let bytes = value.bytes.load(Relaxed).wrapping_add(u64::from(packet.total_length));
-        value.bytes.store(bytes, Relaxed);
+        value.count(packet.total_length);
         if packet.protocol == Protocol::TCP {
             //= rfc7857#8
             if packet.tcp_flags & tcp::RST != 0 {
@@ -136,6 +136,32 @@ impl State {
             }
         }
         value.last_seen_ms.store(now_ms, Relaxed);
+    }
+
+    /// The same for a plain packet of an established session, by its line alone.
+    #[inline]
+    pub(crate) fn touch_established(line: &Line, packet: &Plain, now_ms: u32) {
+        line.count(packet.total_length);
+        if packet.protocol == Protocol::TCP {
+            let side = line.side();
+            let span = side.acknowledge(packet.tcp_acknowledgement, packet.tcp_window);
+            if span != side.span {
+                line.span.store(pack(span), Relaxed);
+            }
+        }
+        line.last_seen_ms.store(now_ms, Relaxed);
+    }
+
+    /// Whether a plain packet brings no news to the line's session: no word of its connection that is new, and not the host's
+    /// first.
+    #[inline]
+    pub(crate) fn is_established(line: &Line, side: usize, packet: &Plain) -> bool {
+        let is_plain = packet.protocol != Protocol::TCP || line.side().is_plain(packet.tcp_flags);
+        is_plain
+            && match side {
+                OUTBOUND => line.seen().contains(Seen::SPOKEN),
+                _ => line.packets() > 0,
+            }
     }
 
     /// Whether a SYN from inside opens the same endpoints' next connection: the last one is over, and the SYN is behind all

@@ -11,6 +11,7 @@ mod blocks;
 mod checksums;
 mod covered_in_part;
 mod drop_reasons;
+mod established;
 mod exchange;
 mod filtering;
 mod floating;

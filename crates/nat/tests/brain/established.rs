@@ -1,0 +1,66 @@
+//! Packets of established sessions, which are not judged each time: what has to be asked of each all the same.
+
+use nat::DropReason;
+use packet::tcp::{ACK, FIN, PSH};
+use packet::testing::Segment;
+
+use super::tcp::connect;
+use crate::world::scene::*;
+use crate::world::{Endpoint, FIRST_BYTE, Host, World};
+
+const WWW: Endpoint = (SERVER.address, 443);
+const PEER: Endpoint = (SERVER.address, 5_000);
+
+/// Both sides have sent a datagram; the external endpoint.
+fn establish(world: &mut World, host: Host, port: u16) -> Endpoint {
+    let external = world.one(host.udp(port, PEER, b"")).source();
+    world.one(SERVER.udp(PEER.1, external, b""));
+    external
+}
+
+#[test]
+fn no_packet_overtakes_one_of_its_flow_that_has_to_be_judged() {
+    let mut world = scene();
+    connect(&mut world, RED_A, 4_000, WWW);
+    let say = |flags, place: u8| {
+        let sequence = FIRST_BYTE + u32::from(place);
+        RED_A.segment(4_000, WWW, Segment { flags, sequence, payload: &[place], ..Segment::default() })
+    };
+    // The second ends the connection from this side, which is news; what is around it is not.
+    let heard = world.burst([say(PSH | ACK, 1), say(FIN | ACK, 2), say(PSH | ACK, 3), say(PSH | ACK, 4)]);
+    let places: Vec<_> = heard.iter().map(|packet| packet.transport()[20]).collect();
+    assert_eq!(places, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_packet_of_an_established_flow_that_enters_elsewhere_is_spoofed() {
+    let mut world = scene();
+    establish(&mut world, RED_A, 4_000);
+    let elsewhere = Host { wire: RED_DB_WIRE, ..RED_A }.through(RED_DB_LEG);
+    world.drops(elsewhere.udp(4_000, PEER, b""), DropReason::SpoofedSource);
+    world.one(RED_A.udp(4_000, PEER, b""));
+}
+
+#[test]
+fn a_neighbour_that_was_forgotten_meanwhile_is_asked_for_again() {
+    let mut world = scene();
+    let external = establish(&mut world, RED_A, 4_000);
+    for _ in 0..2 {
+        world.one(RED_A.udp(4_000, PEER, b""));
+        world.one(SERVER.udp(PEER.1, external, b""));
+    }
+    world.pass(100_000);
+    world.silence(ISP);
+    assert_eq!(world.send(RED_A.udp(4_000, PEER, b"")), [], "it waits for an answer");
+    assert_eq!(world.books().held, 1);
+    world.unsilence(ISP);
+    assert_eq!(world.pass(1_000).len(), 1);
+}
+
+#[test]
+fn a_session_ends_with_the_rules_that_allowed_it_at_its_next_packet() {
+    let mut world = scene();
+    let external = establish(&mut world, RED_A, 4_000);
+    world.adopt(&rules_with(&[("no_nat: [", "no_nat: [198.51.100.0/24, ")]));
+    world.drops(SERVER.udp(PEER.1, external, b""), DropReason::NoMapping);
+}
