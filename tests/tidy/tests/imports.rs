@@ -68,6 +68,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     // Never shipped.
+    ("benches", &["anyhow", "clap", "nat", "packet", "rules"]),
     ("sim", &["nat", "packet", "rules", "smoltcp", "tempfile"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["packet", "dpdk-sys", "libc"]),

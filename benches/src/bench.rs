@@ -1,0 +1,113 @@
+//! A gateway over a state of its own, flows that it knows, and the time that bursts of their packets take.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use nat::{Configuration, Gateway, Sizes, State, WorkerIndex};
+use packet::{BURST_FRAMES_MAX, Burst, Moment, PortIndex};
+
+use crate::memory::{Buffer, Memory};
+use crate::scene::{self, External, INSIDE, OUTSIDE};
+
+const NOW: Moment = Moment::from_ms(1);
+/// Bursts whose headers fit in the first cache together: as many are timed at a time, so that the clock costs little.
+const BURSTS_TIMED: usize = 4;
+
+/// As many frames are made at a time.
+const FLOWS_AT_A_TIME: usize = 1 << 16;
+
+/// See the file's page.
+pub struct Bench {
+    gateway: Gateway<Buffer>,
+    io: Memory,
+    /// Each flow's external endpoint, once it is open.
+    externals: Vec<External>,
+}
+
+impl Bench {
+    /// A gateway with room for `flows` sessions and half as many again, because some shards have more than others.
+    ///
+    /// # Errors
+    /// The rules or the memory.
+    pub fn new(flows: usize, floating: usize, seed: u64) -> anyhow::Result<Self> {
+        let sessions = u32::try_from(flows.max(4_096) * 3 / 2)?;
+        let addresses = (scene::NETWORKS * scene::ADDRESSES) as u32;
+        let seed = [seed, 1, 2, 3].map(|word| word ^ 0x243f_6a88_85a3_08d3);
+        let (state, shards) = State::anonymous(&Sizes { sessions, shards: 16, addresses }, seed)?;
+        let ports = ["inside".to_owned(), "outside".to_owned()];
+        let rules = rules::read_rules(&scene::rules(floating))?;
+        let rules = rules::validate(&rules, &ports).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+        let mut numbers = state.numbers();
+        let rules = Arc::new(rules::compile(&rules, None, &mut numbers)?);
+        state.store(&numbers, rules.generation);
+        state.assign(1);
+        let mut gateway = Gateway::new(&state, WorkerIndex(0), shards, Configuration::default());
+        gateway.adopt(rules, Vec::new());
+        let mut bench = Self { gateway, io: Memory::default(), externals: Vec::new() };
+        for (port, frame) in scene::announcements(flows) {
+            bench.carry(port, &[frame]);
+        }
+        Ok(bench)
+    }
+
+    /// Opens flows: the first packet of each. Nanoseconds for each.
+    ///
+    /// # Errors
+    /// Where one did not go out.
+    pub fn open(&mut self, flows: std::ops::Range<usize>) -> anyhow::Result<f64> {
+        let (count, mut spent) = (flows.len(), Duration::ZERO);
+        for first in flows.clone().step_by(FLOWS_AT_A_TIME) {
+            let requests: Vec<_> =
+                (first..flows.end.min(first + FLOWS_AT_A_TIME)).map(scene::request).collect();
+            self.io.kept = Some(Vec::with_capacity(requests.len()));
+            spent += self.carry(INSIDE, &requests);
+            let sent = self.io.kept.take().context("kept")?;
+            ensure!(sent.len() == requests.len(), "{} of {} flows opened", sent.len(), requests.len());
+            self.externals.extend(sent);
+        }
+        Ok(spent.as_nanos() as f64 / count as f64)
+    }
+
+    /// The first answer to each of some open flows, with which it is established.
+    pub fn establish(&mut self, flows: std::ops::Range<usize>) {
+        for first in flows.clone().step_by(FLOWS_AT_A_TIME) {
+            let answers: Vec<_> =
+                (first..flows.end.min(first + FLOWS_AT_A_TIME)).map(|flow| self.answer(flow)).collect();
+            self.carry(OUTSIDE, &answers);
+        }
+    }
+
+    /// A frame of an open flow from its remote.
+    pub fn answer(&self, flow: usize) -> Vec<u8> {
+        scene::answer(flow, self.externals[flow])
+    }
+
+    /// Frames sent so far.
+    pub fn sent(&self) -> u64 {
+        self.io.sent
+    }
+
+    /// Carries all frames through the gateway, which came in on `port`: how long that took, without filling the buffers.
+    pub fn carry(&mut self, port: PortIndex, frames: &[Vec<u8>]) -> Duration {
+        let mut spent = Duration::ZERO;
+        for chunk in frames.chunks(BURST_FRAMES_MAX * BURSTS_TIMED) {
+            let mut bursts: [Burst<Buffer>; BURSTS_TIMED] = std::array::from_fn(|_| Burst::new());
+            for (burst, chunk) in bursts.iter_mut().zip(chunk.chunks(BURST_FRAMES_MAX)) {
+                burst.extend(chunk.iter().map(|frame| self.io.filled(frame)));
+            }
+            let start = Instant::now();
+            for burst in &mut bursts {
+                self.gateway.process_burst(port, burst, NOW, &mut self.io);
+                self.gateway.end_turn();
+            }
+            spent += start.elapsed();
+        }
+        spent
+    }
+
+    /// Carries all frames of both sides, one burst of each after the other: the way back too.
+    pub fn carry_both_ways(&mut self, outbound: &[Vec<u8>], inbound: &[Vec<u8>]) -> [Duration; 2] {
+        [self.carry(INSIDE, outbound), self.carry(OUTSIDE, inbound)]
+    }
+}

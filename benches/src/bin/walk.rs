@@ -1,0 +1,47 @@
+//! Packets of one kind on the gateway's path and nothing else, for a profiler that counts instructions: see `scripts/gate`.
+
+use benches::bench::Bench;
+use benches::machine::Random;
+use benches::scene::{self, INSIDE, OUTSIDE};
+use clap::{Parser, ValueEnum};
+
+/// Carries packets of one kind.
+#[derive(Parser)]
+struct Arguments {
+    /// Of which kind.
+    kind: Kind,
+    /// How many, beside those that open the flows.
+    packets: usize,
+    /// Of how many flows.
+    #[arg(long, default_value_t = 1_000)]
+    flows: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Of established flows, from inside.
+    Out,
+    /// Of established flows, from outside.
+    In,
+    /// The first of each flow.
+    New,
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { kind, packets, flows } = Arguments::parse();
+    let mut bench = Bench::new(flows.max(packets), 0, 1)?;
+    let mut random = Random::new(1);
+    match kind {
+        Kind::New => drop(bench.open(0..packets)?),
+        Kind::Out | Kind::In => {
+            bench.open(0..flows)?;
+            bench.establish(0..flows);
+            let (port, frames): (_, Vec<_>) = match kind {
+                Kind::Out => (INSIDE, (0..packets).map(|_| scene::request(random.below(flows))).collect()),
+                _ => (OUTSIDE, (0..packets).map(|_| bench.answer(random.below(flows))).collect()),
+            };
+            bench.carry(port, &frames);
+        }
+    }
+    Ok(())
+}

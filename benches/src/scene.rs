@@ -1,0 +1,157 @@
+//! A cloud's gateway: 1,000 tenants' routers with the same subnet, on 64 external networks with 65 addresses each.
+//!
+//! ```text
+//! port inside    VLAN 1...1000      10.0.0.1/16 of router r; hosts 10.0.1.0 and on
+//! port outside   VLAN 1...64        198.18.n.0/24: next hop .1, routers' legs .2 to .17, the pool .64 to .128
+//! remotes        203.0.113.1 to .200, port 443
+//! floating IPs   198.19.0.0 and on, one for each host, where there are any
+//! ```
+//!
+//! Flow `i` is of router `i % 1000`; a host has 63 flows (RFC 9693's and CSIT's figure).
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use packet::{MacAddress, PortIndex, VlanId, testing};
+
+/// The tenants' side.
+pub const INSIDE: PortIndex = PortIndex(0);
+/// The external networks' side.
+pub const OUTSIDE: PortIndex = PortIndex(1);
+/// Tenants' routers.
+pub const ROUTERS: usize = 1_000;
+/// External networks.
+pub const NETWORKS: usize = 64;
+/// External addresses of each network.
+pub const ADDRESSES: usize = 65;
+/// Flows of each host.
+pub const FLOWS_PER_HOST: usize = 63;
+
+const REMOTES: usize = 200;
+const NEXT_HOP: MacAddress = MacAddress([2, 0, 0, 0, 0, 4]);
+/// UDP data, to fill an untagged frame up to the shortest that Ethernet carries.
+const DATA: [u8; 18] = [0; 18];
+
+/// A flow's endpoint as the external network sees it.
+pub type External = (Ipv4Addr, u16);
+
+/// The rules, as they are fed. `floating` hosts have a floating IP, the first ones of [`host_of`].
+pub fn rules(floating: usize) -> String {
+    let mut text = String::from("segments:\n");
+    for router in 0..ROUTERS {
+        let _ = writeln!(text, "- {{id: lan{router}, port: inside, vlan: {}}}", router + 1);
+    }
+    for network in 0..NETWORKS {
+        let _ = writeln!(text, "- {{id: net{network}, port: outside, vlan: {}}}", network + 1);
+    }
+    text.push_str("pools:\n");
+    for network in 0..NETWORKS {
+        let last = 64 + ADDRESSES - 1;
+        let _ = writeln!(
+            text,
+            "- {{id: pool{network}, addresses: [198.18.{network}.64-198.18.{network}.{last}]}}"
+        );
+    }
+    text.push_str("routers:\n");
+    for router in 0..ROUTERS {
+        let (network, inside, outside) = (network_of(router), mac(1, router), mac(2, router));
+        let leg = 2 + router / NETWORKS;
+        let _ = writeln!(
+            text,
+            "- id: router{router}\n  interfaces:\n  \
+             - {{id: in, segment: lan{router}, mac: \"{inside}\", addresses: [10.0.0.1/16]}}\n  \
+             - {{id: out, segment: net{network}, mac: \"{outside}\", addresses: [198.18.{network}.{leg}/24], external: true}}\n  \
+             gateways: [{{interface: out, next_hop: 198.18.{network}.1, pool: pool{network}}}]"
+        );
+    }
+    if floating > 0 {
+        text.push_str("floating_ips:\n");
+    }
+    for host in 0..floating {
+        let (router, internal) = host_of(host * FLOWS_PER_HOST * ROUTERS / ROUTERS.min(floating));
+        let _ = writeln!(
+            text,
+            "- {{id: floating{host}, router: router{router}, external: {}, internal: {internal}}}",
+            floating_ip(host)
+        );
+    }
+    text
+}
+
+/// The external address of a floating IP.
+pub fn floating_ip(number: usize) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 19, 0, 0)) + number as u32)
+}
+
+/// A flow's router, and its host there.
+pub fn host_of(flow: usize) -> (usize, Ipv4Addr) {
+    let host = (flow / ROUTERS / FLOWS_PER_HOST) as u32;
+    (flow % ROUTERS, Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 1, 0)) + host))
+}
+
+/// A router's external network.
+pub fn network_of(router: usize) -> usize {
+    router % NETWORKS
+}
+
+/// A frame of a flow from inside.
+pub fn request(flow: usize) -> Vec<u8> {
+    let (router, host) = host_of(flow);
+    let port = (20_000 + flow / ROUTERS % FLOWS_PER_HOST) as u16;
+    testing::udp(
+        (mac(3, router), host, port),
+        (mac(1, router), remote(flow), 443),
+        VlanId::new(router as u16 + 1),
+        &DATA,
+    )
+}
+
+/// A frame of a flow from its remote.
+pub fn answer(flow: usize, (address, port): External) -> Vec<u8> {
+    let (router, _) = host_of(flow);
+    testing::udp(
+        (NEXT_HOP, remote(flow), 443),
+        (mac(2, router), address, port),
+        VlanId::new(network_of(router) as u16 + 1),
+        &DATA,
+    )
+}
+
+/// The external endpoint that a frame has left by.
+pub fn external_of(frame: &[u8]) -> External {
+    let at = |from: usize| frame.get(from).copied().unwrap_or(0);
+    let address = Ipv4Addr::new(at(30), at(31), at(32), at(33));
+    (address, u16::from_be_bytes([at(38), at(39)]))
+}
+
+/// An announcement of a host or next hop, by which its router learns its MAC: who it is, on which port it comes in.
+pub fn announcements(flows: usize) -> impl Iterator<Item = (PortIndex, Vec<u8>)> {
+    let hosts = flows.div_ceil(ROUTERS).div_ceil(FLOWS_PER_HOST) * ROUTERS;
+    let hosts = (0..hosts).map(|host| {
+        let (router, address) = host_of(host / ROUTERS * ROUTERS * FLOWS_PER_HOST + host % ROUTERS);
+        (INSIDE, hello(mac(3, router), address, Ipv4Addr::new(10, 0, 0, 1), router + 1))
+    });
+    let next_hops = (0..NETWORKS).map(|network| {
+        let [sender, target] = [1, 2].map(|last| Ipv4Addr::new(198, 18, network as u8, last));
+        (OUTSIDE, hello(NEXT_HOP, sender, target, network + 1))
+    });
+    hosts.chain(next_hops)
+}
+
+fn hello(sender_mac: MacAddress, sender: Ipv4Addr, target: Ipv4Addr, vlan: usize) -> Vec<u8> {
+    use packet::arp::{Arp, Operation};
+    use packet::ethernet::LinkHeader;
+    let link =
+        LinkHeader { destination: MacAddress::BROADCAST, source: sender_mac, vlan: VlanId::new(vlan as u16) };
+    let target_mac = MacAddress::default();
+    testing::arp(link, &Arp { operation: Operation::Request, sender_mac, sender, target_mac, target })
+}
+
+fn remote(flow: usize) -> Ipv4Addr {
+    Ipv4Addr::new(203, 0, 113, 1 + (flow % REMOTES) as u8)
+}
+
+fn mac(kind: u8, number: usize) -> MacAddress {
+    let [high, low] = (number as u16).to_be_bytes();
+    MacAddress([2, kind, 0, high, low, 0])
+}
