@@ -168,7 +168,9 @@ impl<'a> Wish<'a> {
     fn has_better(&self, from: Ipv4Addr, than: u8) -> bool {
         let preserved = self.pool.preserve_port.then_some(self.flow.2.1);
         let ports = if has_ports(self.flow.1) { self.pool.ports } else { (0, 0) };
-        let others = (ports.0..=ports.1).take_while(|_| than > 1);
+        // Of the 60,000 ports of a whole address not each need be looked at.
+        let is_of_class = |port: &u16| than > 2 || (*port < 1_024) == (self.flow.2.1 < 1_024);
+        let others = (ports.0..=ports.1).take_while(|_| than > 1).filter(is_of_class);
         let is_better = |rank, at| rank < than && self.leads(from, at, rank);
         let reached: Vec<_> = self.pool.addresses.iter().filter(|at| self.leads(from, **at, 0)).collect();
         preserved.into_iter().chain(others).any(|port| {
