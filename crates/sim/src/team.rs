@@ -248,14 +248,15 @@ impl Team {
     }
 
     /// Sessions and ports agree, but for those that are forwarded in this world, as it is at first: where a forwarding has gone,
-    /// sessions stay that have taken no port. How rules that have changed share ports the oracle knows.
+    /// or leads to another, sessions stay that nobody reaches any more and that have taken no port. How rules that have changed
+    /// share ports the oracle knows.
     pub(crate) fn check_sessions(&self, world: &World) -> Result<(), String> {
         let mut sessions = self.sessions();
-        invariants::endpoints(&sessions)?;
         sessions.retain(|one| {
             let external = (one.external.address, one.external.port);
             world.forwarded_to(scene::network_of(external.0), one.protocol.0, external).is_none()
         });
+        invariants::endpoints(&sessions)?;
         invariants::ports(&self.crew.state, &self.crew.rules, &sessions)
     }
 
