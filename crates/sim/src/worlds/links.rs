@@ -148,10 +148,11 @@ impl World {
     }
 }
 
-/// Flips a bit behind the link's header, which a frame check sequence guards. Not of TCP's flags: no gateway looks at TCP's
-/// checksum, so that a FIN that nobody sent would shorten what it remembers.
+/// Flips a bit behind the link's header, which a frame check sequence guards. Of a segment's numbers, flags and window the
+/// checksum instead, since the gateway does not look at that: a FIN, or a SYN with other numbers, that nobody sent would
+/// shorten what it remembers.
 fn damage(frame: &mut [u8], head: usize, random: &mut Random) {
     let at = head + random.below(frame.len() - head);
-    let is_flags = frame[head + 9] == TCP && at == head + 33;
-    frame[if is_flags { at + 1 } else { at }] ^= 1 << random.below(8);
+    let is_believed = frame[head + 9] == TCP && (head + 24..head + 36).contains(&at);
+    frame[if is_believed { head + 36 } else { at }] ^= 1 << random.below(8);
 }
