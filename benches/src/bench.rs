@@ -45,7 +45,7 @@ impl Bench {
         let mut gateway = Gateway::new(&state, WorkerIndex(0), shards, Configuration::default());
         gateway.adopt(rules, Vec::new());
         let mut bench = Self { gateway, io: Memory::default(), externals: Vec::new() };
-        for (port, frame) in scene::announcements(flows) {
+        for (port, frame) in scene::announcements(flows, floating) {
             bench.carry(port, &[frame]);
         }
         Ok(bench)

@@ -35,7 +35,7 @@ const DATA: [u8; 18] = [0; 18];
 /// A flow's endpoint as the external network sees it.
 pub type External = (Ipv4Addr, u16);
 
-/// The rules, as they are fed. `floating` hosts have a floating IP, the first ones of [`host_of`].
+/// The rules, as they are fed, with so many floating IPs.
 pub fn rules(floating: usize) -> String {
     let mut text = String::from("segments:\n");
     for router in 0..ROUTERS {
@@ -63,19 +63,21 @@ pub fn rules(floating: usize) -> String {
              - {{id: out, segment: net{network}, mac: \"{outside}\", addresses: [198.18.{network}.{leg}/24], external: true}}\n  \
              gateways: [{{interface: out, next_hop: 198.18.{network}.1, pool: pool{network}}}]"
         );
-    }
-    if floating > 0 {
-        text.push_str("floating_ips:\n");
-    }
-    for host in 0..floating {
-        let (router, internal) = host_of(host * FLOWS_PER_HOST * ROUTERS / ROUTERS.min(floating));
-        let _ = writeln!(
-            text,
-            "- {{id: floating{host}, router: router{router}, external: {}, internal: {internal}}}",
-            floating_ip(host)
-        );
+        if router < floating {
+            text.push_str("  floating_ips:\n");
+        }
+        for number in (router..floating).step_by(ROUTERS) {
+            let (external, (_, internal)) = (floating_ip(number), host_of(flow_of(number)));
+            let _ =
+                writeln!(text, "  - {{id: floating{number}, external: {external}, internal: {internal}}}");
+        }
     }
     text
+}
+
+/// The first flow of the host that has a floating IP of this number.
+fn flow_of(number: usize) -> usize {
+    number / ROUTERS * ROUTERS * FLOWS_PER_HOST + number % ROUTERS
 }
 
 /// The external address of a floating IP.
@@ -117,6 +119,16 @@ pub fn answer(flow: usize, (address, port): External) -> Vec<u8> {
     )
 }
 
+/// A frame from a host with a floating IP.
+pub fn floating_request(number: usize) -> Vec<u8> {
+    request(flow_of(number))
+}
+
+/// A frame to a floating IP.
+pub fn floating_answer(number: usize) -> Vec<u8> {
+    answer(flow_of(number), (floating_ip(number), 443))
+}
+
 /// The external endpoint that a frame has left by.
 pub fn external_of(frame: &[u8]) -> External {
     let at = |from: usize| frame.get(from).copied().unwrap_or(0);
@@ -125,10 +137,11 @@ pub fn external_of(frame: &[u8]) -> External {
 }
 
 /// An announcement of a host or next hop, by which its router learns its MAC: who it is, on which port it comes in.
-pub fn announcements(flows: usize) -> impl Iterator<Item = (PortIndex, Vec<u8>)> {
-    let hosts = flows.div_ceil(ROUTERS).div_ceil(FLOWS_PER_HOST) * ROUTERS;
+pub fn announcements(flows: usize, floating: usize) -> impl Iterator<Item = (PortIndex, Vec<u8>)> {
+    let hosts_of_a_router = flows.div_ceil(ROUTERS).div_ceil(FLOWS_PER_HOST).max(floating.div_ceil(ROUTERS));
+    let hosts = hosts_of_a_router * ROUTERS;
     let hosts = (0..hosts).map(|host| {
-        let (router, address) = host_of(host / ROUTERS * ROUTERS * FLOWS_PER_HOST + host % ROUTERS);
+        let (router, address) = host_of(flow_of(host));
         (INSIDE, hello(mac(3, router), address, Ipv4Addr::new(10, 0, 0, 1), router + 1))
     });
     let next_hops = (0..NETWORKS).map(|network| {

@@ -25,14 +25,27 @@ enum Kind {
     In,
     /// The first of each flow.
     New,
+    /// From hosts with a floating IP.
+    FloatingOut,
+    /// To floating IPs.
+    FloatingIn,
 }
 
 fn main() -> anyhow::Result<()> {
     let Arguments { kind, packets, flows } = Arguments::parse();
-    let mut bench = Bench::new(flows.max(packets), 0, 1)?;
+    let floating = matches!(kind, Kind::FloatingOut | Kind::FloatingIn).then_some(flows);
+    let mut bench = Bench::new(flows.max(packets), floating.unwrap_or(0), 1)?;
     let mut random = Random::new(1);
     match kind {
         Kind::New => drop(bench.open(0..packets)?),
+        Kind::FloatingOut => {
+            let frames: Vec<_> = (0..packets).map(|_| scene::floating_request(random.below(flows))).collect();
+            bench.carry(INSIDE, &frames);
+        }
+        Kind::FloatingIn => {
+            let frames: Vec<_> = (0..packets).map(|_| scene::floating_answer(random.below(flows))).collect();
+            bench.carry(OUTSIDE, &frames);
+        }
         Kind::Out | Kind::In => {
             bench.open(0..flows)?;
             bench.establish(0..flows);

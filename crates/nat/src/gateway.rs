@@ -225,6 +225,11 @@ impl<F: Frame> Gateway<F> {
         behind.or_else(|| self.outbox.follows(&lane.order, lane.tickets.len()).map(Verdict::HandOff))
     }
 
+    /// Whether a port's neighbours may leave checksums to an offload that never runs.
+    pub(crate) fn checks_checksums(&self, port: PortIndex) -> bool {
+        self.checks_checksums.get(usize::from(port.0)).is_some_and(|checks| *checks)
+    }
+
     fn judge(&mut self, lane: &Lane<F>, now: Moment) -> Verdict {
         let case = Case {
             bytes: lane.frame.bytes(),
@@ -234,10 +239,7 @@ impl<F: Frame> Gateway<F> {
             has_ports: lane.datagram.is_some() || lane.parsed.fragment == Fragment::Whole,
             shard: lane.shard,
             line: lane.line,
-            checks_checksums: self
-                .checks_checksums
-                .get(usize::from(lane.port.0))
-                .is_some_and(|checks| *checks),
+            checks_checksums: self.checks_checksums(lane.port),
         };
         let Self { rules, state, shards, me, .. } = self;
         Judge { rules, state, shards, counters: state.counters(*me), now_ms: now.ms() as u32 }.judge(&case)

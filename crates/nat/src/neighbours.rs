@@ -160,6 +160,16 @@ pub(crate) struct Neighbours {
     table: Arc<NeighbourTable>,
     owned: [Option<Owner<Key, Neighbour, 1>>; SHARDS_MAX],
     sweep: time::Sweep,
+    /// Where next hops of packets without a session were last found: by a hash, each asked whether it is still there.
+    remembered: Box<[LineIndex]>,
+}
+
+/// Twice as many as there are neighbours at most.
+const REMEMBERED_BITS: u32 = (2 * NEIGHBOURS_MAX).trailing_zeros();
+
+fn remembered_at(realm: Realm, address: Ipv4Addr) -> usize {
+    let both = u64::from(realm.0) << 32 | u64::from(u32::from(address));
+    (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - REMEMBERED_BITS)) as usize
 }
 
 impl Neighbours {
@@ -173,7 +183,12 @@ impl Neighbours {
         for shard in shards {
             owned[usize::from(shard.0)] = Some(table.owner(shard, quiescence));
         }
-        Self { table: Arc::clone(table), owned, sweep: time::Sweep::default() }
+        Self {
+            table: Arc::clone(table),
+            owned,
+            sweep: time::Sweep::default(),
+            remembered: vec![LineIndex(0); 1 << REMEMBERED_BITS].into(),
+        }
     }
 
     /// Whether this gateway is the one that asks and learns for a shard.
@@ -225,6 +240,19 @@ impl Neighbours {
         address: Ipv4Addr,
     ) -> Option<MacAddress> {
         self.table.read_hinted(remembered, &key(realm, address), Neighbour::known)?
+    }
+
+    /// Where the next hop of a packet without a session was last found, perhaps.
+    #[inline]
+    pub(crate) fn remembered(&self, realm: Realm, address: Ipv4Addr) -> LineIndex {
+        self.remembered.get(remembered_at(realm, address)).copied().unwrap_or(LineIndex(0))
+    }
+
+    /// Remembers where it is.
+    pub(crate) fn remember(&mut self, realm: Realm, address: Ipv4Addr, line: LineIndex) {
+        if let Some(place) = self.remembered.get_mut(remembered_at(realm, address)) {
+            *place = line;
+        }
     }
 
     /// Where `address` on the network `realm` is, if it is in the table: to be remembered.

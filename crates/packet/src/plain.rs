@@ -175,6 +175,20 @@ impl Plain {
         Ipv4Addr::new(a, b, c, d)
     }
 
+    /// The source's port at another address.
+    #[inline]
+    pub fn source_at(&self, address: Ipv4Addr) -> NewEndpoint {
+        let [port, _] = halves_u32(self.ports);
+        NewEndpoint { address: u32::from_ne_bytes(address.octets()), port }
+    }
+
+    /// The destination's port at another address.
+    #[inline]
+    pub fn destination_at(&self, address: Ipv4Addr) -> NewEndpoint {
+        let [_, port] = halves_u32(self.ports);
+        NewEndpoint { address: u32::from_ne_bytes(address.octets()), port }
+    }
+
     /// Gives the packet in `frame`, whose IPv4 header starts at `network_offset`, another source and, where there is one to
     /// give, another identification, and lowers its TTL by one; its checksums follow by difference.
     #[inline]

@@ -18,8 +18,8 @@ use packet::ethernet::LinkTail;
 use packet::{MacAddress, PortIndex, VlanId};
 
 use crate::compiled::{
-    AddressIndex, AddressRules, FloatingIndex, InterfaceIndex, NextHop, Realm, RouterIndex, RouterRules,
-    RuleSet, SegmentIndex,
+    AddressIndex, AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, NextHop, Realm,
+    RouterIndex, RouterRules, RuleSet, SegmentIndex,
 };
 
 /// Addresses from the first to the last, both included; none where the last is below the first.
@@ -61,6 +61,8 @@ pub struct Leg {
     pub realm: Realm,
     /// A leg into an external network.
     pub external: bool,
+    /// Some of its router's hosts have floating IPs that are known at a glance.
+    has_floating_ips: bool,
     hosts: Span,
     /// Our own address among the hosts'.
     own: u32,
@@ -123,7 +125,12 @@ pub enum Own {
     /// Translation by ports and nothing else.
     Ports(AddressIndex),
     /// A floating IP and nothing else.
-    Floating(FloatingIndex),
+    Floating {
+        /// Whose it is.
+        internal: Ipv4Addr,
+        /// The leg that leads there.
+        leg: InterfaceIndex,
+    },
     /// Several things, or to be spoken to.
     Other,
 }
@@ -156,6 +163,8 @@ pub struct Legs {
     /// By network and MAC.
     by_mac: HashMap<u64, InterfaceIndex>,
     own: HashMap<u64, Own>,
+    /// By the router's realm and the host: the floating IP of what nothing but the default route leads to.
+    floating: HashMap<u64, Ipv4Addr>,
     /// By realm.
     inside: Vec<Option<Inside>>,
 }
@@ -164,7 +173,8 @@ impl Legs {
     /// Of a rule set that is complete but for this.
     pub(crate) fn of(set: &RuleSet) -> Self {
         let legs = set.interfaces.iter().enumerate();
-        let legs = legs.filter_map(|(at, _)| leg(set, InterfaceIndex(u32::try_from(at).ok()?))).collect();
+        let legs: Vec<_> =
+            legs.filter_map(|(at, _)| leg(set, InterfaceIndex(u32::try_from(at).ok()?))).collect();
         let mut doors = vec![None; set.wires.len() * VLANS];
         for (at, segment) in set.segments.iter().enumerate() {
             let first = segment.interfaces.iter().min_by_key(|(mac, _)| **mac);
@@ -185,8 +195,13 @@ impl Legs {
                 segment
                     .addresses
                     .iter()
-                    .map(|(address, rules)| (key(segment.realm, *address), use_of(rules))),
+                    .map(|(address, rules)| (key(segment.realm, *address), use_of(set, &legs, rules))),
             );
+        }
+        let mut floating = HashMap::new();
+        for router in &set.routers {
+            floating
+                .extend(floating_ips(set, router).map(|(internal, ip)| (key(router.realm, internal), ip)));
         }
         let mut inside = Vec::new();
         for (realm, router) in &set.router_by_realm {
@@ -206,7 +221,7 @@ impl Legs {
                 });
             }
         }
-        Self { legs, doors, by_mac, own, inside }
+        Self { legs, doors, by_mac, own, floating, inside }
     }
 }
 
@@ -245,6 +260,13 @@ impl RuleSet {
         self.legs.own.get(&key(network, address)).copied()
     }
 
+    /// The floating IP under which a host's packets leave by the default route, from a leg by which they have entered. `None`
+    /// where it has none, or it takes a longer look.
+    #[inline]
+    pub fn floating_ip_of(&self, leg: &Leg, host: Ipv4Addr) -> Option<Ipv4Addr> {
+        if leg.has_floating_ips { self.legs.floating.get(&key(leg.realm, host)).copied() } else { None }
+    }
+
     /// The router whose internal realm this is, if it is up and has internal legs.
     #[inline]
     pub fn inside(&self, realm: Realm) -> Option<Inside> {
@@ -272,16 +294,39 @@ fn mac_key(segment: usize, MacAddress([a, b, c, d, e, f]): MacAddress) -> u64 {
     (segment as u64) << 48 | u64::from(last) << 32 | u64::from(first)
 }
 
-fn use_of(rules: &AddressRules) -> Own {
+/// The floating IPs of a router's hosts by internal address, where they alone say how what the default route leads to is
+/// translated.
+fn floating_ips<'a>(
+    set: &'a RuleSet,
+    router: &'a RouterRules,
+) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> + 'a {
+    let (next_hop, _) = default_route(set, router);
+    let gateway = next_hop.and_then(|next_hop| router.gateway_by(next_hop.interface));
+    let is_simple =
+        |gateway: &&GatewayRules| router.no_nat.is_empty() && gateway.forwardings_by_internal.is_empty();
+    let by_internal = gateway.filter(is_simple).into_iter().flat_map(|gateway| &gateway.floating_by_internal);
+    by_internal
+        .filter_map(|(internal, index)| Some((*internal, set.floating_ips.get(index.0 as usize)?.external)))
+}
+
+fn use_of(set: &RuleSet, legs: &[Leg], rules: &AddressRules) -> Own {
+    let floating = |index: FloatingIndex| {
+        let FloatingRules { router, internal, .. } = set.floating_ips.get(index.0 as usize)?;
+        let leads_there = |leg: &&InterfaceIndex| {
+            legs.get(leg.0 as usize).is_some_and(|leg| leg.is_plainly_reached(*internal))
+        };
+        let leg = set.routers.get(router.0 as usize)?.interfaces.iter().find(leads_there)?;
+        Some(Own::Floating { internal: *internal, leg: *leg })
+    };
     match *rules {
         // What is an interface's own as well is spoken to by ping alone, which is no plain packet.
         AddressRules { floating: None, ports: Some(ports), forwardings, .. } if forwardings.is_empty() => {
             Own::Ports(ports)
         }
-        AddressRules { local: false, floating: Some(floating), pool: None, forwardings, .. }
+        AddressRules { local: false, floating: Some(index), pool: None, forwardings, .. }
             if forwardings.is_empty() =>
         {
-            Own::Floating(floating)
+            floating(index).unwrap_or(Own::Other)
         }
         _ => Own::Other,
     }
@@ -298,6 +343,7 @@ fn leg(set: &RuleSet, index: InterfaceIndex) -> Option<Leg> {
         generation: router.generation,
         realm: if interface.external { segment.realm } else { router.realm },
         external: interface.external,
+        has_floating_ips: !interface.external && floating_ips(set, router).next().is_some(),
         hosts,
         own,
         default_route,

@@ -52,6 +52,12 @@ proptest! {
                     prop_assert!(set.interfaces[next_hop.interface.0 as usize].external);
                     prop_assert!(router.gateway_by(next_hop.interface).is_some());
                 }
+                if let (Some(ip), Some(next_hop)) = (set.floating_ip_of(leg, address), leg.plainly_out(Ipv4Addr::new(1, 2, 3, 4))) {
+                    let gateway = router.gateway_by(next_hop.interface).unwrap();
+                    let index = gateway.floating_by_internal[&address];
+                    prop_assert_eq!(set.floating_ips[index.0 as usize].external, ip);
+                    prop_assert!(gateway.forwardings_by_internal.is_empty() && router.no_nat.is_empty());
+                }
                 prop_assert_eq!(set.is_own(&leg.exit, address), segment.addresses.contains_key(&address));
             }
             // By its MAC a frame enters by it, if its router is up, and by no other.
@@ -67,8 +73,12 @@ proptest! {
                 if let Some(Own::Ports(ports)) = own {
                     prop_assert!(is_plain && rules.ports == Some(ports) && rules.floating.is_none());
                 }
-                if let Some(Own::Floating(floating)) = own {
-                    prop_assert!(is_plain && rules.floating == Some(floating) && rules.ports.is_none());
+                if let Some(Own::Floating { internal, leg }) = own {
+                    let floating = &set.floating_ips[rules.floating.unwrap().0 as usize];
+                    prop_assert!(is_plain && rules.ports.is_none() && !rules.local);
+                    prop_assert_eq!(floating.internal, internal);
+                    let router = &set.routers[floating.router.0 as usize];
+                    prop_assert_eq!(router.route(internal), Some(NextHop { interface: leg, address: internal }));
                 }
             }
         }
