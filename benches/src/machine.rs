@@ -21,6 +21,11 @@ impl MemoryProbe {
         Self(next)
     }
 
+    /// Whether memory is as fast as it is while nobody else is at it: 200 ns at most.
+    pub fn is_calm(&self) -> bool {
+        self.ns() <= 200.0
+    }
+
     /// Nanoseconds for each of some reads.
     pub fn ns(&self) -> f64 {
         let mut at = 0;

@@ -197,6 +197,30 @@ fn a_slot_is_whole_from_the_moment_it_is_found() {
     });
 }
 
+/// Who remembers a line of a key, and does not look it up, reads a word of that key or nothing, while the slot changes hands:
+/// the word is emptied before the slot is given up, and filled after the next one's key is there.
+#[test]
+fn a_remembered_line_says_what_is_of_its_key_or_nothing() {
+    explore(|| {
+        let (table, quiescence) = (table(1), Quiescence::new());
+        let mut owner = table.owner(SHARD, &quiescence);
+        let say = |keys: Keys| move |[value, _]: [&Value; 2]| value.1.store(keys[0], Ordering::Release);
+        let slot = owner.insert(ALIKE[0], 0, say(ALIKE[0])).unwrap();
+        let line = table.line_of(slot, 0);
+        let readers_table = Arc::clone(&table);
+        let reads = thread::spawn(move || {
+            let [old, _] = ALIKE[0];
+            let said = readers_table.read_hinted(line, &old, |value| value.1.load(Ordering::Acquire));
+            assert!(said.is_none_or(|said| said == 0 || said == old), "{said:?} is not of {old}");
+        });
+        table.value(line).1.store(0, Ordering::Release);
+        owner.remove(slot);
+        owner.reclaim();
+        assert_eq!(owner.insert(ALIKE[1], 0, say(ALIKE[1])), Ok(slot));
+        reads.join().unwrap();
+    });
+}
+
 /// The table's only slot is used again, with a key that differs in nothing the index could see.
 #[test]
 fn a_slot_that_is_used_again_is_never_read_as_what_it_was() {

@@ -12,8 +12,8 @@
 //! Each stage asks for the memory that the next one reads. What a session's generation vouches for is not asked again: that
 //! the rules translate this flow so, and lead it there. What depends on the packet alone is: where it came in, how long it
 //! is, what it says of its connection. A packet from or to a floating IP has no session; what may be asked of it are a few
-//! comparisons. Whatever is not plain, or not known at a glance, goes the long way, through
-//! [`crate::judge`], and finds out there.
+//! comparisons. Whatever is not plain, or not known at a glance, goes the long way, through [`crate::judge`], and finds out
+//! there.
 //!
 //! The two ways never differ: where assertions are on, every packet that passes here is judged too, and must pass there the
 //! same way. And no packet overtakes another of its flow: behind one that goes the long way, all between the same two
