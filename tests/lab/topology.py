@@ -92,6 +92,8 @@ class Laboratory(World):
         isp.sysctl("net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
         for name, address, mtu in (("web", WEB, 1500), ("far", FAR, NARROW_MTU)):
             host = self.add(name)
+            # All of a traceroute's last probes come at once, and each is to be told that its port is unreachable.
+            host.sysctl("net.ipv4.icmp_ratelimit=0")
             self.cable(isp, name, host, "eth0")
             router = address.rsplit(".", 1)[0] + ".1"
             isp.run("ip", "address", "add", f"{router}/24", "dev", name)
