@@ -105,9 +105,4 @@ impl Bench {
         }
         spent
     }
-
-    /// Carries all frames of both sides, one burst of each after the other: the way back too.
-    pub fn carry_both_ways(&mut self, outbound: &[Vec<u8>], inbound: &[Vec<u8>]) -> [Duration; 2] {
-        [self.carry(INSIDE, outbound), self.carry(OUTSIDE, inbound)]
-    }
 }

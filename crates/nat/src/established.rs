@@ -307,8 +307,8 @@ impl<F: Frame> Gateway<F> {
         use crate::judge::{Case, Judge};
         use crate::verdict::{Change, Passage, SessionLine, Verdict};
 
-        let leg = &candidate.leg;
-        let Self { rules, state, shards, me, .. } = self;
+        let (leg, me) = (&candidate.leg, self.me());
+        let Self { rules, state, shards, .. } = self;
         let (Ok(parsed), Some(entry)) = (Parsed::read(frame.bytes()), rules.leg(*leg)) else {
             unreachable!("a plain packet can be parsed")
         };
@@ -326,7 +326,7 @@ impl<F: Frame> Gateway<F> {
             line: way.session.map(|(_, line)| line),
             checks_checksums: false,
         };
-        let judged = Judge { rules, state, shards, counters: state.counters(*me), now_ms }.judge(&case);
+        let judged = Judge { rules, state, shards, counters: state.counters(me), now_ms }.judge(&case);
         let is_outbound = matches!(candidate.translation, Translation::Out | Translation::FloatingOut(_));
         let endpoint = match (way.session, candidate.translation) {
             (Some((_, line)), _) => self.state.parts.sessions.value(line).endpoint(),

@@ -51,7 +51,7 @@ pub struct Configuration {
 pub struct Gateway<F> {
     pub(crate) rules: Arc<RuleSet>,
     pub(crate) state: Arc<State>,
-    pub(crate) me: WorkerIndex,
+    me: WorkerIndex,
     pub(crate) shards: Shards,
     pub(crate) neighbours: Neighbours,
     pub(crate) waiting: Waiting<F>,
