@@ -1,77 +1,94 @@
-//! Runs tests until the first that fails.
+//! Runs one test, and says how it ended.
 
-use std::io::{BufRead, BufReader, pipe};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::tree::Executable;
 
-/// Seconds that tests may take of a processor: a mutant that loops for ever is one that was noticed.
-const SECONDS_MAX: u32 = 300;
-/// Seconds that they may take in all: so is one that waits for ever.
-const WAIT_SECONDS_MAX: u32 = 1800;
-/// Bytes of their own that they may have: so is one that remembers for ever.
+/// Seconds of a processor that a test may take beyond five times what it takes where nothing is wrong: a mutant that loops
+/// for ever is one that was noticed.
+const SECONDS_MORE: u64 = 10;
+/// How often that it may take in all, of a processor that is not its own: so is one that waits for ever.
+const WAITS_MAX: u64 = 10;
+/// Bytes of its own that it may have: so is one that remembers for ever.
 const BYTES_MAX: u64 = 4 << 30;
 
-/// As a shell says that the tests ended by a signal: they had no time left, or were killed.
-const NOT_ENDING: [i32; 2] = [128 + 24, 128 + KILLED];
-const KILLED: i32 = 9;
+/// SIGKILL and SIGXCPU: it had no time left.
+const NOT_ENDING: [i32; 2] = [9, 24];
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// So many tests passed.
-    Passed(u32),
-    /// The first that failed, or how it ended.
-    Failed(String),
+    Passed,
+    Failed,
+    DidNotEnd,
 }
 
-/// Runs an executable's tests with one number's switch on.
-pub(crate) fn run(executable: &Executable, arguments: &[String], number: u32) -> Result<Outcome> {
-    let (output, writer) = pipe()?;
-    let mut child = Command::new("timeout")
-        .args(["--signal=KILL", &WAIT_SECONDS_MAX.to_string()])
-        .args(["prlimit", "--core=0", &format!("--cpu={SECONDS_MAX}"), &format!("--data={BYTES_MAX}")])
+/// What a test does where nothing is wrong.
+pub(crate) struct Learnt {
+    pub(crate) takes: Duration,
+    /// The switches that it looks at: it cannot notice any other.
+    pub(crate) asks: BTreeSet<u32>,
+}
+
+/// The names of an executable's tests that its arguments choose.
+pub(crate) fn names(executable: &Executable, arguments: &[String]) -> Result<Vec<String>> {
+    let output = command(executable).args(["--list", "--format", "terse"]).args(arguments).output()?;
+    ensure!(output.status.success(), "{} lists no tests", executable.path.display());
+    let names = String::from_utf8(output.stdout)?;
+    Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+}
+
+/// Runs a test with no switch on, writing what it asks for to a file.
+pub(crate) fn learn(executable: &Executable, name: &str, file: &Path) -> Result<Learnt> {
+    File::create(file)?;
+    let begun = Instant::now();
+    let status = command(executable)
+        .args(["--exact", name])
+        .env("NATGATE_ASKED", file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if !status.success() {
+        bail!("without any mutant this fails: {} {name}", executable.path.display());
+    }
+    let takes = begun.elapsed();
+    let asks = fs::read_to_string(file)?.lines().filter_map(|line| line.parse().ok()).collect();
+    fs::remove_file(file)?;
+    Ok(Learnt { takes, asks })
+}
+
+/// Runs a test with one number's switch on.
+pub(crate) fn run(executable: &Executable, name: &str, number: u32, takes: Duration) -> Result<Outcome> {
+    let seconds = SECONDS_MORE + 5 * takes.as_secs();
+    let status = Command::new("timeout")
+        .args(["--signal=KILL", &(WAITS_MAX * seconds).to_string()])
+        .args(["prlimit", "--core=0", &format!("--cpu={seconds}"), &format!("--data={BYTES_MAX}")])
         .arg(&executable.path)
-        .args(arguments)
+        .args(["--exact", name])
         .current_dir(&executable.package)
-        .env("NATGATE_PLANTED", number.to_string())
         .env("CARGO_MANIFEST_DIR", &executable.package)
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .spawn()
+        .env("NATGATE_PLANTED", number.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
         .context("timeout")?;
-    let (mut passed, mut failed, mut panicked) = (0, None, None);
-    let mut lines = BufReader::new(output).split(b'\n');
-    while let Some(line) = lines.next() {
-        let line = String::from_utf8_lossy(&line?).into_owned();
-        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
-            failed = Some(name.to_owned());
-            break;
-        }
-        if let Some(rest) = line.strip_prefix("test result: ok. ") {
-            passed += rest.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
-        }
-        // One that panics while it panics is not listed, nor is one whose output is shown as it comes: then what it says counts.
-        if let Some(rest) = line.strip_prefix("thread '").filter(|rest| rest.contains(" panicked at ")) {
-            let says = lines.next().transpose()?.unwrap_or_default();
-            panicked =
-                rest.split('\'').next().map(|name| format!("{name}: {}", String::from_utf8_lossy(&says)));
-        }
-    }
-    if failed.is_some() {
-        // `timeout` hands the signal on.
-        let _ = Command::new("kill").arg(child.id().to_string()).status();
-    }
-    let status = child.wait()?;
-    Ok(match failed {
-        Some(name) => Outcome::Failed(name),
-        None if status.success() => Outcome::Passed(passed),
-        None if status.signal() == Some(KILLED)
-            || status.code().is_some_and(|code| NOT_ENDING.contains(&code)) =>
-        {
-            Outcome::Failed(format!("not ending in {SECONDS_MAX} s"))
-        }
-        None => Outcome::Failed(panicked.unwrap_or_else(|| status.to_string())),
+    // `timeout` may end as the test did, or say so as a shell does.
+    let signal = status.signal().or_else(|| status.code()?.checked_sub(128));
+    Ok(match signal {
+        _ if status.success() => Outcome::Passed,
+        Some(signal) if NOT_ENDING.contains(&signal) => Outcome::DidNotEnd,
+        _ => Outcome::Failed,
     })
+}
+
+fn command(executable: &Executable) -> Command {
+    let mut command = Command::new(&executable.path);
+    command.current_dir(&executable.package).env("CARGO_MANIFEST_DIR", &executable.package);
+    command
 }

@@ -2,9 +2,10 @@
 //!
 //! Each patch is a mutant. One that can stand behind a switch is planted with all the others in one build
 //! (`switch.rs`), for a build costs more than a test; the rest are built one after another. Before anything is judged,
-//! its tests must pass with nothing wrong: a test that fails anyhow notices nothing. `tests/mutants/README.md`.
+//! its tests must pass with nothing wrong: a test that fails anyhow notices nothing (`known.rs`). `tests/mutants/README.md`.
 
 mod judge;
+mod known;
 mod patch;
 mod switch;
 mod tree;
@@ -16,9 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use judge::Outcome;
+use known::Known;
 use patch::{Patch, Test};
 use switch::Planting;
 use tree::{Built, Executables, Tree};
@@ -77,8 +79,10 @@ fn main() -> Result<ExitCode> {
     println!("{} of {} in one build", together.len(), patches.len());
     // Not before they are planted: what is planted stays the same, and need not be built again.
     patches.retain(|_, patch| !judged.contains(patch.name.as_str()));
-    judge_together(&patches, &together, &executables, &mut report)?;
-    judge_alone(&mut tree, patches.iter().filter(|(number, _)| !together.contains(number)), &mut report)?;
+    let known = Known::learn(patches.values(), &executables, &directory.join("asked"))?;
+    judge_together(&patches, &together, &executables, &known, &mut report)?;
+    let alone = patches.iter().filter(|(number, _)| !together.contains(number));
+    judge_alone(&mut tree, alone, &known, &mut report)?;
     let [noticed, others] = report.counts;
     let result = if others == 0 { "ok" } else { "FAILED" };
     println!("test result: {result}. {noticed} passed; {others} failed; 0 ignored");
@@ -132,36 +136,26 @@ fn judge_together(
     patches: &BTreeMap<u32, Patch>,
     together: &BTreeSet<u32>,
     executables: &Executables,
+    known: &Known,
     report: &mut Report,
 ) -> Result<()> {
-    let tests: BTreeSet<&Test> = patches.values().flat_map(|patch| patch.tests.iter().flatten()).collect();
-    in_parallel(tests.into_iter(), |test| {
-        let mut passed = 0;
-        for executable in tree::of(test, executables)? {
-            match judge::run(executable, &test.arguments, NONE)? {
-                Outcome::Passed(count) => passed += count,
-                Outcome::Failed(name) => bail!("without any mutant this fails: {}: {name}", test.line()),
-            }
-        }
-        ensure!(passed > 0, "no such test: {}", test.line());
-        Ok(())
-    })?;
     let report = Mutex::new(report);
     let planted = patches.iter().filter(|(number, _)| together.contains(number));
-    in_parallel(planted, |(number, patch)| judge(*number, patch, executables, &report))
+    in_parallel(planted, |(number, patch)| judge(*number, patch, executables, known, &report))
 }
 
 /// Judges others, each in a build of its own.
 fn judge_alone<'a>(
     tree: &mut Tree,
     patches: impl Iterator<Item = (&'a u32, &'a Patch)>,
+    known: &Known,
     report: &mut Report,
 ) -> Result<()> {
-    for (number, patch) in patches {
+    for (_, patch) in patches {
         tree.apply(patch)?;
         match tree.build(patch.tests.iter().flatten())? {
             Built::Executables(executables) => {
-                judge(*number, patch, &executables, &Mutex::new(&mut *report))?
+                judge(NONE, patch, &executables, known, &Mutex::new(&mut *report))?
             }
             Built::Because(_) => bail!("{} was built alone", patch.name),
             Built::Failed(error) => {
@@ -191,31 +185,51 @@ fn in_parallel<T>(items: impl Iterator<Item = T> + Send, act: impl Fn(T) -> Resu
     })
 }
 
-/// Runs a mutant's tests.
-fn judge(number: u32, patch: &Patch, executables: &Executables, report: &Mutex<&mut Report>) -> Result<()> {
+/// Runs a mutant's tests, until of each group one has noticed it.
+fn judge(
+    number: u32,
+    patch: &Patch,
+    executables: &Executables,
+    known: &Known,
+    report: &Mutex<&mut Report>,
+) -> Result<()> {
     let mut noticed = Vec::new();
     for tests in &patch.tests {
-        match first_to_notice(number, tests, executables)? {
-            Some(by) => noticed.push(by),
-            None => {
-                let asked: Vec<_> = tests.iter().map(Test::line).collect();
-                return lock(report)?.say(&patch.name, false, &format!("SURVIVED {}", asked.join(", then ")));
+        match first_to_notice(number, tests, executables, known)? {
+            Ok(by) => noticed.push(by),
+            Err(asked) => {
+                let tests: Vec<_> = tests.iter().map(Test::line).collect();
+                let text = format!("SURVIVED {asked} tests of {}", tests.join(", then "));
+                return lock(report)?.say(&patch.name, false, &text);
             }
         }
     }
     lock(report)?.say(&patch.name, true, &format!("killed by {}", noticed.join("; ")))
 }
 
-/// What failed, if anything did.
-fn first_to_notice(number: u32, tests: &[Test], executables: &Executables) -> Result<Option<String>> {
+/// What failed, or how many could have.
+fn first_to_notice(
+    number: u32,
+    tests: &[Test],
+    executables: &Executables,
+    known: &Known,
+) -> Result<Result<String, usize>> {
+    let mut asked = 0;
     for test in tests {
-        for executable in tree::of(test, executables)? {
-            if let Outcome::Failed(by) = judge::run(executable, &test.arguments, number)? {
-                return Ok(Some(format!("{} {}: {by}", test.kind, test.package)));
+        for (key, name, learnt) in known.of(test) {
+            if number != NONE && !learnt.asks.contains(&number) {
+                continue;
+            }
+            asked += 1;
+            let executable = executables.get(key).context("an executable less than before")?;
+            match judge::run(executable, name, number, learnt.takes)? {
+                Outcome::Passed => {}
+                Outcome::Failed => return Ok(Ok(format!("{}: {name}", key.0))),
+                Outcome::DidNotEnd => return Ok(Ok(format!("{}: {name}, which did not end", key.0))),
             }
         }
     }
-    Ok(None)
+    Ok(Err(asked))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> Result<std::sync::MutexGuard<'_, T>> {

@@ -31,8 +31,11 @@ pub(crate) struct Executable {
     pub(crate) package: PathBuf,
 }
 
-/// All that were built, by kind and package, and then by target: `--lib`, or a test's name.
-pub(crate) type Executables = BTreeMap<(String, String), Executable>;
+/// A kind and package, and a target: `--lib`, or a test's name.
+pub(crate) type Key = (String, String);
+
+/// All that were built.
+pub(crate) type Executables = BTreeMap<Key, Executable>;
 
 /// What became of a build.
 pub(crate) enum Built {
@@ -188,7 +191,7 @@ fn is_shipped_crate(name: &str) -> bool {
     is_crate && name.ends_with("/src/lib.rs") || name == "tests/interleavings/src/lib.rs"
 }
 
-fn executable(kind: &str, package: &str, message: &Value) -> Option<((String, String), Executable)> {
+fn executable(kind: &str, package: &str, message: &Value) -> Option<(Key, Executable)> {
     let path = message["executable"].as_str()?;
     let target = &message["target"];
     let name = if target["kind"][0] == "lib" { "--lib" } else { target["name"].as_str()? };
@@ -198,11 +201,11 @@ fn executable(kind: &str, package: &str, message: &Value) -> Option<((String, St
 }
 
 /// The executables that a test is in.
-pub(crate) fn of<'a>(test: &Test, executables: &'a Executables) -> Result<Vec<&'a Executable>> {
+pub(crate) fn of<'a>(test: &Test, executables: &'a Executables) -> Result<Vec<(&'a Key, &'a Executable)>> {
     let group = format!("{} {}", test.kind, test.package);
     let is_meant = |name: &str| test.target.last().is_none_or(|target| target == name);
-    let is_meant = |(of, name): &(String, String)| *of == group && is_meant(name);
-    let found: Vec<_> = executables.iter().filter(|(key, _)| is_meant(key)).map(|(_, one)| one).collect();
+    let is_meant = |(of, name): &Key| *of == group && is_meant(name);
+    let found: Vec<_> = executables.iter().filter(|(key, _)| is_meant(key)).collect();
     if found.is_empty() {
         bail!("no such test: {}", test.line());
     }
