@@ -54,7 +54,7 @@ fn host((mac, address, _): Endpoint) -> Host {
 }
 
 /// A whole packet of some protocol, without options or padding.
-fn plain_packet() -> BoxedStrategy<Vec<u8>> {
+pub(crate) fn plain_packet() -> BoxedStrategy<Vec<u8>> {
     let icmp_type = prop_oneof![Just(kind::ECHO_REQUEST), Just(kind::ECHO_REPLY), Just(15), Just(16)];
     let other = prop_oneof![Just(3_u8), Just(47), Just(50), Just(132), Just(255)];
     let kind = prop_oneof![

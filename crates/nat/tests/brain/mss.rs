@@ -52,6 +52,28 @@ fn a_syn_and_its_answer_ask_for_no_more_than_the_links_carry() {
     }
 }
 
+/// A floating IP that says all there is to say, between hosts whose MACs are known: its packets go the express way, but for
+/// these.
+#[test]
+fn a_syn_through_a_floating_ip_is_lowered_where_no_other_packet_needs_a_judgement() {
+    let mut world = scene_with(&[
+        ("vlan: 100}", "vlan: 100, mtu: 1450}"),
+        ("port: out0}", "port: out0, mtu: 1400}"),
+        ("    no_nat: [192.0.2.0/24]\n", CLAMP),
+    ]);
+    let (client, web) = ((SERVER.address, 5_000), (RED_WEB.address, 80));
+    world.one(SERVER.udp(5_000, (WEB, 80), b""));
+    world.one(RED_WEB.udp(80, client, b""));
+    for (flags, mss) in [(SYN, 1_360), (SYN | ACK, 1_360), (ACK, 1_460)] {
+        let inbound = world.one(segment(SERVER, 5_000, (WEB, 80), flags, &options(1_460)));
+        let heard = segment(RED_WEB.peer(SERVER.address), 5_000, web, flags, &options(mss));
+        assert_eq!(inbound, heard.hop(), "in, {flags}");
+        let outbound = world.one(segment(RED_WEB, 80, client, flags, &options(1_460)));
+        let seen = segment(SERVER.peer(WEB), 80, client, flags, &options(mss));
+        assert_eq!(outbound, seen.hop(), "out, {flags}");
+    }
+}
+
 #[test]
 fn what_is_small_enough_no_syn_or_unreadable_passes_as_it_is() {
     let mut world = world(CLAMP, "");
