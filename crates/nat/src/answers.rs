@@ -57,7 +57,7 @@ impl<F: Frame> Gateway<F> {
             return;
         }
         //= rfc1812#4.3.2.8
-        if !self.error_budget.take() {
+        if !self.error_budget.take(interface) {
             self.counters().errors_limited.add(1);
             return;
         }
@@ -70,11 +70,12 @@ impl<F: Frame> Gateway<F> {
     pub(crate) fn reset<I: PacketIo<Frame = F>>(&mut self, reason: DropReason, lane: &Lane<F>, io: &mut I) {
         self.discard(&lane.tickets, reason);
         let about = lane.frame.bytes();
-        let Some(reset) = Reset::answering(&lane.parsed) else { return };
+        let reset = lane.entry.interface.zip(Reset::answering(&lane.parsed));
+        let Some((interface, reset)) = reset else { return };
         if judge_transport_checksum(about, &lane.parsed) != TransportChecksum::Good {
             return;
         }
-        if !self.error_budget.take() {
+        if !self.error_budget.take(interface) {
             self.counters().errors_limited.add(1);
             return;
         }

@@ -92,7 +92,8 @@ pub struct Counters {
     pub sessions_closed: Counter,
     /// ICMP errors and resets that could not be made for want of a buffer.
     pub unmade: Counter,
-    /// ICMP errors and answering resets of our own that were not sent because there were too many at once (RFC 1812 section 4.3.2.8).
+    /// ICMP errors and answering resets of our own that were not sent because there were too many at once by their
+    /// interface (RFC 1812 section 4.3.2.8).
     pub errors_limited: Counter,
     /// ICMP errors of our own that an interface's rules keep back (RFC 5508 REQ-9).
     pub errors_suppressed: Counter,

@@ -82,7 +82,7 @@ impl<F: Frame> Gateway<F> {
             shards: Shards::new(shards),
             waiting: Waiting::new(),
             outbox: Outbox::new(state, me),
-            error_budget: ErrorBudget::new(),
+            error_budget: ErrorBudget::default(),
             datagrams: Datagrams::new(),
             held: Held::new(),
             identifications: Identifications::new(in_process.order_key[0], me.0, state.workers()),
@@ -307,6 +307,7 @@ impl<F: Frame> Gateway<F> {
         announcements: Vec<(SegmentIndex, Ipv4Addr)>,
     ) -> (Arc<RuleSet>, Vec<(SegmentIndex, Ipv4Addr)>) {
         let rules = std::mem::replace(&mut self.rules, rules);
+        self.error_budget.adopt(self.rules.interfaces.len());
         let unsent = std::mem::replace(&mut self.announcements, announcements);
         let still_ours = unsent.iter().filter_map(|&(segment, address)| {
             let segment = self.rules.segment_of_realm(rules.segments[segment.0 as usize].realm)?;
@@ -325,7 +326,7 @@ impl<F: Frame> Gateway<F> {
     pub fn tick<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {
         let now_ms = now.ms() as u32;
         self.outbox.note_turn(now_ms);
-        self.error_budget.refill(now_ms);
+        self.error_budget.note_turn(now_ms);
         let Self { rules, state, shards, me, .. } = self;
         // Before the first rules, every session would be one of a router that is gone.
         if rules.generation > 0 {

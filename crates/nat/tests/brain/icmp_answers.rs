@@ -70,6 +70,16 @@ fn our_own_errors_are_bounded_at_once_and_in_time() {
     }
 }
 
+#[test]
+fn a_tenant_who_is_refused_a_lot_takes_no_errors_from_another() {
+    let mut world = scene_on(Setup::of_one_worker(), &[]);
+    let dying = |host: Host, port| host.udp(port, (SERVER.address, 53), b"").with_ttl(1);
+    let said = (0..1_000).filter(|port| !world.send(dying(RED_A, *port)).is_empty()).count();
+    assert_eq!(said, 256);
+    let told = world.refuses(dying(BLUE_A, 4_000), DropReason::TtlExpired);
+    assert_eq!(told.icmp(), (11, 0, 0));
+}
+
 //= rfc1812#4.3.2.7
 #[test]
 fn a_subnets_broadcast_address_is_nobody() {
