@@ -164,14 +164,20 @@ impl State {
             }
     }
 
-    /// Whether a SYN from inside opens the same endpoints' next connection: the last one is over, and the SYN is behind all
-    /// that was ever acknowledged of it, or there was a reset.
+    /// Whether a SYN opens the same endpoints' next connection: the last one is over, and there was a reset, or the SYN's
+    /// number is none that the last one has used: then it is not its own, late. That it lies before those says nothing, since
+    /// the endpoint may be another host's by now, behind another gateway.
     //= rfc7857#2.1
     pub(crate) fn is_reopened_by(&self, line: LineIndex, packet: &Parsed) -> bool {
-        let Connection { sender, receiver } = self.connection(line);
-        match phase(self.parts.sessions.side_of(line), Connection { sender, receiver }) {
+        let connection = self.connection(line);
+        match phase(self.parts.sessions.side_of(line), connection) {
             Phase::TcpReset => true,
-            Phase::TcpTimeWait => packet.tcp_sequence.wrapping_sub(receiver.span.first) as i32 >= 0,
+            Phase::TcpTimeWait => {
+                let before = connection.receiver.span.first.wrapping_sub(packet.tcp_sequence);
+                // Headers make up for what SYN and FIN take; after half of all numbers they begin anew.
+                let used = self.parts.sessions.value(line).bytes.load(Relaxed).min(1 << 31);
+                !(1..=used).contains(&before.into())
+            }
             _ => false,
         }
     }

@@ -195,7 +195,7 @@ fn rfc6191_a_syn_reopens_a_connection_that_is_over() {
         let syn = |sequence| RED_A.segment(4_000, WWW, off(SYN, sequence));
         if end[0] != RST {
             world.one(SERVER.segment(443, external, off(ACK, FIRST_BYTE + 1)));
-            // An old one is the server's to answer: it still knows the connection.
+            // Its own once more, late, begins nothing.
             assert_eq!(world.one(syn(FIRST_BYTE - 1)).source(), external);
             assert_eq!(world.session().phase, Phase::TcpTimeWait);
         }
@@ -209,6 +209,40 @@ fn rfc6191_a_syn_reopens_a_connection_that_is_over() {
         assert_eq!(world.session().phase, Phase::TcpEstablished);
         assert_eq!(world.count(|counters| &counters.sessions_created), 2);
         assert_eq!(world.count(|counters| &counters.sessions_closed), 1);
+    }
+}
+
+/// Behind a gateway out there another host has the endpoint next. What its numbers have to do with the last one's is chance,
+/// and a server may have forgotten that long before four minutes are over.
+//= rfc7857#2.1
+#[test]
+fn a_forwarded_connection_is_reopened_by_a_syn_with_numbers_before_the_last_ones() {
+    let forwarding = "floating_ips:\n      - {id: web,";
+    let forwarded = format!(
+        "port_forwardings:\n      - {{id: ssh, external: 203.0.113.70, protocol: tcp, external_ports: 22, internal: 10.0.0.11}}\n    {forwarding}"
+    );
+    for sequence in [FIRST_BYTE.wrapping_sub(1 << 30), FIRST_BYTE.wrapping_sub(1 << 31), FIRST_BYTE + 2] {
+        let mut world = scene_with(&[(forwarding, &forwarded)]);
+        let ssh = ("203.0.113.70".parse().unwrap(), 22);
+        let remote = (SERVER.address, 5_000);
+        let open = |world: &mut World, sequence: u32| {
+            world.one(SERVER.segment(5_000, ssh, off(SYN, sequence)));
+            let answer =
+                Segment { acknowledgement: sequence.wrapping_add(1), ..off(SYN | ACK, FIRST_BYTE - 1) };
+            world.one(RED_A.segment(22, remote, answer));
+            world.one(SERVER.segment(5_000, ssh, off(ACK, sequence.wrapping_add(1))));
+            assert_eq!(world.session().phase, Phase::TcpEstablished);
+        };
+        open(&mut world, FIRST_BYTE - 1);
+        world.one(SERVER.segment(5_000, ssh, off(FIN | ACK, FIRST_BYTE)));
+        let end = Segment { acknowledgement: FIRST_BYTE + 1, ..off(FIN | ACK, FIRST_BYTE) };
+        world.one(RED_A.segment(22, remote, end));
+        assert_eq!(world.session().phase, Phase::TcpTimeWait);
+        world.pass(20_000);
+        open(&mut world, sequence);
+        // It may be silent for as long as any.
+        world.pass(3_500_000);
+        world.one(RED_A.segment(22, remote, off(PSH | ACK, FIRST_BYTE)));
     }
 }
 

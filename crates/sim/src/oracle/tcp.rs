@@ -25,7 +25,7 @@ impl Side {
 /// See the file's page. Index 0 is of packets out, 1 of packets in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Track {
-    packets: [u64; 2],
+    bytes: [u64; 2],
     last_ms: [u64; 2],
     sides: [Side; 2],
     reset: bool,
@@ -40,7 +40,7 @@ impl Track {
 
     /// A packet has passed.
     pub(super) fn note(&mut self, side: usize, header: &Header, now_ms: u64) {
-        self.packets[side] += 1;
+        self.bytes[side] += header.total as u64;
         // A later fragment says nothing of its segment.
         let is_segment = header.protocol == TCP && header.offset == 0;
         let is_news = is_segment && self.hear(side, header);
@@ -120,10 +120,11 @@ impl Track {
         self.reset || self.sides.iter().all(|side| side.fin)
     }
 
-    /// Whether a SYN begins the next connection of the same endpoints: after a reset, or behind all that was acknowledged.
+    /// Whether a SYN begins the next connection of the same endpoints: after a reset, or with a number that was not used.
     pub(super) fn is_reopened_by(&self, side: usize, header: &Header) -> bool {
-        let is_behind = header.numbers[0].wrapping_sub(self.sides[1 - side].first) as i32 >= 0;
-        header.is_syn() && self.is_over() && (self.reset || is_behind)
+        let before = self.sides[1 - side].first.wrapping_sub(header.numbers[0]);
+        let is_used = (1..=self.bytes[side].min(1 << 31)).contains(&before.into());
+        header.is_syn() && self.is_over() && (self.reset || !is_used)
     }
 
     /// When it ends, if nothing more passes.
@@ -132,7 +133,7 @@ impl Track {
         let [last_out, last_back] = self.last_ms;
         let all = &router.timeouts;
         let (first, then) = router.timers(protocol, remote_port);
-        let is_answered = !self.packets.contains(&0);
+        let is_answered = !self.bytes.contains(&0);
         //= rfc4787#REQ-6a
         let is_refreshed = protocol != UDP || !is_answered || router.inbound_refresh;
         //= rfc4787#REQ-6

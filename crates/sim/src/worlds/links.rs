@@ -148,11 +148,11 @@ impl World {
     }
 }
 
-/// Flips a bit behind the link's header, which a frame check sequence guards. Of a segment's numbers, flags and window the
-/// checksum instead, since the gateway does not look at that: a FIN, or a SYN with other numbers, that nobody sent would
-/// shorten what it remembers.
+/// Flips a bit behind the link's header, which a frame check sequence guards. Of a segment's ports, numbers, flags and window
+/// the checksum instead, since the gateway does not look at that: a FIN, or a SYN with other numbers, that nobody sent would
+/// shorten what it remembers; a segment of another connection's keep it for longer.
 fn damage(frame: &mut [u8], head: usize, random: &mut Random) {
     let at = head + random.below(frame.len() - head);
-    let is_believed = frame[head + 9] == TCP && (head + 24..head + 36).contains(&at);
+    let is_believed = frame[head + 9] == TCP && (head + 20..head + 36).contains(&at);
     frame[if is_believed { head + 36 } else { at }] ^= 1 << random.below(8);
 }
