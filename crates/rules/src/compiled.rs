@@ -441,6 +441,15 @@ impl PoolRules {
         exception.map_or(behaviour, |one| Behaviour { mapping: one.mapping, ..behaviour })
     }
 
+    /// An address of the pool's, by a look where it would be if all were in a row, as they mostly are, and else a binary search.
+    pub fn find(&self, address: Ipv4Addr) -> Option<PoolAddress> {
+        let first = self.addresses.first()?.address;
+        let in_a_row = u32::from(address).wrapping_sub(u32::from(first)) as usize;
+        let found = self.addresses.get(in_a_row).filter(|one| one.address == address);
+        let search = || self.addresses.binary_search_by_key(&address, |one| one.address).ok();
+        found.or_else(|| self.addresses.get(search()?)).copied()
+    }
+
     /// Whether the port is one of the pool's.
     pub fn has_port(&self, port: u16) -> bool {
         let after = self.ports.partition_point(|run| run.first <= port);

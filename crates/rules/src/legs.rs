@@ -1,5 +1,5 @@
-//! What a packet of an established flow needs of the rules, in few cache lines: the rest of a [`RuleSet`] is for those who
-//! open flows, and its objects are as large as their names.
+//! What a packet of an established flow needs of the rules, in few cache lines, and by which pool a flow begins: the rest of a
+//! [`RuleSet`] is for those who open flows, and its objects are as large as their names.
 //!
 //! ```text
 //! enter    port, VLAN, MAC -> door of the network -> Leg      whose realm, which generation, which hosts, which way out
@@ -18,8 +18,8 @@ use packet::ethernet::LinkTail;
 use packet::{MacAddress, PortIndex, VlanId};
 
 use crate::compiled::{
-    AddressIndex, AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, NextHop, Realm,
-    RouterIndex, RouterRules, RuleSet, SegmentIndex,
+    AddressIndex, AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, NextHop,
+    PoolIndex, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex,
 };
 
 /// Addresses from the first to the last, both included; none where the last is below the first.
@@ -63,6 +63,7 @@ pub struct Leg {
     pub external: bool,
     /// Some of its router's hosts have floating IPs that are known at a glance.
     has_floating_ips: bool,
+    has_exceptions: bool,
     hosts: Span,
     /// Our own address among the hosts'.
     own: u32,
@@ -70,6 +71,8 @@ pub struct Leg {
     default_route: Option<NextHop>,
     /// Every destination that the default route does not lead to, and others.
     elsewhere: [Span; 2],
+    /// What translates its hosts' flows that leave by the default route, but for a floating IP and exceptions.
+    pool: Option<PoolIndex>,
     /// Where frames leave by it. On the second cache line.
     pub exit: Exit,
 }
@@ -109,6 +112,20 @@ impl Leg {
         let destination = u32::from(destination);
         let [one, two] = self.elsewhere;
         self.default_route.filter(|_| !one.contains(destination) && !two.contains(destination))
+    }
+
+    /// The pool that translates what leaves by the default route from a host that has no floating IP, unless an
+    /// [exception](Self::has_exceptions) does.
+    #[inline]
+    pub fn pool(&self) -> Option<PoolIndex> {
+        self.pool
+    }
+
+    /// Whether some flows that leave by the default route are translated by a forwarding, or not at all; then whether a host has
+    /// a floating IP takes a longer look too.
+    #[inline]
+    pub fn has_exceptions(&self) -> bool {
+        self.has_exceptions
     }
 
     /// Whether an internal address is a host's on this leg, so that it is its own next hop. `false` where it takes a longer
@@ -302,11 +319,17 @@ fn floating_ips<'a>(
 ) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> + 'a {
     let (next_hop, _) = default_route(set, router);
     let gateway = next_hop.and_then(|next_hop| router.gateway_by(next_hop.interface));
-    let is_simple =
-        |gateway: &&GatewayRules| router.no_nat.is_empty() && gateway.forwardings_by_internal.is_empty();
-    let by_internal = gateway.filter(is_simple).into_iter().flat_map(|gateway| &gateway.floating_by_internal);
+    let by_internal = gateway
+        .filter(|gateway| is_simple(router, gateway))
+        .into_iter()
+        .flat_map(|gateway| &gateway.floating_by_internal);
     by_internal
         .filter_map(|(internal, index)| Some((*internal, set.floating_ips.get(index.0 as usize)?.external)))
+}
+
+/// Whether a floating IP, or else the pool, translates all that leaves by a gateway of the router's.
+fn is_simple(router: &RouterRules, gateway: &GatewayRules) -> bool {
+    router.no_nat.is_empty() && gateway.forwardings_by_internal.is_empty()
 }
 
 fn use_of(set: &RuleSet, legs: &[Leg], rules: &AddressRules) -> Own {
@@ -338,6 +361,7 @@ fn leg(set: &RuleSet, index: InterfaceIndex) -> Option<Leg> {
     let segment = set.segments.get(interface.segment.0 as usize)?;
     let (hosts, own) = if interface.external { (Span::NONE, 0) } else { hosts(set, router, index) };
     let (default_route, elsewhere) = default_route(set, router);
+    let gateway = default_route.and_then(|next_hop| router.gateway_by(next_hop.interface));
     Some(Leg {
         router: interface.router,
         generation: router.generation,
@@ -348,6 +372,8 @@ fn leg(set: &RuleSet, index: InterfaceIndex) -> Option<Leg> {
         own,
         default_route,
         elsewhere,
+        pool: gateway.filter(|_| interface.snat).and_then(|gateway| gateway.pool),
+        has_exceptions: gateway.is_some_and(|gateway| !is_simple(router, gateway)),
         exit: Exit {
             realm: segment.realm,
             own: span_of(segment.addresses.keys()),

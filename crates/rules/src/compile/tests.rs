@@ -299,3 +299,26 @@ fn no_two_objects_share_a_realm() {
     assert_eq!(realms.len(), set.routers.len() + set.segments.len());
     assert!(!realms.contains(&Realm(0)));
 }
+
+#[test]
+fn a_pools_addresses_are_found_in_a_row_and_scattered() {
+    for (addresses, count) in
+        [("203.0.113.64/26", 64), ("203.0.113.9, 203.0.113.64-203.0.113.70, 203.0.113.77", 9)]
+    {
+        let text = format!(
+            "segments: [{{id: lan, port: inside, vlan: 5}}, {{id: net, port: outside}}]
+pools: [{{id: pool, addresses: [{addresses}]}}]
+routers:
+- id: r
+  interfaces:
+  - {{id: in, segment: lan, mac: \"02:00:00:00:00:01\", addresses: [10.0.0.1/16]}}
+  - {{id: out, segment: net, mac: \"02:00:00:00:00:02\", addresses: [203.0.113.2/24], external: true}}
+  gateways: [{{interface: out, next_hop: 203.0.113.1, pool: pool}}]
+"
+        );
+        let set = compile(&valid(&read_rules(&text).unwrap()), None, &mut numbers()).unwrap();
+        let all = &set.pools[0].addresses;
+        let found = (0..=u8::MAX).filter_map(|last| set.pools[0].find(Ipv4Addr::new(203, 0, 113, last)));
+        assert!(all.len() == count && found.eq(all.iter().copied()), "{addresses}");
+    }
+}

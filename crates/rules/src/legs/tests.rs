@@ -58,6 +58,15 @@ proptest! {
                     prop_assert_eq!(set.floating_ips[index.0 as usize].external, ip);
                     prop_assert!(gateway.forwardings_by_internal.is_empty() && router.no_nat.is_empty());
                 }
+                let gateway = leg.plainly_out(address).and_then(|next_hop| router.gateway_by(next_hop.interface));
+                if let Some(gateway) = gateway {
+                    prop_assert_eq!(leg.pool(), gateway.pool.filter(|_| interface.snat));
+                    let has_exceptions = !router.no_nat.is_empty() || !gateway.forwardings_by_internal.is_empty();
+                    prop_assert_eq!(leg.has_exceptions(), has_exceptions);
+                    for internal in gateway.floating_by_internal.keys().filter(|_| !has_exceptions && !leg.external) {
+                        prop_assert!(set.floating_ip_of(leg, *internal).is_some());
+                    }
+                }
                 prop_assert_eq!(set.is_own(&leg.exit, address), segment.addresses.contains_key(&address));
             }
             // By its MAC a frame enters by it, if its router is up, and by no other.
@@ -128,4 +137,5 @@ routers:
     let ports = |text: &str| matches!(set.own(network, address(text)), Some(Own::Ports(_)));
     assert!(ports("203.0.113.64") && ports("203.0.113.127") && !ports("203.0.113.2"));
     assert_eq!(set.own(network, address("203.0.113.3")), None);
+    assert_eq!((leg.pool(), leg.has_exceptions()), (Some(PoolIndex(0)), false));
 }
