@@ -139,13 +139,6 @@ impl Index {
         self.buckets.prefetch(spot.home as usize);
     }
 
-    /// Starts to load both buckets: an insertion mostly needs the other one too, to see that the key is not there.
-    #[inline]
-    pub(crate) fn prefetch_both(&self, spot: Spot) {
-        self.prefetch_home(spot);
-        self.buckets.prefetch(self.other(spot) as usize);
-    }
-
     /// A first look at the home bucket. Where the entry may be away, starts to load the other bucket.
     #[inline]
     pub(crate) fn peek_home(&self, spot: Spot) -> Peek {

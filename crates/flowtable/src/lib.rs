@@ -109,10 +109,11 @@ mod scheduler;
 pub use carver::Carver;
 pub use hash::HashKind;
 pub use line::{Key, Words};
+pub use machine::prefetch_value;
 pub use owner::Owner;
 pub use quiescence::{Grace, Quiescence, READERS_MAX, Reader};
 pub use region::{Cells, Region, Shared};
-pub use table::Table;
+pub use table::{Place, Table};
 pub use take_over::TakenOver;
 
 /// The most shards of a table.

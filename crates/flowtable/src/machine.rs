@@ -4,7 +4,7 @@
 //!
 //! | promise | who relies on it | why not the safe way |
 //! |---|---|---|
-//! | [`prefetch`]: start to load a cache line, wait for nothing | the batched lookup | `core` has no safe prefetch |
+//! | [`prefetch`], [`prefetch_value`]: start to load, wait for nothing | the batched lookup, whoever knows what comes | `core` has no safe prefetch |
 //! | [`equal_by_sse2`]: every x86-64 processor has SSE2 | the comparison of tags | the compiler knows, and asks all the same |
 //! | [`Aes`]: proof that this processor has AES instructions | the hash | looked at once, at run time; the compiler cannot see it |
 #![allow(unsafe_code)]
@@ -25,6 +25,13 @@ pub(crate) fn prefetch(address: *const u8) {
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
 pub(crate) fn prefetch(_address: *const u8) {}
+
+/// Starts to load all of a value. A hint: nothing waits for it, and nothing depends on it.
+#[inline]
+pub fn prefetch_value<T>(value: &T) {
+    let address = std::ptr::from_ref(value).cast::<u8>();
+    (0..size_of::<T>()).step_by(CACHE_LINE_BYTES).for_each(|offset| prefetch(address.wrapping_add(offset)));
+}
 
 /// See [`crate::tags::equal_by_sse2`].
 #[cfg(target_arch = "x86_64")]

@@ -75,10 +75,7 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
     ) -> Result<SlotIndex, InsertError> {
         let table = &*self.table;
         let spots = keys.each_ref().map(|key| table.spot(self.shard, key));
-        spots.iter().for_each(|&spot| table.index.prefetch_both(spot));
-        if let Some(slot) = self.slots.free() {
-            (0..N).for_each(|side| table.lines.prefetch(self.line(slot, side).0 as usize));
-        }
+        spots.iter().for_each(|&spot| table.index.prefetch_home(spot));
         for (side, key) in keys.iter().enumerate() {
             if keys[..side].iter().any(|earlier| earlier.as_bytes() == key.as_bytes()) {
                 return Err(InsertError::Repeated);
@@ -95,6 +92,7 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
         lines.iter().zip(&keys).for_each(|(line, key)| line.set_key(key));
         fill(lines.map(|line| &line.value));
         self.slots.occupy(slot, deadline_ms);
+        self.prefetch_free();
         let mut index = table.index.writer(self.shard);
         for (side, &spot) in spots.iter().enumerate() {
             if index.link(spot, self.line(slot, side)).is_err() {
@@ -169,6 +167,14 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
     pub fn sweep(&mut self, now_ms: u32, slots: usize, due: &mut ArrayVec<SlotIndex, SWEEP_DUE_MAX>) {
         let first = self.first_slot.0;
         self.slots.sweep(now_ms, slots, due, |slot| SlotIndex(first + slot));
+    }
+
+    /// Starts to load what the next insertion writes of its slot.
+    fn prefetch_free(&self) {
+        if let Some(slot) = self.slots.free() {
+            self.slots.prefetch(slot);
+            (0..N).for_each(|side| self.table.lines.prefetch(self.line(slot, side).0 as usize));
+        }
     }
 
     /// The number of a slot within the shard; that of another shard's slot is none of this one's.

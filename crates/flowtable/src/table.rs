@@ -29,6 +29,10 @@ use crate::{
 /// fewer keys would leave it idle at the end of each loop; more would have to stay in its first cache for longer.
 const BURST: usize = 32;
 
+/// Where a key's entry is, or would be: see [`Table::ask`].
+#[derive(Clone, Copy, Debug)]
+pub struct Place(Spot);
+
 /// See the crate's page.
 pub struct Table<K: Key, V, const N: usize> {
     pub(crate) hasher: Hasher,
@@ -163,6 +167,29 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
     fn prefetch(&self, peek: Peek) {
         if let Peek::Line(line) = peek {
             self.lines.prefetch(line.0 as usize);
+        }
+    }
+
+    /// Starts to load where a key's entry would be, and says where that is.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    #[inline]
+    pub fn ask(&self, shard: ShardIndex, key: &K) -> Place {
+        let spot = self.spot(shard, key);
+        self.index.prefetch_home(spot);
+        Place(spot)
+    }
+
+    /// The line that is probably the key's, to whom it was [asked](Self::ask) for before, and starts to load it. A guess: of
+    /// some that there are it says nothing, and what it says may be another's.
+    #[inline]
+    pub fn guess(&self, Place(spot): Place) -> Option<LineIndex> {
+        let peek = self.index.peek_home(spot);
+        self.prefetch(peek);
+        match peek {
+            Peek::Line(line) => Some(line),
+            _ => None,
         }
     }
 

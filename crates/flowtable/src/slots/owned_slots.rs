@@ -52,6 +52,12 @@ impl OwnedSlots {
         self.lists.free().or((self.used < self.slots.slots_per_shard).then_some(self.used))
     }
 
+    /// Starts to load a slot's deadline.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: u32) {
+        self.slots.deadlines.prefetch(self.slots.first(self.shard).0.wrapping_add(slot) as usize);
+    }
+
     /// Takes a slot into use: the one that [`Self::free`] named.
     pub(crate) fn occupy(&mut self, slot: u32, deadline_ms: u32) {
         debug_assert_eq!(self.free(), Some(slot));

@@ -199,3 +199,13 @@ fn a_table_without_slots_is_full() {
     owner.sweep(0, 100, &mut ArrayVec::new());
     assert_eq!(owner.live(SlotIndex(0), 100).count(), 0);
 }
+
+#[test]
+fn of_what_is_at_home_the_guess_is_right() {
+    let (table, mut owner) = owned::<1>(100);
+    let slots: Vec<_> = (0..100).map(|key| owner.insert([key], 0, |_| ()).unwrap()).collect();
+    let guessed = |key: &u64| table.guess(table.ask(SHARD, key));
+    let right =
+        (0..100).zip(&slots).filter(|(key, slot)| guessed(key) == Some(table.line_of(**slot, 0))).count();
+    assert!(right > 80, "{right} of 100");
+}
