@@ -19,6 +19,8 @@
 //! same way. And no packet overtakes another of its flow: behind one that goes the long way, all between the same two
 //! addresses do.
 
+mod openings;
+
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
@@ -34,6 +36,8 @@ use crate::gateway::Gateway;
 use crate::neighbours::Neighbours;
 use crate::sessions::{INBOUND, OUTBOUND};
 use crate::state::State;
+
+use openings::{Begun, Opening};
 
 /// A plain packet of the burst.
 struct Candidate {
@@ -90,9 +94,12 @@ impl<F: Frame> Gateway<F> {
         self.ask_ports(&candidates, &mut lookups);
         let mut lines = [None; BURST_FRAMES_MAX];
         self.state.find_burst(&lookups, &mut lines[..lookups.len()]);
-        let mut ways = OfBurst::new();
+        let (mut ways, mut openings) = (OfBurst::new(), OfBurst::new());
         self.find_ways(&candidates, &lookups, &lines, &mut ways);
-        self.send_established(frames, &candidates, &ways, now, io);
+        if ways.len() < candidates.len() {
+            self.find_openings(port, &candidates, &lookups, &lines, &mut openings);
+        }
+        self.send_established(frames, &candidates, &ways, &openings, now, io);
     }
 
     fn read_plain(
@@ -221,6 +228,7 @@ impl<F: Frame> Gateway<F> {
         frames: &mut Burst<F>,
         candidates: &OfBurst<Candidate>,
         ways: &OfBurst<Way>,
+        openings: &OfBurst<Opening>,
         now: Moment,
         io: &mut I,
     ) {
@@ -229,9 +237,26 @@ impl<F: Frame> Gateway<F> {
         let mut rest = Burst::new();
         // A bit for each pair of addresses between which a packet goes the long way.
         let mut behind = 0_u64;
+        let mut begun = Begun::default();
+        let mut openings =
+            openings.iter().map(|opening| (opening, &candidates[usize::from(opening.of)])).peekable();
         let mut ways = ways.iter().map(|way| (way, &candidates[usize::from(way.of)])).peekable();
         for (at, mut frame) in frames.drain(..).enumerate() {
-            if let Some((way, candidate)) = ways.next_if(|(_, candidate)| usize::from(candidate.at) == at)
+            let opened;
+            let found = match ways.next_if(|(_, candidate)| usize::from(candidate.at) == at) {
+                None => {
+                    opened = openings
+                        .next_if(|(_, candidate)| usize::from(candidate.at) == at)
+                        .filter(|(_, candidate)| behind & pair_bit(candidate.plain.addresses) == 0)
+                        .filter(|(_, candidate)| keeps_order || !self.is_behind_another(candidate))
+                        .and_then(|(opening, candidate)| {
+                            Some((self.begin(candidate, opening, &mut begun, now_ms)?, candidate))
+                        });
+                    opened.as_ref().map(|(way, candidate)| (way, *candidate))
+                }
+                found => found,
+            };
+            if let Some((way, candidate)) = found
                 && (behind == 0 || behind & pair_bit(candidate.plain.addresses) == 0)
                 && (keeps_order || !self.is_behind_another(candidate))
                 && let Some(port) = self.make_ready(candidate, way, &mut frame, now_ms)

@@ -38,6 +38,7 @@
 
 mod blocks;
 mod choice;
+mod foresight;
 mod pairing;
 mod records;
 mod rests;
@@ -55,6 +56,7 @@ use crate::random::Random;
 use crate::state::{Intent, State};
 use crate::{DropReason, time};
 
+pub(crate) use foresight::Asked;
 pub(crate) use records::{Block, Holds, Host, Mapping, Permission};
 use rests::Rests;
 
@@ -128,7 +130,7 @@ impl Mappings {
         }
         let (slot, outside) = self.mapping_for(flow, pool, behaviour.mapping, now_ms)?;
         let mut taken = self.join(slot, outside, behaviour.filtering);
-        if let Err(reason) = self.speak(&taken, now_ms) {
+        if let Err(reason) = self.speak_by(slot, &taken, now_ms) {
             self.release(flow, &taken, now_ms);
             return Err(reason);
         }
@@ -151,12 +153,17 @@ impl Mappings {
         let [_, external] = self.keys(slot);
         let outside = flow.with_source(external.destination(), external.realm()).reversed();
         self.intent().begin(flow, &outside);
+        self.wake(slot);
         Ok(self.join(slot, outside, behaviour.filtering))
     }
 
     /// The host inside has sent by a session: its remote is let in, as far as the filter asks, and the mapping goes on.
     pub(crate) fn speak(&mut self, taken: &Taken, now_ms: u32) -> Result<(), DropReason> {
         let Some(slot) = self.state.mapping_of(self.shard, taken) else { return Ok(()) };
+        self.speak_by(slot, taken, now_ms)
+    }
+
+    fn speak_by(&mut self, slot: SlotIndex, taken: &Taken, now_ms: u32) -> Result<(), DropReason> {
         if taken.holds.contains(Holds::PERMISSION) {
             self.permit(taken, now_ms)?;
         }
@@ -262,6 +269,7 @@ impl Mappings {
             if external.realm() == pool.realm && pool.has(external.destination(), flow.protocol()) {
                 let outside = flow.with_source(external.destination(), pool.realm).reversed();
                 self.intent().begin(flow, &outside);
+                self.wake(slot);
                 return Ok((slot, outside));
             }
             // The rules have moved on: its sessions are closed on their next packet, and find it gone.
@@ -289,9 +297,8 @@ impl Mappings {
         }
     }
 
-    /// One more session of a mapping, by which nobody inside has sent yet.
+    /// One more session of a mapping that does not rest, by which nobody inside has sent yet.
     fn join(&mut self, slot: SlotIndex, outside: Flow, filtering: Dependence) -> Taken {
-        self.wake(slot);
         self.mapping(slot).sessions().increment();
         let permission = match filtering {
             Dependence::AddressDependent => Holds::PERMISSION,
@@ -408,8 +415,7 @@ pub(crate) trait PoolPorts {
 
 impl PoolPorts for PoolRules {
     fn has(&self, endpoint: Endpoint, protocol: Protocol) -> bool {
-        self.addresses.binary_search_by_key(&endpoint.address, |one| one.address).is_ok()
-            && (!has_ports(protocol) || self.has_port(endpoint.port))
+        self.find(endpoint.address).is_some() && (!has_ports(protocol) || self.has_port(endpoint.port))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use packet::{Parsed, Protocol, icmp, tcp};
 use rules::compiled::{
-    AddressRules, GatewayRules, IdleReset, InterfaceIndex, InterfaceRules, NextHop, RouterRules,
+    AddressRules, GatewayRules, IdleReset, InterfaceIndex, InterfaceRules, NextHop, PoolIndex, RouterRules,
 };
 
 use crate::flow::{Endpoint, Flow};
@@ -106,8 +106,8 @@ impl Judge<'_> {
             let external = self.rules.floating_ips[floating.0 as usize].external;
             return Ok((flow.with_source(Endpoint { address: external, port }, gateway.realm), None));
         }
-        let is_snat_source = interface.snat && gateway.pool.is_some();
-        if !is_snat_source && gateway.forwardings_by_internal.is_empty() {
+        let pool = gateway.pool.filter(|_| interface.snat);
+        if pool.is_none() && gateway.forwardings_by_internal.is_empty() {
             return Err(NO_TRANSLATION);
         }
         check_translatable(case)?;
@@ -118,20 +118,21 @@ impl Judge<'_> {
                 check_opens(case.parsed, router)?;
                 self.check_checksum(case)?;
                 let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
-                let forwarded = forwarding::outward(rules, gateway, flow);
-                if forwarded.is_none() && !is_snat_source {
-                    return Err(NO_TRANSLATION);
-                }
+                let by = match (forwarding::outward(rules, gateway, flow), pool) {
+                    (Some(external), _) => By::Forwarding(external),
+                    (None, Some(pool)) => By::Pool(pool),
+                    (None, None) => return Err(NO_TRANSLATION),
+                };
                 let owner = self.owner(shard)?;
                 if let Some(line) = ended {
                     owner.close_line(line, counters, now_ms);
                 }
-                let opened = match forwarded {
-                    Some(external) => {
+                let opened = match by {
+                    By::Forwarding(external) => {
                         let keys = [*flow, flow.with_source(external, gateway.realm).reversed()];
                         owner.open_forwarded(keys, OUTBOUND, router, rules, counters, now_ms)
                     }
-                    None => owner.open_outbound(flow, router, gateway, rules, counters, now_ms),
+                    By::Pool(pool) => owner.open_outbound(flow, router, pool, rules, counters, now_ms),
                 };
                 opened.map_err(refuse_without_room)?
             }
@@ -139,6 +140,12 @@ impl Judge<'_> {
         let by = SessionLine { line, router: interface.router };
         Ok((self.state.translated(line), Some(by)))
     }
+}
+
+/// By what a flow that begins is translated.
+enum By {
+    Forwarding(Endpoint),
+    Pool(PoolIndex),
 }
 
 /// What never leaves untranslated is refused.

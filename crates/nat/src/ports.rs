@@ -146,6 +146,12 @@ impl<'a> PortSpace<'a> {
         self.ports.cells.prefetch(self.index(port));
     }
 
+    /// Asks for the memory that [`Self::take_this`] is going to write.
+    pub(crate) fn prefetch_to_take(self, port: u16) {
+        self.prefetch(port);
+        self.ports.used.prefetch(self.number);
+    }
+
     /// Takes a port that nobody has, for a mapping or a session. Says which one before it tries, for whoever has to clean up
     /// should the process end now.
     pub(crate) fn take(

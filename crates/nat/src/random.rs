@@ -20,9 +20,15 @@ impl Random {
 
     /// A number below `bound`, which is not 0. The bias is below one in 2^32.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        let number = self.ahead(0, bound);
         self.counter += 1;
+        number
+    }
+
+    /// What [`Self::below`] is going to say when so many numbers have been drawn first.
+    pub(crate) fn ahead(&self, drawn: u32, bound: u32) -> u32 {
         let mut hasher = self.hasher;
-        hasher.write_u64(self.counter);
+        hasher.write_u64(self.counter + 1 + u64::from(drawn));
         let high = (hasher.finish() >> 32) as u32;
         ((u64::from(high) * u64::from(bound)) >> 32) as u32
     }
@@ -40,4 +46,17 @@ pub(crate) fn checksum(words: &[u64]) -> u64 {
     let mut hasher = SipHasher13::new();
     words.iter().for_each(|word| hasher.write_u64(*word));
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_at_ahead_is_what_is_drawn() {
+        let mut random = Random::new([1, 2], 3);
+        let ahead: Vec<_> = (0..100).map(|drawn| random.ahead(drawn, 1_000)).collect();
+        let drawn: Vec<_> = (0..100).map(|_| random.below(1_000)).collect();
+        assert_eq!(ahead, drawn);
+    }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrayvec::ArrayVec;
 use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use rules::RuleSet;
-use rules::compiled::{GatewayRules, IdleReset, PoolIndex, RouterRules};
+use rules::compiled::{IdleReset, PoolIndex, RouterRules};
 
 use crate::counters::Counters;
 use crate::flow::Flow;
@@ -73,12 +73,11 @@ impl Shard {
         &mut self,
         flow: &Flow,
         router: &RouterRules,
-        gateway: &GatewayRules,
+        pool: PoolIndex,
         rules: &RuleSet,
         counters: &Counters,
         now_ms: u32,
     ) -> Result<LineIndex, DropReason> {
-        let pool = gateway.pool.ok_or(DropReason::NoTranslation)?;
         let slot = self.open(flow, None, router, pool, rules, counters, now_ms)?;
         Ok(self.state.parts.sessions.line_of(slot, OUTBOUND))
     }

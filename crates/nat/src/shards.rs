@@ -22,6 +22,10 @@ impl Shards {
         matches!(self.0.get(usize::from(shard.0)), Some(Some(_)))
     }
 
+    pub(crate) fn get(&self, shard: ShardIndex) -> Option<&Shard> {
+        self.0.get(usize::from(shard.0))?.as_ref()
+    }
+
     pub(crate) fn get_mut(&mut self, shard: ShardIndex) -> Option<&mut Shard> {
         self.0.get_mut(usize::from(shard.0))?.as_mut()
     }

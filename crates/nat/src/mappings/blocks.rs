@@ -127,6 +127,10 @@ impl Mappings {
     }
 
     fn lease_of(&self, outside: &Flow) -> Option<Lease> {
+        // Of another shard's block it is nothing.
+        if self.blocks.is_empty() {
+            return None;
+        }
         let (space, port) = self.state.place_of(outside)?;
         space.lease_of(port)
     }
@@ -172,9 +176,7 @@ impl Mappings {
 impl Choice<'_> {
     /// Where a host's block lets the flow choose, if its address is still the pool's.
     fn in_block(self, mappings: &Mappings, first: Endpoint) -> Option<(Self, PortRun)> {
-        let addresses = &self.pool.addresses;
-        let at = addresses.binary_search_by_key(&first.address, |one| one.address).ok()?;
-        let address = *addresses.get(at)?;
+        let address = self.pool.find(first.address)?;
         let space = mappings.state.parts.ports.of(address.ports, self.flow.protocol());
         Some((Self { address, ..self }, space.lease_of(first.port)?.ports))
     }

@@ -44,7 +44,7 @@ pub(super) struct Choice<'a> {
 
 impl Choice<'_> {
     /// The flow's answers, if it gets this port.
-    fn outside(&self, port: u16) -> Flow {
+    pub(super) fn outside(&self, port: u16) -> Flow {
         outside_of(self.flow, self.at(port), self.pool.realm)
     }
 
@@ -57,7 +57,7 @@ impl Choice<'_> {
     }
 
     /// The pool's ports within bounds: those that are preferred first, then the rest.
-    fn wanted(&self, bounds: PortRun) -> ArrayVec<Wanted<'_>, 2> {
+    pub(super) fn wanted(&self, bounds: PortRun) -> ArrayVec<Wanted<'_>, 2> {
         let source = self.flow.source().port;
         let has_classes = self.has_parity();
         //= rfc4787#REQ-4

@@ -6,11 +6,13 @@
 
 use std::net::Ipv4Addr;
 
+use flowtable::LineIndex;
 use rules::compiled::{Pairing, PoolAddress, PoolRules, Realm};
 
 use super::Mappings;
 use crate::DropReason;
 use crate::flow::Flow;
+use crate::state::State;
 
 /// How many keyed-random addresses of a pool a new host chooses between: the less used one is taken.
 const ADDRESS_CHOICES: usize = 2;
@@ -26,15 +28,12 @@ impl Mappings {
         //= rfc6888#REQ-2
         let key = flow.host_key(pool.realm);
         let found = self.hosts.table().find(self.shard, &key);
-        let paired = found.and_then(|line| {
-            let address = self.hosts.table().value(line).external();
-            let index = pool.addresses.binary_search_by_key(&address, |one| one.address).ok()?;
-            pool.addresses.get(index).copied()
-        });
-        // Where the pool has changed, new sessions go to an address it still has.
-        let address = match paired.filter(|_| pool.pairing != Pairing::None) {
+        let address = match found.and_then(|line| self.paired(line, pool)) {
             Some(address) => address,
-            None => self.any_address(pool).ok_or(DropReason::PortExhausted)?,
+            None => {
+                let Self { state, random, .. } = self;
+                any_address(state, pool, |bound| random.below(bound)).ok_or(DropReason::PortExhausted)?
+            }
         };
         match found {
             Some(line) => {
@@ -45,6 +44,14 @@ impl Mappings {
             None => self.insert_host(key, address.address, 1)?,
         }
         Ok(address)
+    }
+
+    /// The address that a host's new flows keep. Where the pool has changed, they go to one that it still has.
+    pub(super) fn paired(&self, host: LineIndex, pool: &PoolRules) -> Option<PoolAddress> {
+        if pool.pairing == Pairing::None {
+            return None;
+        }
+        pool.find(self.hosts.table().value(host).external())
     }
 
     /// Pairs a host with an external address.
@@ -81,16 +88,6 @@ impl Mappings {
         }
     }
 
-    fn any_address(&mut self, pool: &PoolRules) -> Option<PoolAddress> {
-        let addresses = pool.addresses.len() as u32;
-        if addresses == 0 {
-            return None;
-        }
-        let choices: [_; ADDRESS_CHOICES] =
-            std::array::from_fn(|_| pool.addresses[self.random.below(addresses) as usize]);
-        choices.into_iter().min_by_key(|address| self.state.parts.ports.used(address.ports))
-    }
-
     /// The next of a pool's addresses, `steps` after `start` or later, but `tried`; where it is to have a free port for the
     /// flow, one that may. And how many steps there were.
     pub(super) fn next_address(
@@ -114,4 +111,16 @@ impl Mappings {
         }
         None
     }
+}
+
+/// An address for a host that has none, by two random numbers.
+pub(super) fn any_address(
+    state: &State,
+    pool: &PoolRules,
+    mut below: impl FnMut(u32) -> u32,
+) -> Option<PoolAddress> {
+    let addresses = u32::try_from(pool.addresses.len()).ok().filter(|addresses| *addresses > 0)?;
+    let choices: [_; ADDRESS_CHOICES] =
+        std::array::from_fn(|_| pool.addresses.get(below(addresses) as usize).copied());
+    choices.into_iter().flatten().min_by_key(|address| state.parts.ports.used(address.ports))
 }

@@ -4,7 +4,7 @@
 //! Those of a shard that rest on one address for one protocol are a queue in the order in which they began, through the
 //! mappings' external lines, so that the oldest is at hand when there are too many.
 
-use flowtable::{SlotIndex, Table};
+use flowtable::{SlotIndex, Table, prefetch_value};
 use rules::compiled::{PoolAddress, PoolRules};
 
 use super::{EXTERNAL, Mapping, Mappings};
@@ -42,6 +42,13 @@ impl Mappings {
         let space = self.state.parts.ports.of(address.ports, flow.protocol()).number();
         if let Some(queue) = self.rests.0.get_mut(space) {
             queue.ports_max = pool.hold_down_ports_max;
+        }
+    }
+
+    /// Asks for what [`Self::limit_rests`] writes.
+    pub(super) fn prefetch_limit(&self, space: usize) {
+        if let Some(queue) = self.rests.0.get(space) {
+            prefetch_value(queue);
         }
     }
 

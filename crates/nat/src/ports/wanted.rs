@@ -36,8 +36,13 @@ impl<'a> Wanted<'a> {
 
     /// Any of them, each as likely as any other; `None` where there is none.
     pub(crate) fn any(&self, random: &mut Random) -> Option<u16> {
+        self.drawn(|count| random.below(count))
+    }
+
+    /// The one that is drawn by a number below how many there are.
+    pub(crate) fn drawn(&self, below: impl FnOnce(u32) -> u32) -> Option<u16> {
         let count = self.count();
-        if count == 0 { None } else { self.nth(random.below(count)) }
+        if count == 0 { None } else { self.nth(below(count)) }
     }
 
     /// All of them, each once, in a random order of which there are many: no two flows walk alike, so that what one has left

@@ -33,6 +33,34 @@ fn no_packet_overtakes_one_of_its_flow_that_has_to_be_judged() {
 }
 
 #[test]
+fn flows_that_begin_in_one_burst_get_a_session_each_and_keep_it() {
+    let mut world = scene();
+    world.one(RED_A.udp(3_999, PEER, b""));
+    let say = |host: Host, port| host.udp(port, PEER, b"");
+    let burst =
+        [(RED_A, 4_000), (RED_B, 4_000), (RED_A, 4_000), (RED_A, 4_001), (BLUE_A, 4_000), (RED_A, 4_000)];
+    let heard = world.burst(burst.map(|(host, port)| say(host, port)));
+    let sources: Vec<_> = heard.iter().map(|packet| packet.source()).collect();
+    let [one, two, again, three, four, once_more] = sources[..] else { panic!("{sources:?}") };
+    assert_eq!((again, once_more), (one, one));
+    let different: std::collections::HashSet<_> = [one, two, three, four].into();
+    assert_eq!((different.len(), world.sessions().len()), (4, 5));
+    assert_eq!(world.count(|counters| &counters.sessions_closed), 0, "none was opened over again");
+    assert_eq!(world.one(SERVER.udp(PEER.1, one, b"")).destination(), (RED_A.address, 4_000));
+}
+
+#[test]
+fn what_the_rules_except_from_the_pool_begins_no_session() {
+    let mut world = scene();
+    world.one(RED_A.udp(3_999, PEER, b""));
+    let office = (OFFICE.address, PEER.1);
+    world.one(RED_A.udp(4_000, office, b""));
+    assert_eq!(world.one(RED_A.udp(4_001, office, b"")).source(), (RED_A.address, 4_001));
+    assert_eq!(world.one(RED_WEB.udp(4_000, PEER, b"")).source(), (WEB, 4_000));
+    assert_eq!(world.sessions().len(), 1);
+}
+
+#[test]
 fn a_packet_of_an_established_flow_that_enters_elsewhere_is_spoofed() {
     let mut world = scene();
     establish(&mut world, RED_A, 4_000);

@@ -137,7 +137,8 @@ impl Process {
             if let Some(line) = state.line(shard.index(), flow, None) {
                 shard.close_line(line, counters, now_ms);
             }
-            let opened = shard.open_outbound(flow, router, &router.gateways[0], &rules, counters, now_ms);
+            let opened =
+                shard.open_outbound(flow, router, router.gateways[0].pool.unwrap(), &rules, counters, now_ms);
             self.rules = rules;
             opened.unwrap()
         });
