@@ -144,9 +144,15 @@ impl Segment {
 pub(crate) struct Connection {
     pub(crate) sender: Side,
     pub(crate) receiver: Side,
+    /// The sender is the host inside.
+    pub(crate) is_from_inside: bool,
 }
 
 impl Connection {
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::of_tcp(self.sender.seen, self.receiver.seen)
+    }
+
     /// The connection after a segment of the sender's.
     //= rfc7857#2.1
     pub(crate) fn hear(mut self, segment: &Segment) -> Self {
@@ -223,7 +229,9 @@ impl Connection {
 
     /// Whether a segment shows that its sender knows the connection: it lies in the receiver's window, or begins one before
     /// as a probe does (RFC 9293 section 3.8.4); or it acknowledges the receiver's SYN. Before the receiver has said anything
-    /// nothing can be known: then only a connection that is picked up in its middle begins so.
+    /// nothing can be known: then only a connection that is picked up in its middle begins so, and only the host inside picks
+    /// one up. There may be a session before its SYN was heard, which waited for a neighbour in vain; whoever finds its port
+    /// then says nothing about it.
     fn is_credible(&self, segment: &Segment) -> bool {
         let Side { seen, span, .. } = self.receiver;
         if seen.contains(Seen::ACKNOWLEDGED) {
@@ -231,7 +239,7 @@ impl Connection {
         } else if seen.contains(Seen::SYN) {
             segment.has(ACK) && span.holds(segment.acknowledgement)
         } else {
-            !self.sender.has(Seen::SYN)
+            self.is_from_inside && !self.sender.has(Seen::SYN)
         }
     }
 
@@ -282,10 +290,10 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The phase of a TCP session whose lines have seen this, outbound and inbound.
-    pub(crate) fn of_tcp(outbound: Seen, inbound: Seen) -> Self {
-        let both = outbound & inbound;
-        let either = outbound | inbound;
+    /// The phase of a TCP session whose two lines have seen this, whichever is which.
+    pub(crate) fn of_tcp(one: Seen, other: Seen) -> Self {
+        let both = one & other;
+        let either = one | other;
         if either.contains(Seen::RESET) {
             Self::TcpReset
         } else if both.contains(Seen::FIN) {

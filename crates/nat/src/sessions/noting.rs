@@ -96,9 +96,8 @@ impl State {
         }
         let sessions = &self.parts.sessions;
         let flow = sessions.key(sessions.line_of(sessions.slot_of(line), OUTBOUND));
-        let side = sessions.side_of(line);
         let [before_ms, after_ms] =
-            [before, after].map(|connection| timeout_ms(phase(side, connection), &flow, router));
+            [before, after].map(|connection| timeout_ms(connection.phase(), &flow, router));
         Some(News { before, after, brings_the_end_nearer: after_ms < before_ms })
     }
 
@@ -170,7 +169,7 @@ impl State {
     //= rfc7857#2.1
     pub(crate) fn is_reopened_by(&self, line: LineIndex, packet: &Parsed) -> bool {
         let connection = self.connection(line);
-        match phase(self.parts.sessions.side_of(line), connection) {
+        match connection.phase() {
             Phase::TcpReset => true,
             Phase::TcpTimeWait => {
                 let before = connection.receiver.span.first.wrapping_sub(packet.tcp_sequence);
@@ -198,7 +197,7 @@ impl State {
 
     fn connection(&self, line: LineIndex) -> Connection {
         let [sender, receiver] = self.sender_and_receiver(line).map(Line::side);
-        Connection { sender, receiver }
+        Connection { sender, receiver, is_from_inside: self.parts.sessions.side_of(line) == OUTBOUND }
     }
 
     /// The line, and the session's other one.
@@ -206,12 +205,5 @@ impl State {
         let sessions = &self.parts.sessions;
         let other = if sessions.side_of(line) == OUTBOUND { INBOUND } else { OUTBOUND };
         [line, sessions.line_of(sessions.slot_of(line), other)].map(|line| sessions.value(line))
-    }
-}
-
-fn phase(side: usize, Connection { sender, receiver }: Connection) -> Phase {
-    match side {
-        OUTBOUND => Phase::of_tcp(sender.seen, receiver.seen),
-        _ => Phase::of_tcp(receiver.seen, sender.seen),
     }
 }

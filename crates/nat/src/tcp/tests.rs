@@ -30,7 +30,8 @@ impl Walk {
 
     fn hear(&mut self, from: usize, segment: Segment) {
         let to = 1 - from;
-        let before = Connection { sender: self.sides[from], receiver: self.sides[to] };
+        let [sender, receiver] = [from, to].map(|side| self.sides[side]);
+        let before = Connection { sender, receiver, is_from_inside: from == OUT };
         let after = before.hear(&segment);
         if before.sender.is_plain(segment.flags) {
             assert_eq!(after.receiver, before.receiver, "a plain segment touches its own line alone");
@@ -275,4 +276,15 @@ fn a_connection_picked_up_in_its_middle_is_established_when_both_have_spoken() {
     assert_eq!(walk.phase(), Phase::TcpEstablished);
     assert_eq!(walk.say(IN, RST).phase(), Phase::TcpReset);
     assert_eq!(walk.says(&[(OUT, FIN | ACK), (IN, FIN | ACK)]).phase(), Phase::TcpTimeWait);
+}
+
+/// The session is there before a segment has been sent on by it, where that waits for a neighbour.
+#[test]
+fn nobody_outside_picks_a_connection_up() {
+    for flags in (0..0x20).filter(|flags| flags & (SYN | ACK) != SYN) {
+        let walk = Walk::new();
+        let mut forged = walk;
+        forged.hear(IN, walk.forged(IN, flags));
+        assert_eq!(forged, walk, "flags {flags:#04x}");
+    }
 }

@@ -212,18 +212,23 @@ fn rfc6191_a_syn_reopens_a_connection_that_is_over() {
     }
 }
 
+/// Its endpoint leads to `RED_A`'s port 22.
+fn with_forwarding(others: &[(&str, &str)]) -> (World, Endpoint) {
+    let before = "floating_ips:\n      - {id: web,";
+    let after = format!(
+        "port_forwardings:\n      - {{id: ssh, external: 203.0.113.70, protocol: tcp, external_ports: 22, internal: 10.0.0.11}}\n    {before}"
+    );
+    let changes = [&[(before, after.as_str())][..], others].concat();
+    (scene_with(&changes), ("203.0.113.70".parse().unwrap(), 22))
+}
+
 /// Behind a gateway out there another host has the endpoint next. What its numbers have to do with the last one's is chance,
 /// and a server may have forgotten that long before four minutes are over.
 //= rfc7857#2.1
 #[test]
 fn a_forwarded_connection_is_reopened_by_a_syn_with_numbers_before_the_last_ones() {
-    let forwarding = "floating_ips:\n      - {id: web,";
-    let forwarded = format!(
-        "port_forwardings:\n      - {{id: ssh, external: 203.0.113.70, protocol: tcp, external_ports: 22, internal: 10.0.0.11}}\n    {forwarding}"
-    );
     for sequence in [FIRST_BYTE.wrapping_sub(1 << 30), FIRST_BYTE.wrapping_sub(1 << 31), FIRST_BYTE + 2] {
-        let mut world = scene_with(&[(forwarding, &forwarded)]);
-        let ssh = ("203.0.113.70".parse().unwrap(), 22);
+        let (mut world, ssh) = with_forwarding(&[]);
         let remote = (SERVER.address, 5_000);
         let open = |world: &mut World, sequence: u32| {
             world.one(SERVER.segment(5_000, ssh, off(SYN, sequence)));
@@ -243,6 +248,51 @@ fn a_forwarded_connection_is_reopened_by_a_syn_with_numbers_before_the_last_ones
         // It may be silent for as long as any.
         world.pass(3_500_000);
         world.one(RED_A.segment(22, remote, off(PSH | ACK, FIRST_BYTE)));
+    }
+}
+
+/// A SYN that waits for a neighbour has opened a session. If it waits in vain, nothing has been sent on by that, and whoever
+/// guesses its port has all of half a minute.
+//= rfc7857#2.1
+//= rfc5382#REQ-2
+#[test]
+fn a_forged_segment_that_comes_before_the_syn_has_left_does_not_spoil_the_handshake() {
+    for flags in [FIN | ACK, ACK, PSH | ACK, SYN | ACK, FIN, 0] {
+        let mut world = scene();
+        world.silence(ISP);
+        assert_eq!(world.send(RED_A.tcp(4_000, WWW, SYN)), []);
+        let (drops, _) = world.observe(|world| world.pass(3_100));
+        assert_eq!(drops, [DropReason::NeighbourUnresolved]);
+        let external = world.session().external;
+        let external = (external.address, external.port);
+        let forged = Segment { acknowledgement: FIRST_BYTE.wrapping_add(1 << 31), ..off(flags, 77) };
+        world.one(SERVER.segment(443, external, forged));
+        world.unsilence(ISP);
+        world.pass(3_100);
+        assert_eq!(connect(&mut world, RED_A, 4_000, WWW), external);
+        assert_eq!(world.session().phase, Phase::TcpEstablished, "{flags:#x}");
+    }
+}
+
+/// The same the other way round: who knocks at a forwarded port waits for the host behind it.
+//= rfc7857#2.1
+#[test]
+fn an_old_segment_that_comes_before_a_forwarded_syn_has_left_does_not_spoil_the_handshake() {
+    for flags in [FIN | ACK, ACK, PSH | ACK, SYN | ACK] {
+        let (mut world, ssh) = with_forwarding(&[]);
+        let remote = (SERVER.address, 5_000);
+        world.silence(RED_A);
+        assert_eq!(world.send(SERVER.tcp(5_000, ssh, SYN)), []);
+        world.pass(3_100);
+        world.unsilence(RED_A);
+        world.pass(3_100);
+        world.send(RED_A.asks_for(RED_GATEWAY));
+        let old = Segment { acknowledgement: FIRST_BYTE.wrapping_add(1 << 31), ..off(flags, 77) };
+        world.one(SERVER.segment(5_000, ssh, old));
+        world.one(SERVER.tcp(5_000, ssh, SYN));
+        world.one(RED_A.tcp(22, remote, SYN | ACK));
+        world.one(SERVER.tcp(5_000, ssh, ACK));
+        assert_eq!(world.session().phase, Phase::TcpEstablished, "{flags:#x}");
     }
 }
 
@@ -286,9 +336,11 @@ fn rfc7857_section_3_a_port_serves_many_remotes_when_ports_run_out() {
     assert_eq!(world.ports_used(RED_POOL), 4);
 }
 
+const LOOSE: (&str, &str) = ("pool: red}]", "pool: red}]\n    tcp: {loose: true}");
+
 #[test]
 fn a_loose_router_picks_connections_up_in_their_middle_and_from_inside_only() {
-    let mut world = scene_with(&[("pool: red}]", "pool: red}]\n    tcp: {loose: true}")]);
+    let mut world = scene_with(&[LOOSE]);
     world.drops(RED_A.tcp(4_000, WWW, RST), DropReason::NotSyn);
     world.drops(SERVER.tcp(443, (RED_POOL, 4_000), ACK), DropReason::NoMapping);
     let external = world.one(RED_A.tcp(4_000, WWW, PSH | ACK)).source();
@@ -298,4 +350,13 @@ fn a_loose_router_picks_connections_up_in_their_middle_and_from_inside_only() {
     world.one(SERVER.tcp(443, external, FIN | ACK));
     world.one(RED_A.tcp(4_000, WWW, FIN | ACK));
     assert_eq!(world.session().phase, Phase::TcpTimeWait);
+}
+
+#[test]
+fn a_loose_router_picks_a_forwarded_connection_up_with_its_hosts_next_segment() {
+    let (mut world, ssh) = with_forwarding(&[LOOSE]);
+    world.drops(SERVER.tcp(5_000, ssh, PSH | ACK), DropReason::NotSyn);
+    assert_eq!(world.one(RED_A.tcp(22, (SERVER.address, 5_000), PSH | ACK)).source(), ssh);
+    world.one(SERVER.tcp(5_000, ssh, ACK));
+    assert_eq!(world.session().phase, Phase::TcpEstablished);
 }

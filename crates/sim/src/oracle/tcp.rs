@@ -77,7 +77,7 @@ impl Track {
         } else if other.syn {
             answers
         } else {
-            !me.syn
+            side == 0 && !me.syn
         };
         if syn {
             if me.heard || fin {
