@@ -39,7 +39,9 @@ impl World {
                     None => self.send_outside(frame),
                 }
             }
-            Act::Forget(flow) => self.hosts.iter_mut().for_each(|host| host.forget(flow)),
+            Act::Forget(flow) => {
+                self.hosts.iter_mut().for_each(|host| host.end_servers(|server| server.serves(flow)));
+            }
             Act::Fault => self.fault()?,
             Act::Change => self.change()?,
         }

@@ -61,6 +61,11 @@ impl World {
                 let ms = 600_000 + self.random.below(10_000_000) as u64;
                 self.say(format_args!("the clock leaps by {ms} ms"));
                 self.node.ahead_ms += ms;
+                // As if all had slept. Sessions end in the midst of their transfers, and a port of TCP does not rest: what
+                // its last user's server still has to say would come to the next one.
+                self.queue.lose_frames();
+                self.node.lose_queued();
+                self.hosts.iter_mut().for_each(|host| host.end_servers(|_| true));
                 self.disturb(ALL, [true, true], self.now_ms);
                 self.queries.excuse_all(ALL);
                 Ok(())

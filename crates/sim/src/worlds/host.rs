@@ -238,10 +238,10 @@ impl Host {
         self.due_ms = 0;
     }
 
-    /// The client of this flow is gone: nothing that it forgot to say keeps its server.
-    pub(crate) fn forget(&mut self, flow: u32) {
+    /// The clients of these servers are gone: nothing that they forgot to say keeps one.
+    pub(crate) fn end_servers(&mut self, is_one: impl Fn(&Server) -> bool) {
         for (handle, server) in &self.servers {
-            if server.serves(flow) {
+            if is_one(server) {
                 self.sockets.get_mut::<tcp::Socket>(*handle).abort();
                 self.due_ms = 0;
             }

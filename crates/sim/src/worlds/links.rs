@@ -61,6 +61,19 @@ impl Queue {
         self.order.peek().map(|Reverse((at_ms, ..))| *at_ms)
     }
 
+    /// All frames that are under way are lost.
+    pub(crate) fn lose_frames(&mut self) {
+        let Self { order, events, free, .. } = self;
+        order.retain(|Reverse((_, _, slot))| {
+            let is_frame = !matches!(events[*slot], Some(Event::Act(_)));
+            if is_frame {
+                events[*slot] = None;
+                free.push(*slot);
+            }
+            !is_frame
+        });
+    }
+
     /// The next event that has come by now.
     pub(crate) fn pop(&mut self, now_ms: u64) -> Option<Event> {
         if self.next_ms()? > now_ms {

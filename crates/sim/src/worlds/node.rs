@@ -119,8 +119,7 @@ impl Node {
 
     /// The process ends between two turns; another takes over what lies in the region.
     pub(crate) fn crash(&mut self, now_ms: u64, workers: usize) -> Result<(), String> {
-        // What lies in the cards' queues was never received.
-        self.arrived -= self.queued().0;
+        self.lose_queued();
         let keys = [self.seed, self.crew.crashes + 1, 3, 4].map(mix);
         let before = self.crew.state.occupancy();
         let takeover = self.crew.crash(keys, self.now(now_ms), workers);
@@ -133,6 +132,12 @@ impl Node {
             return Err(format!("of {before:?} it took over {takeover:?}"));
         }
         Ok(())
+    }
+
+    /// What lies in the cards' queues is never received.
+    pub(crate) fn lose_queued(&mut self) {
+        self.arrived -= self.queued().0;
+        self.desks.iter_mut().flat_map(|desk| &mut desk.arrived).for_each(VecDeque::clear);
     }
 
     /// The time as the gateway has it.
