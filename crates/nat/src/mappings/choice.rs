@@ -84,11 +84,13 @@ impl Mappings {
         pool: &PoolRules,
         purpose: Purpose,
     ) -> Result<Flow, DropReason> {
-        let address = self.pair(flow, pool)?;
+        let (address, host) = self.pair(flow, pool)?;
         let choice = Choice { flow, pool, purpose, address };
-        let chosen = self.choose_at(choice).or_else(|reason| self.choose_elsewhere(choice, reason));
-        match chosen {
-            Ok(endpoint) => {
+        let chosen = self.choose_at(choice).map(|endpoint| (address, endpoint));
+        match chosen.or_else(|reason| self.choose_elsewhere(choice, reason)) {
+            Ok((address, endpoint)) => {
+                // A flow that is refused leaves its host where it was: the address may have left the pool for a while only.
+                self.pair_anew(host, address.address);
                 let outside = outside_of(flow, endpoint, pool.realm);
                 self.use_block_more(flow, &outside);
                 Ok(outside)
@@ -101,7 +103,11 @@ impl Mappings {
     }
 
     /// At another address than the host's, which has no room, where the pool allows; a host that had none yet is not bound.
-    fn choose_elsewhere(&mut self, choice: Choice, reason: DropReason) -> Result<Endpoint, DropReason> {
+    fn choose_elsewhere(
+        &mut self,
+        choice: Choice,
+        reason: DropReason,
+    ) -> Result<(PoolAddress, Endpoint), DropReason> {
         let Choice { flow, pool, address, .. } = choice;
         let has_no_room = matches!(reason, DropReason::PortExhausted | DropReason::RemoteTaken);
         //= rfc7857#4
@@ -117,8 +123,7 @@ impl Mappings {
                 let Some((address, after)) = next else { break };
                 steps = after;
                 if let Ok(endpoint) = self.choose_at(Choice { address, ..choice }) {
-                    self.pair_anew(flow, pool.realm, address.address);
-                    return Ok(endpoint);
+                    return Ok((address, endpoint));
                 }
             }
         }

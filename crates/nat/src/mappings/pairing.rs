@@ -22,8 +22,12 @@ const ADDRESSES_LOOKED_AT_MAX: u32 = 1_024;
 pub(super) const ADDRESSES_TRIED_MAX: usize = 8;
 
 impl Mappings {
-    /// The host's external address, and one more use of it.
-    pub(super) fn pair(&mut self, flow: &Flow, pool: &PoolRules) -> Result<PoolAddress, DropReason> {
+    /// The host's external address, or one for it where it has none that the pool has; and the host, with one more use.
+    pub(super) fn pair(
+        &mut self,
+        flow: &Flow,
+        pool: &PoolRules,
+    ) -> Result<(PoolAddress, LineIndex), DropReason> {
         //= rfc4787#REQ-2
         //= rfc6888#REQ-2
         let key = flow.host_key(pool.realm);
@@ -35,15 +39,14 @@ impl Mappings {
                 any_address(state, pool, |bound| random.below(bound)).ok_or(DropReason::PortExhausted)?
             }
         };
-        match found {
+        let host = match found {
             Some(line) => {
-                let host = self.hosts.table().value(line);
-                host.set_external(address.address);
-                host.uses.increment();
+                self.hosts.table().value(line).uses.increment();
+                line
             }
             None => self.insert_host(key, address.address, 1)?,
-        }
-        Ok(address)
+        };
+        Ok((address, host))
     }
 
     /// The address that a host's new flows keep. Where the pool has changed, they go to one that it still has.
@@ -55,20 +58,23 @@ impl Mappings {
     }
 
     /// Pairs a host with an external address.
-    pub(crate) fn insert_host(&mut self, key: Flow, address: Ipv4Addr, uses: u32) -> Result<(), DropReason> {
+    pub(crate) fn insert_host(
+        &mut self,
+        key: Flow,
+        address: Ipv4Addr,
+        uses: u32,
+    ) -> Result<LineIndex, DropReason> {
         let inserted = self.hosts.insert([key], 0, |[host]| {
             host.set_external(address);
             host.uses.set(uses);
         });
-        inserted.map(|_| ()).map_err(|_| DropReason::TableFull)
+        let slot = inserted.map_err(|_| DropReason::TableFull)?;
+        Ok(self.hosts.table().line_of(slot, 0))
     }
 
-    /// The host's new flows go to this address from now on.
-    pub(super) fn pair_anew(&mut self, flow: &Flow, realm: Realm, address: Ipv4Addr) {
-        let table = self.hosts.table();
-        if let Some(line) = table.find(self.shard, &flow.host_key(realm)) {
-            table.value(line).set_external(address);
-        }
+    /// The host's new flows go to this address from now on: one of them does.
+    pub(super) fn pair_anew(&mut self, host: LineIndex, address: Ipv4Addr) {
+        self.hosts.table().value(host).set_external(address);
     }
 
     /// Whether the host has no other session or mapping than the one it is being paired for.

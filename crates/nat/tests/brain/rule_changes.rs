@@ -334,3 +334,26 @@ fn an_address_that_comes_back_brings_no_old_owner() {
     let heard = world.one(SERVER.through(via).udp(53, taken, b"for blue"));
     assert_eq!((heard.wire, heard.destination()), (BLUE_LAN_WIRE, (heir.address, 1)));
 }
+
+/// A flow that is refused meanwhile is no reason to leave an address that a session still has.
+//= rfc4787#REQ-2
+#[test]
+fn an_address_that_comes_back_is_its_hosts_again() {
+    for pairing in ["strict", "soft"] {
+        let rules = |addresses: &str| {
+            let pool = format!("addresses: [{addresses}], ports: 2000-2000, pairing: {pairing}");
+            rules_with(&[("addresses: [203.0.113.10]", &pool)])
+        };
+        let both = rules("203.0.113.10, 203.0.113.11");
+        let mut world = World::new(&both, &HOSTS);
+        let (own, _) = world.one(RED_A.udp(4_000, DNS, b"")).source();
+        world.add(red(100));
+        let (other, _) = world.one(red(100).udp(4_000, WWW, b"")).source();
+        assert_ne!(own, other);
+        world.adopt(&rules(&other.to_string()));
+        world.refuses(RED_A.udp(4_001, WWW, b""), DropReason::PortExhausted);
+        world.adopt(&both);
+        assert_eq!(world.one(RED_A.ping(4_001, SERVER.address)).source().0, own, "{pairing}");
+        assert_eq!(world.one(RED_A.udp(4_000, DNS, b"")).source().0, own, "{pairing}");
+    }
+}
