@@ -92,7 +92,7 @@ pub(crate) fn world(random: &mut Random) -> World {
         vec![
             pool("shared", &[public(10), public(11)], (2_000, 2_011)),
             pool("spare", &[public(12), public(13)], (3_000, 3_004)),
-            Pool { excluded: vec![(4_443, 4_443)], ..own(partner(2)) },
+            own(partner(2)),
             own(public(4)),
         ],
     );
@@ -134,6 +134,21 @@ pub(crate) fn world(random: &mut Random) -> World {
         if random.one_in(2) {
             router.by_port.insert(0, (6, (81, 81), 20_000, 600_000));
             router.by_port.insert(0, (17, (80, 80), 15_000, router.timeouts.udp_stream));
+        }
+    }
+    completed(world)
+}
+
+/// Forwarded ports of a leg's own address are not given to flows, as long as they are forwarded.
+fn completed(mut world: World) -> World {
+    for router in &world.routers {
+        for (number, gateway) in router.gateways.iter().enumerate() {
+            let pool = &mut world.pools[gateway.pool];
+            if pool.id.is_empty() {
+                let here =
+                    |one: &&Forwarding| one.gateway == number && pool.addresses.contains(&one.external.0);
+                pool.excluded = router.forwardings.iter().filter(here).map(|one| one.external.1).collect();
+            }
         }
     }
     world.complete()
@@ -261,7 +276,7 @@ pub(crate) fn variant(world: &World, random: &mut Random) -> World {
             one.external.0 != public(10) || (gateway.snat && gateway.pool == 0)
         });
     }
-    world.complete()
+    completed(world)
 }
 
 /// External endpoints of which many are somebody's.

@@ -105,20 +105,17 @@ impl Oracle {
     }
 
     /// Whether there may be no external endpoint for the flow.
-    pub(super) fn may_refuse(&mut self, flow: &Flow, segment: usize) -> bool {
-        let Some(pool) = self.world.pool_of(flow.0, segment).cloned() else { return false };
-        let host = (flow.0, segment, flow.2.0);
+    pub(super) fn may_refuse(&self, flow: &Flow, segment: usize) -> bool {
+        let Some(pool) = self.world.pool_of(flow.0, segment) else { return false };
         let (kept, perhaps) = (self.taken(flow, segment, true), self.taken(flow, segment, false));
-        let wish = Wish::new(flow, &pool, &perhaps, &kept);
+        let wish = Wish::new(flow, pool, &perhaps, &kept);
         let has_none = |at: &Ipv4Addr| !wish.has_better(*at, u8::MAX);
         let is_strict = pool.pairing == Pairing::Strict;
-        let is_perhaps_paired = is_strict && self.has_mapping(host, false);
-        match self.paired(flow, segment, &pool) {
+        match self.paired(flow, segment, pool) {
             Some(paired) if is_strict => has_none(&paired),
-            None if is_perhaps_paired && pool.addresses.iter().any(has_none) => {
-                // It was paired with one that had no room.
-                self.hosts.remove(&host);
-                true
+            // Perhaps it is paired with one that has no room.
+            None if is_strict && self.has_mapping((flow.0, segment, flow.2.0), false) => {
+                pool.addresses.iter().any(has_none)
             }
             _ => pool.addresses.iter().all(has_none),
         }
