@@ -44,8 +44,10 @@ struct Head {
     ttl: u8,
     protocol: u8,
     checksum: [u8; 2],
-    addresses: [u8; 8],
-    ports: [u8; 4],
+    source: [u8; 4],
+    destination: [u8; 4],
+    source_port: [u8; 2],
+    destination_port: [u8; 2],
     udp_length: [u8; 2],
     udp_checksum: [u8; 2],
 }
@@ -65,7 +67,7 @@ struct TcpHead {
 
 const _: () = {
     assert!(size_of::<Link>() == TAGGED_LINK && size_of::<Head>() == 28 && size_of::<TcpHead>() == 40);
-    assert!(offset_of!(Head, addresses) == 12 && offset_of!(TcpHead, checksum) == 36);
+    assert!(offset_of!(Head, source) == 12 && offset_of!(TcpHead, checksum) == 36);
 };
 
 /// What the path needs to know of a plain packet. See the file's page.
@@ -135,8 +137,8 @@ impl Plain {
             return None;
         }
         let mut plain = Self {
-            addresses: u64::from_ne_bytes(head.addresses),
-            ports: u32::from_ne_bytes(head.ports),
+            addresses: zerocopy::transmute!([head.source, head.destination]),
+            ports: zerocopy::transmute!([head.source_port, head.destination_port]),
             tcp_acknowledgement: 0,
             tcp_window: 0,
             total_length,
@@ -178,14 +180,14 @@ impl Plain {
     /// The source's port at another address.
     #[inline]
     pub fn source_at(&self, address: Ipv4Addr) -> NewEndpoint {
-        let [port, _] = halves_u32(self.ports);
+        let [port, _] = halves(self.ports);
         NewEndpoint { address: u32::from_ne_bytes(address.octets()), port }
     }
 
     /// The destination's port at another address.
     #[inline]
     pub fn destination_at(&self, address: Ipv4Addr) -> NewEndpoint {
-        let [_, port] = halves_u32(self.ports);
+        let [_, port] = halves(self.ports);
         NewEndpoint { address: u32::from_ne_bytes(address.octets()), port }
     }
 
@@ -200,11 +202,9 @@ impl Plain {
         identification: Option<u16>,
     ) {
         self.replace(frame, network_offset, |head| {
-            let [source, destination] = halves_u64(u64::from_ne_bytes(head.addresses));
-            let [source_port, destination_port] = halves_u32(u32::from_ne_bytes(head.ports));
-            head.addresses = join_u32([new.address, destination]).to_ne_bytes();
-            head.ports = join_u16([new.port, destination_port]).to_ne_bytes();
-            let mut changed = Changed::of(source, source_port, new);
+            let mut changed = Changed::of(head.source, head.source_port, new);
+            head.source = new.address.to_ne_bytes();
+            head.source_port = new.port.to_ne_bytes();
             if let Some(identification) = identification {
                 let identification = identification.to_be();
                 changed.header += change(u16::from_ne_bytes(head.identification), identification);
@@ -219,11 +219,10 @@ impl Plain {
     #[inline]
     pub fn replace_destination(&self, frame: &mut [u8], network_offset: usize, new: NewEndpoint) {
         self.replace(frame, network_offset, |head| {
-            let [source, destination] = halves_u64(u64::from_ne_bytes(head.addresses));
-            let [source_port, destination_port] = halves_u32(u32::from_ne_bytes(head.ports));
-            head.addresses = join_u32([source, new.address]).to_ne_bytes();
-            head.ports = join_u16([source_port, new.port]).to_ne_bytes();
-            Changed::of(destination, destination_port, new)
+            let changed = Changed::of(head.destination, head.destination_port, new);
+            head.destination = new.address.to_ne_bytes();
+            head.destination_port = new.port.to_ne_bytes();
+            changed
         });
     }
 
@@ -248,7 +247,7 @@ impl Plain {
     }
 }
 
-/// What the checksums cover of a change.
+/// What the checksums cover of a change: the sum of the words that were, inverted, and of those that are.
 struct Changed {
     header: u32,
     transport: u32,
@@ -256,9 +255,11 @@ struct Changed {
 
 impl Changed {
     #[inline]
-    fn of(address: u32, port: u16, new: NewEndpoint) -> Self {
-        let header = change_u32(address, new.address);
-        Self { header, transport: header + change(port, new.port) }
+    fn of(address: [u8; 4], port: [u8; 2], new: NewEndpoint) -> Self {
+        // Halves of the sum are sums of halves, with what the lower one carries.
+        let both = u64::from(!u32::from_ne_bytes(address)) + u64::from(new.address);
+        let header = (both & 0xffff) as u32 + (both >> 16) as u32;
+        Self { header, transport: header + change(u16::from_ne_bytes(port), new.port) }
     }
 }
 
@@ -276,16 +277,9 @@ impl Head {
     }
 }
 
-/// The change of a word: the sum of what it was, inverted, and what it is.
 #[inline]
 fn change(old: u16, new: u16) -> u32 {
     u32::from(!old) + u32::from(new)
-}
-
-#[inline]
-fn change_u32(old: u32, new: u32) -> u32 {
-    let ([old_one, old_two], [new_one, new_two]) = (halves_u32(old), halves_u32(new));
-    change(old_one, new_one) + change(old_two, new_two)
 }
 
 /// The checksum after a change (RFC 1624 equation 3).
@@ -294,28 +288,13 @@ fn change_u32(old: u32, new: u32) -> u32 {
 #[inline]
 fn after(checksum: u16, change: u32) -> u16 {
     let sum = u32::from(!checksum) + change;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    !((sum & 0xffff) + (sum >> 16)) as u16
+    // Each half is added to the other, with what that carries: the upper one is the sum (RFC 1071 section 2).
+    !(sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// What stands first and second in memory.
 #[inline]
-fn halves_u64(both: u64) -> [u32; 2] {
-    zerocopy::transmute!(both)
-}
-
-#[inline]
-fn halves_u32(both: u32) -> [u16; 2] {
-    zerocopy::transmute!(both)
-}
-
-#[inline]
-fn join_u32(both: [u32; 2]) -> u64 {
-    zerocopy::transmute!(both)
-}
-
-#[inline]
-fn join_u16(both: [u16; 2]) -> u32 {
+fn halves(both: u32) -> [u16; 2] {
     zerocopy::transmute!(both)
 }
 
