@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use nat::{Configuration, Gateway, Sizes, State, WorkerIndex};
-use packet::{BURST_FRAMES_MAX, Burst, Moment, PortIndex};
+use packet::{BURST_FRAMES_MAX, Burst, MacAddress, Moment, PortIndex};
+use rules::RuleSet;
 
 use crate::memory::{Buffer, Memory};
 use crate::scene::{self, External, INSIDE, OUTSIDE};
@@ -21,6 +22,8 @@ const FLOWS_AT_A_TIME: usize = 1 << 16;
 pub struct Bench {
     gateway: Gateway<Buffer>,
     io: Memory,
+    /// The MAC that ARP says the addresses of each external network's pool have.
+    answering: Vec<MacAddress>,
     /// Each flow's external endpoint, once it is open.
     externals: Vec<External>,
 }
@@ -43,8 +46,10 @@ impl Bench {
         state.store(&numbers, rules.generation);
         state.assign(1);
         let mut gateway = Gateway::new(&state, WorkerIndex(0), shards, Configuration::default());
+        let answering = (0..scene::NETWORKS).map(|network| answering(&rules, network));
+        let answering = answering.collect::<Option<_>>().context("each network has a pool")?;
         gateway.adopt(rules, Vec::new());
-        let mut bench = Self { gateway, io: Memory::default(), externals: Vec::new() };
+        let mut bench = Self { gateway, io: Memory::default(), answering, externals: Vec::new() };
         for (port, frame) in scene::announcements(flows, floating) {
             bench.carry(port, &[frame]);
         }
@@ -80,7 +85,8 @@ impl Bench {
 
     /// A frame of an open flow from its remote.
     pub fn answer(&self, flow: usize) -> Vec<u8> {
-        scene::answer(flow, self.externals[flow])
+        let network = scene::network_of(flow % scene::ROUTERS);
+        scene::answer(flow, self.answering[network], self.externals[flow])
     }
 
     /// Frames sent so far.
@@ -105,4 +111,10 @@ impl Bench {
         }
         spent
     }
+}
+
+fn answering(rules: &RuleSet, network: usize) -> Option<MacAddress> {
+    let segment = rules.segment_of(OUTSIDE, scene::vlan_outside(network))?;
+    let address = rules.segments[segment.0 as usize].addresses.get(&scene::pool_address(network))?;
+    Some(rules.interfaces[address.interface.0 as usize].mac)
 }

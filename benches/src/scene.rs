@@ -108,15 +108,20 @@ pub fn request(flow: usize) -> Vec<u8> {
     )
 }
 
-/// A frame of a flow from its remote.
-pub fn answer(flow: usize, (address, port): External) -> Vec<u8> {
+/// A frame of a flow from its remote, to the MAC that ARP says its external address has.
+pub fn answer(flow: usize, mac: MacAddress, (address, port): External) -> Vec<u8> {
     let (router, _) = host_of(flow);
-    testing::udp(
-        (NEXT_HOP, remote(flow), 443),
-        (mac(2, router), address, port),
-        VlanId::new(network_of(router) as u16 + 1),
-        &DATA,
-    )
+    testing::udp((NEXT_HOP, remote(flow), 443), (mac, address, port), vlan_outside(network_of(router)), &DATA)
+}
+
+/// The first address of a network's pool.
+pub fn pool_address(network: usize) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, network as u8, 64)
+}
+
+/// An external network's tag.
+pub fn vlan_outside(network: usize) -> Option<VlanId> {
+    VlanId::new(network as u16 + 1)
 }
 
 /// A frame from a host with a floating IP.
@@ -126,7 +131,7 @@ pub fn floating_request(number: usize) -> Vec<u8> {
 
 /// A frame to a floating IP.
 pub fn floating_answer(number: usize) -> Vec<u8> {
-    answer(flow_of(number), (floating_ip(number), 443))
+    answer(flow_of(number), mac(2, number % ROUTERS), (floating_ip(number), 443))
 }
 
 /// The external endpoint that a frame has left by.

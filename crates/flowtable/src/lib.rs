@@ -113,7 +113,7 @@ pub use machine::prefetch_value;
 pub use owner::Owner;
 pub use quiescence::{Grace, Quiescence, READERS_MAX, Reader};
 pub use region::{Cells, Region, Shared};
-pub use table::{Place, Table};
+pub use table::{Place, Sought, Table};
 pub use take_over::TakenOver;
 
 /// The most shards of a table.

@@ -76,11 +76,12 @@ mod aes_calls {
         pub(crate) fn hash_burst<T, K: IntoBytes + Immutable>(
             self,
             round_keys: &RoundKeys,
-            keys: &[Option<(T, K)>],
+            all: &[T],
+            key_of: impl Fn(&T) -> Option<&K>,
             hashes: &mut [Hash],
         ) {
             // SAFETY: as above.
-            unsafe { aes::hash_burst(round_keys, keys, hashes) }
+            unsafe { aes::hash_burst(round_keys, all, key_of, hashes) }
         }
     }
 }

@@ -33,6 +33,19 @@ const BURST: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub struct Place(Spot);
 
+/// What may be sought in a burst: a key in its shard, or nothing.
+pub trait Sought<K> {
+    /// The shard and the key.
+    fn sought(&self) -> Option<(ShardIndex, &K)>;
+}
+
+impl<K> Sought<K> for Option<(ShardIndex, K)> {
+    #[inline]
+    fn sought(&self) -> Option<(ShardIndex, &K)> {
+        self.as_ref().map(|(shard, key)| (*shard, key))
+    }
+}
+
 /// See the crate's page.
 pub struct Table<K: Key, V, const N: usize> {
     pub(crate) hasher: Hasher,
@@ -111,38 +124,38 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
         self.find_at(self.spot(shard, key), key)
     }
 
-    /// Finds many keys at once, each in its shard; `None` keys are skipped. The memory of all of them is fetched
-    /// before any is waited for.
+    /// Finds many keys at once, each in its shard; where none is sought, none is found. The memory of all of them is
+    /// fetched before any is waited for.
     ///
     /// # Concurrency
     /// As [`Table::find`].
     ///
     /// # Panics
-    /// If `found` is shorter than `keys`, or there is no such shard.
-    pub fn find_burst(&self, keys: &[Option<(ShardIndex, K)>], found: &mut [Option<LineIndex>]) {
-        assert!(found.len() >= keys.len(), "as many answers as keys");
-        for (keys, found) in keys.chunks(BURST).zip(found.chunks_mut(BURST)) {
-            self.find_chunk(keys, found);
+    /// If `found` is shorter than `sought`, or there is no such shard.
+    pub fn find_burst<S: Sought<K>>(&self, sought: &[S], found: &mut [Option<LineIndex>]) {
+        assert!(found.len() >= sought.len(), "as many answers as keys");
+        for (sought, found) in sought.chunks(BURST).zip(found.chunks_mut(BURST)) {
+            self.find_chunk(sought, found);
         }
     }
 
     /// Each loop asks for the memory that the next one reads. Counting loops over arrays side by side, not iterators
     /// zipped: they cost a fifth less instructions, because one check of `count` serves for all.
-    fn find_chunk(&self, keys: &[Option<(ShardIndex, K)>], found: &mut [Option<LineIndex>]) {
-        let count = keys.len().min(found.len()).min(BURST);
-        let (keys, found) = (&keys[..count], &mut found[..count]);
+    fn find_chunk<S: Sought<K>>(&self, sought: &[S], found: &mut [Option<LineIndex>]) {
+        let count = sought.len().min(found.len()).min(BURST);
+        let (sought, found) = (&sought[..count], &mut found[..count]);
         let mut hashes = [Hash::default(); BURST];
-        self.hasher.hash_burst(keys, &mut hashes);
+        self.hasher.hash_burst(sought, |one| one.sought().map(|(_, key)| key), &mut hashes);
         let mut spots = [Spot::default(); BURST];
         for i in 0..count {
-            if let Some((shard, _)) = keys[i] {
+            if let Some((shard, _)) = sought[i].sought() {
                 spots[i] = self.index.spot(shard, hashes[i]);
                 self.index.prefetch_home(spots[i]);
             }
         }
         let mut peeks = [Peek::Absent; BURST];
         for i in 0..count {
-            if keys[i].is_some() {
+            if sought[i].sought().is_some() {
                 peeks[i] = self.index.peek_home(spots[i]);
                 self.prefetch(peeks[i]);
             }
@@ -154,7 +167,7 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
             }
         }
         for i in 0..count {
-            found[i] = match (&keys[i], peeks[i]) {
+            found[i] = match (sought[i].sought(), peeks[i]) {
                 (None, _) | (_, Peek::Absent) => None,
                 (Some((_, key)), Peek::Line(line)) if self.has_key(line, key) => Some(line),
                 // A line of the same tag and another key, or one that moved: rare enough to begin again.

@@ -155,8 +155,8 @@ impl<'a, K: Key, V: Shared, const N: usize> TakeOver<'a, K, V, N> {
             let mut keys = [[None; WORD_SLOTS]; N];
             let mut hashes = [[Hash::default(); WORD_SLOTS]; N];
             for side in 0..N {
-                live().for_each(|bit| keys[side][bit] = Some(((), table.key(line(first + bit, side)))));
-                table.hasher.hash_burst(&keys[side], &mut hashes[side]);
+                live().for_each(|bit| keys[side][bit] = Some(table.key(line(first + bit, side))));
+                table.hasher.hash_burst(&keys[side], Option::as_ref, &mut hashes[side]);
             }
             for bit in live() {
                 let lines: [_; N] = std::array::from_fn(|side| line(first + bit, side));

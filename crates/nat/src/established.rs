@@ -2,8 +2,8 @@
 //! there is to say.
 //!
 //! ```text
-//! read       plain packets, the leg they enter by, their flow        port, VLAN, MAC -> Leg
-//! shard      where their sessions are                                 outbound: a function; inbound: the port's cell
+//! read       plain packets, the door they come in by, their flow     tenants': Door, MAC -> Leg; outside: address -> Own
+//! shard      where their sessions are                                 outbound: a function; inbound: the address, or the port's cell
 //! look up    their sessions' lines                                    table, in bursts
 //! agree      the line is of this generation, so the rules agree       -> the way: what changes, by which leg, to whom
 //! send       the neighbour's MAC, the packet changed, noted, sent
@@ -24,12 +24,12 @@ mod openings;
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
-use flowtable::{LineIndex, ShardIndex};
+use flowtable::{LineIndex, ShardIndex, Sought};
 use packet::{
     BURST_FRAMES_MAX, Burst, Frame, MacAddress, Moment, PacketIo, Plain, PortIndex, addresses, tcp,
 };
 use rules::compiled::{AddressIndex, InterfaceIndex, NextHop, Realm};
-use rules::legs::{Leg, Own};
+use rules::legs::{Door, Leg, Purpose};
 
 use crate::flow::Flow;
 use crate::gateway::Gateway;
@@ -37,45 +37,57 @@ use crate::neighbours::Neighbours;
 use crate::sessions::{INBOUND, OUTBOUND};
 use crate::state::State;
 
-use openings::{Begun, Opening};
+use openings::Begun;
 
 /// A plain packet of the burst.
 struct Candidate {
     plain: Plain,
-    /// The leg it enters by.
-    leg: InterfaceIndex,
+    /// As the realm knows it in which its addresses are meant.
+    flow: Flow,
+    /// Where its session is, if it goes by one; from outside that may be known a stage later.
+    shard: Option<ShardIndex>,
     translation: Translation,
     /// Which frame of the burst.
     at: u8,
+    /// How it goes on, once that is known.
+    way: Option<Way>,
+    /// Its session has yet to be opened, in its turn.
+    begins: bool,
+}
+
+impl Sought<Flow> for Candidate {
+    #[inline]
+    fn sought(&self) -> Option<(ShardIndex, &Flow)> {
+        self.shard.map(|shard| (shard, &self.flow))
+    }
 }
 
 /// By what a candidate is translated, as far as its addresses tell.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Translation {
-    /// From inside: by its session.
-    Out,
-    /// From outside: by the session that has this address' port.
-    In(AddressIndex),
-    /// From a host with this floating IP.
-    FloatingOut(Ipv4Addr),
-    /// To the floating IP of this host, by this leg.
-    FloatingIn(Ipv4Addr, InterfaceIndex),
+    /// From inside, by this leg: by its session.
+    Out(InterfaceIndex),
+    /// From outside: by its session. Whose that is, this address' port tells, if the address alone does not.
+    In(Option<AddressIndex>),
+    /// From a host with this floating IP, by this leg.
+    FloatingOut(InterfaceIndex, Ipv4Addr),
+    /// To the floating IP of this host, on this leg.
+    FloatingIn(InterfaceIndex, Ipv4Addr),
 }
+
+/// In which realm a packet's addresses are meant, by what it is translated, and in which shard its session is, if it goes by one.
+type Arrived = (Realm, Translation, Option<ShardIndex>);
 
 /// How a packet goes on.
 struct Way {
-    /// Which candidate.
-    of: u8,
-    /// The session it goes by; with a floating IP, none.
-    session: Option<(ShardIndex, LineIndex)>,
+    /// By which session; with a floating IP, by none, and where it has yet to be opened.
+    session: Option<LineIndex>,
     next_hop: NextHop,
     /// Where the next hop was last found.
     remembered: LineIndex,
 }
 
-type OfBurst<T> = ArrayVec<T, BURST_FRAMES_MAX>;
-/// Where to look for each candidate's session; from outside the shard is known a stage later.
-type Lookups = OfBurst<Option<(ShardIndex, Flow)>>;
+type Candidates = ArrayVec<Candidate, BURST_FRAMES_MAX>;
 
 impl<F: Frame> Gateway<F> {
     /// Sends on what needs no judgement. What is left in `frames` does.
@@ -86,133 +98,160 @@ impl<F: Frame> Gateway<F> {
         now: Moment,
         io: &mut I,
     ) {
-        let (mut candidates, mut lookups) = (OfBurst::new(), OfBurst::new());
-        self.read_plain(port, frames, &mut candidates, &mut lookups);
+        let mut candidates = Candidates::new();
+        let bytes = self.read_plain(port, frames, &mut candidates);
+        self.counters().received(port, frames.len() as u64, bytes);
         if candidates.is_empty() {
             return;
         }
-        self.ask_ports(&candidates, &mut lookups);
+        self.ask_ports(&mut candidates);
         let mut lines = [None; BURST_FRAMES_MAX];
-        self.state.find_burst(&lookups, &mut lines[..lookups.len()]);
-        let (mut ways, mut openings) = (OfBurst::new(), OfBurst::new());
-        self.find_ways(&candidates, &lookups, &lines, &mut ways);
-        if ways.len() < candidates.len() {
-            self.find_openings(port, &candidates, &lookups, &lines, &mut openings);
-        }
-        self.send_established(frames, &candidates, &ways, &openings, now, io);
+        self.state.find_burst(&candidates, &mut lines);
+        self.find_ways(&mut candidates, &lines);
+        self.find_openings(port, &mut candidates, &lines);
+        self.send_established(frames, &mut candidates, now, io);
     }
 
-    fn read_plain(
-        &self,
-        port: PortIndex,
-        frames: &Burst<F>,
-        candidates: &mut OfBurst<Candidate>,
-        lookups: &mut Lookups,
-    ) {
+    /// Returns how many bytes there are in all frames.
+    fn read_plain(&self, port: PortIndex, frames: &Burst<F>, candidates: &mut Candidates) -> u64 {
         // Without a session to say so, each packet would have to be asked whether its checksum is there.
         let has_checksums = !self.checks_checksums(port);
+        let mut received = 0;
         for (at, frame) in frames.iter().enumerate() {
-            let Some((plain, arrival)) = Plain::read(frame.bytes()) else { continue };
-            let Some((leg, rules)) = self.rules.enter(port, arrival.vlan, arrival.mac) else { continue };
-            let flow = Flow::of_plain(&plain, rules.realm);
-            let (translation, shard) = if rules.external {
-                match self.rules.own(rules.realm, plain.destination()) {
-                    Some(Own::Ports(address)) => {
-                        self.state.prefetch_port(address, &flow);
-                        (Translation::In(address), Some(ShardIndex(0)))
-                    }
-                    Some(Own::Floating { internal, leg }) if has_checksums => {
-                        (Translation::FloatingIn(internal, leg), None)
-                    }
-                    _ => continue,
-                }
-            } else {
-                match self.rules.floating_ip_of(rules, plain.source()) {
-                    Some(floating) if has_checksums => (Translation::FloatingOut(floating), None),
-                    Some(_) => continue,
-                    None => (Translation::Out, Some(self.state.shard_of_host(rules.realm, plain.source()))),
-                }
+            let bytes = frame.bytes();
+            received += bytes.len() as u64;
+            let Some((plain, arrival)) = Plain::read(bytes) else { continue };
+            let Some(door) = self.rules.door(port, arrival.vlan) else { continue };
+            let candidate = match door.outside {
+                None => self.enter_from_inside(&plain, door, arrival.mac),
+                Some(network) => self.enter_from_outside(&plain, door, network, arrival.mac),
             };
-            candidates.push(Candidate { plain, leg, translation, at: at as u8 });
-            lookups.push(shard.map(|shard| (shard, flow)));
+            let Some((realm, translation, shard)) = candidate else { continue };
+            if shard.is_some() || has_checksums {
+                let flow = Flow::of_plain(&plain, realm);
+                candidates.push(Candidate {
+                    plain,
+                    flow,
+                    shard,
+                    translation,
+                    at: at as u8,
+                    way: None,
+                    begins: false,
+                });
+            }
+        }
+        received
+    }
+
+    #[inline]
+    fn enter_from_inside(&self, plain: &Plain, door: &Door, mac: MacAddress) -> Option<Arrived> {
+        let (index, leg) = self.rules.enter(door, mac)?;
+        if leg.external {
+            return None;
+        }
+        Some(match self.rules.floating_ip_of(leg, plain.source()) {
+            Some(floating) => (leg.realm, Translation::FloatingOut(index, floating), None),
+            None => {
+                let shard = self.state.shard_of_host(leg.realm, plain.source());
+                (leg.realm, Translation::Out(index), Some(shard))
+            }
+        })
+    }
+
+    #[inline]
+    fn enter_from_outside(
+        &self,
+        plain: &Plain,
+        door: &Door,
+        network: Realm,
+        mac: MacAddress,
+    ) -> Option<Arrived> {
+        let own = self.rules.own(network, plain.destination())?;
+        // Nearly always it comes to the MAC that ARP has told.
+        if own.mac != mac && self.rules.enter(door, mac).is_none() {
+            return None;
+        }
+        match own.purpose {
+            Purpose::Ports(address) => match self.state.shard_of_address(address, plain.protocol) {
+                Some(shard) => Some((network, Translation::In(None), Some(shard))),
+                None => {
+                    self.state.prefetch_port(address, &Flow::of_plain(plain, network));
+                    Some((network, Translation::In(Some(address)), Some(ShardIndex(0))))
+                }
+            },
+            Purpose::Floating { internal, leg } => {
+                Some((network, Translation::FloatingIn(leg, internal), None))
+            }
+            Purpose::Other => None,
         }
     }
 
-    /// Whose the ports are that packets from outside go to.
-    fn ask_ports(&self, candidates: &OfBurst<Candidate>, lookups: &mut Lookups) {
-        for (candidate, lookup) in candidates.iter().zip(lookups) {
-            if let (Translation::In(ports), Some((shard, flow))) = (candidate.translation, lookup.as_mut()) {
-                match self.state.shard_of_port(ports, flow) {
-                    Some(found) => *shard = found,
-                    None => *lookup = None,
-                }
+    /// Whose the ports are that packets from outside go to, where their address does not tell.
+    fn ask_ports(&self, candidates: &mut Candidates) {
+        for candidate in candidates {
+            if let Translation::In(Some(ports)) = candidate.translation {
+                candidate.shard = self.state.shard_of_port(ports, &candidate.flow);
             }
         }
     }
 
-    fn find_ways(
-        &self,
-        candidates: &OfBurst<Candidate>,
-        lookups: &Lookups,
-        lines: &[Option<LineIndex>; BURST_FRAMES_MAX],
-        ways: &mut OfBurst<Way>,
-    ) {
-        for (of, ((candidate, lookup), line)) in candidates.iter().zip(lookups).zip(lines).enumerate() {
-            let session = lookup.zip(*line).map(|((shard, _), line)| (shard, line));
-            let way = match session {
-                Some((_, line)) => self.way(candidate, line),
+    fn find_ways(&self, candidates: &mut Candidates, lines: &[Option<LineIndex>; BURST_FRAMES_MAX]) {
+        for (candidate, line) in candidates.iter_mut().zip(lines) {
+            candidate.way = match *line {
+                Some(line) => self.way(candidate, line),
                 None => self.floating_way(candidate),
             };
-            let Some((next_hop, remembered)) = way else { continue };
-            self.neighbours.prefetch(remembered);
-            ways.push(Way { of: of as u8, session, next_hop, remembered });
+            if let Some(way) = &candidate.way {
+                self.neighbours.prefetch(way.remembered);
+            }
         }
     }
 
-    /// How a packet from or to a floating IP goes on, if nothing needs a longer look; and where its next hop was last found.
-    fn floating_way(&self, candidate: &Candidate) -> Option<(NextHop, LineIndex)> {
+    /// How a packet from or to a floating IP goes on, if nothing needs a longer look.
+    fn floating_way(&self, candidate: &Candidate) -> Option<Way> {
         let plain = &candidate.plain;
-        let next_hop = match candidate.translation {
-            Translation::FloatingOut(_) => {
-                let entry = self.rules.leg(candidate.leg)?;
-                let is_a_hosts = entry.is_plainly_a_hosts(plain.source());
-                entry.plainly_out(plain.destination()).filter(|_| is_a_hosts)?
+        let (source, destination) = (plain.source(), plain.destination());
+        let (next_hop, is_outbound) = match candidate.translation {
+            Translation::FloatingOut(leg, _) => {
+                let entry = self.rules.leg(leg)?;
+                (entry.plainly_out(destination).filter(|_| entry.is_plainly_a_hosts(source))?, true)
             }
-            Translation::FloatingIn(internal, leg) => NextHop { interface: leg, address: internal },
-            Translation::Out | Translation::In(_) => return None,
+            Translation::FloatingIn(leg, internal) => (NextHop { interface: leg, address: internal }, false),
+            Translation::Out(_) | Translation::In(_) => return None,
         };
         let exit = &self.rules.leg(next_hop.interface)?.exit;
-        let is_outbound = matches!(candidate.translation, Translation::FloatingOut(_));
-        let (source, destination) = (plain.source(), plain.destination());
         // The segment size that a SYN asks for may have to be lowered.
         let agrees = plain.total_length <= exit.mtu
             && plain.tcp_flags & tcp::SYN == 0
             && is_plainly_a_host(source)
             && (!is_outbound || is_plainly_a_host(destination) && !self.rules.is_own(exit, destination));
-        agrees.then(|| (next_hop, self.neighbours.remembered(exit.realm, next_hop.address)))
+        let remembered = || self.neighbours.remembered(exit.realm, next_hop.address);
+        agrees.then(|| Way { session: None, next_hop, remembered: remembered() })
     }
 
-    /// How a packet goes on by its session's line, if the line's generation is the rules' and nothing needs a longer look; and
-    /// where its next hop was last found.
+    /// How a packet goes on by its session's line, if the line's generation is the rules' and nothing needs a longer look.
     #[inline]
-    fn way(
-        &self,
-        Candidate { plain, leg, .. }: &Candidate,
-        index: LineIndex,
-    ) -> Option<(NextHop, LineIndex)> {
-        let entry = self.rules.leg(*leg)?;
+    fn way(&self, candidate: &Candidate, index: LineIndex) -> Option<Way> {
+        let Candidate { plain, translation, .. } = candidate;
         let sessions = &self.state.parts.sessions;
         let line = sessions.value(index);
-        let (side, generation, next_hop) = if entry.external {
-            let inside = self.rules.inside(line.realm())?;
-            let address = line.endpoint().address;
-            let leg = Some(inside.leg)
-                .filter(|leg| self.rules.leg(*leg).is_some_and(|leg| leg.is_plainly_reached(address)))?;
-            (INBOUND, inside.generation, NextHop { interface: leg, address })
-        } else {
-            let next_hop = entry.plainly_out(plain.destination())?;
-            let is_a_hosts = entry.is_plainly_a_hosts(plain.source());
-            (OUTBOUND, entry.generation, Some(next_hop).filter(|_| is_a_hosts)?)
+        let (side, generation, next_hop) = match *translation {
+            Translation::Out(leg) => {
+                let entry = self.rules.leg(leg)?;
+                let next_hop = entry.plainly_out(plain.destination())?;
+                (
+                    OUTBOUND,
+                    entry.generation,
+                    Some(next_hop).filter(|_| entry.is_plainly_a_hosts(plain.source()))?,
+                )
+            }
+            _ => {
+                let inside = self.rules.inside(line.realm())?;
+                let address = line.endpoint().address;
+                let is_reached = self.rules.leg(inside.leg)?.is_plainly_reached(address);
+                let next_hop = NextHop { interface: inside.leg, address };
+                (INBOUND, inside.generation, Some(next_hop).filter(|_| is_reached)?)
+            }
         };
         let exit = &self.rules.leg(next_hop.interface)?.exit;
         let agrees = line.is_of_generation(generation)
@@ -220,15 +259,13 @@ impl<F: Frame> Gateway<F> {
             && State::is_established(line, side, plain)
             && plain.total_length <= exit.mtu
             && (side == INBOUND || !self.rules.is_own(exit, plain.destination()));
-        agrees.then(|| (next_hop, line.next_hop()))
+        agrees.then(|| Way { session: Some(index), next_hop, remembered: line.next_hop() })
     }
 
     fn send_established<I: PacketIo<Frame = F>>(
         &mut self,
         frames: &mut Burst<F>,
-        candidates: &OfBurst<Candidate>,
-        ways: &OfBurst<Way>,
-        openings: &OfBurst<Opening>,
+        candidates: &mut Candidates,
         now: Moment,
         io: &mut I,
     ) {
@@ -238,27 +275,15 @@ impl<F: Frame> Gateway<F> {
         // A bit for each pair of addresses between which a packet goes the long way.
         let mut behind = 0_u64;
         let mut begun = Begun::default();
-        let mut openings =
-            openings.iter().map(|opening| (opening, &candidates[usize::from(opening.of)])).peekable();
-        let mut ways = ways.iter().map(|way| (way, &candidates[usize::from(way.of)])).peekable();
+        let mut next = 0;
         for (at, mut frame) in frames.drain(..).enumerate() {
-            let opened;
-            let found = match ways.next_if(|(_, candidate)| usize::from(candidate.at) == at) {
-                None => {
-                    opened = openings
-                        .next_if(|(_, candidate)| usize::from(candidate.at) == at)
-                        .filter(|(_, candidate)| behind & pair_bit(candidate.plain.addresses) == 0)
-                        .filter(|(_, candidate)| keeps_order || !self.is_behind_another(candidate))
-                        .and_then(|(opening, candidate)| {
-                            Some((self.begin(candidate, opening, &mut begun, now_ms)?, candidate))
-                        });
-                    opened.as_ref().map(|(way, candidate)| (way, *candidate))
-                }
-                found => found,
-            };
-            if let Some((way, candidate)) = found
+            let candidate = candidates.get_mut(next).filter(|candidate| usize::from(candidate.at) == at);
+            next += usize::from(candidate.is_some());
+            if let Some(candidate) = candidate
                 && (behind == 0 || behind & pair_bit(candidate.plain.addresses) == 0)
                 && (keeps_order || !self.is_behind_another(candidate))
+                && (!candidate.begins || self.begin(candidate, &mut begun, now_ms))
+                && let Some(way) = &candidate.way
                 && let Some(port) = self.make_ready(candidate, way, &mut frame, now_ms)
             {
                 io.send(port, frame);
@@ -292,10 +317,10 @@ impl<F: Frame> Gateway<F> {
         };
         exit.link.replace(frame, usize::from(plain.network_offset), destination).ok()?;
         let (bytes, offset) = (frame.bytes_mut(), exit.link.length());
-        if let Some((shard, line)) = way.session {
+        if let (Some(line), Some(shard)) = (way.session, candidate.shard) {
             let line = self.state.parts.sessions.value(line);
             let new = line.new_endpoint();
-            if candidate.translation == Translation::Out {
+            if matches!(candidate.translation, Translation::Out(_)) {
                 let identification = (!plain.dont_fragment)
                     .then(|| self.identifications.draw(plain.destination(), plain.protocol));
                 plain.replace_source(bytes, offset, new, identification);
@@ -306,7 +331,7 @@ impl<F: Frame> Gateway<F> {
             if !self.shards.has(shard) {
                 self.counters().translated_for_others.add(1);
             }
-        } else if let Translation::FloatingOut(external) = candidate.translation {
+        } else if let Translation::FloatingOut(_, external) = candidate.translation {
             plain.replace_source(bytes, offset, plain.source_at(external), None);
         } else {
             plain.replace_destination(bytes, offset, plain.destination_at(way.next_hop.address));
@@ -316,10 +341,8 @@ impl<F: Frame> Gateway<F> {
 
     /// Whether frames of its flow that came earlier are still here, or under way to another gateway.
     fn is_behind_another(&mut self, candidate: &Candidate) -> bool {
-        let Some(leg) = self.rules.leg(candidate.leg) else { return true };
-        let flow = Flow::of_plain(&candidate.plain, leg.realm);
-        let hash = self.outbox.hash(&flow);
-        self.waiting.neighbour_of(hash).is_some() || self.outbox.follows(&flow, 0).is_some()
+        let hash = self.outbox.hash(&candidate.flow);
+        self.waiting.neighbour_of(hash).is_some() || self.outbox.follows(&candidate.flow, 0).is_some()
     }
 
     /// The long way agrees: the verdict would be the same. Another gateway may close the session meanwhile, and then would not
@@ -332,39 +355,49 @@ impl<F: Frame> Gateway<F> {
         use crate::judge::{Case, Judge};
         use crate::verdict::{Change, Passage, SessionLine, Verdict};
 
-        let (leg, me) = (&candidate.leg, self.me());
+        let me = self.me();
         let Self { rules, state, shards, .. } = self;
-        let (Ok(parsed), Some(entry)) = (Parsed::read(frame.bytes()), rules.leg(*leg)) else {
-            unreachable!("a plain packet can be parsed")
+        let Ok(parsed) = Parsed::read(frame.bytes()) else { unreachable!("a plain packet can be parsed") };
+        let (segment, leg) = match candidate.translation {
+            Translation::Out(leg) | Translation::FloatingOut(leg, _) => {
+                (rules.interfaces[leg.0 as usize].segment, leg)
+            }
+            _ => {
+                let Some(segment) = rules.segment_of_realm(candidate.flow.realm()) else {
+                    unreachable!("it came in from there")
+                };
+                let mac = packet::ethernet::destination(frame.bytes());
+                (segment, rules.segments[segment.0 as usize].interfaces[&mac])
+            }
         };
-        let flow = &Flow::of(&parsed, entry.realm);
-        if way.session.is_some_and(|(_, line)| !state.parts.sessions.holds(line, flow)) {
+        let flow = &Flow::of(&parsed, candidate.flow.realm());
+        if way.session.is_some_and(|line| !state.parts.sessions.holds(line, flow)) {
             return;
         }
         let case = Case {
             bytes: frame.bytes(),
             parsed: &parsed,
-            entry: crate::classify::Entry { segment: entry.exit.segment, interface: Some(*leg) },
+            entry: crate::classify::Entry { segment, interface: Some(leg) },
             flow: *flow,
             has_ports: true,
-            shard: way.session.map(|(shard, _)| shard),
-            line: way.session.map(|(_, line)| line),
+            shard: candidate.shard,
+            line: way.session,
             checks_checksums: false,
         };
         let judged = Judge { rules, state, shards, counters: state.counters(me), now_ms }.judge(&case);
-        let is_outbound = matches!(candidate.translation, Translation::Out | Translation::FloatingOut(_));
+        let is_outbound = matches!(candidate.translation, Translation::Out(_) | Translation::FloatingOut(..));
         let endpoint = match (way.session, candidate.translation) {
-            (Some((_, line)), _) => self.state.parts.sessions.value(line).endpoint(),
-            (None, Translation::FloatingOut(address)) => Endpoint { address, port: flow.source().port },
+            (Some(line), _) => self.state.parts.sessions.value(line).endpoint(),
+            (None, Translation::FloatingOut(_, address)) => Endpoint { address, port: flow.source().port },
             (None, _) => Endpoint { address: way.next_hop.address, port: flow.destination().port },
         };
         let other = match is_outbound {
             true => flow.with_source(endpoint, flow.realm()),
             false => flow.with_destination(endpoint, flow.realm()),
         };
-        let inner = if is_outbound { leg } else { &way.next_hop.interface };
+        let inner = if is_outbound { leg } else { way.next_hop.interface };
         let router = self.rules.interfaces[inner.0 as usize].router;
-        let session = way.session.map(|(_, line)| SessionLine { line, router });
+        let session = way.session.map(|line| SessionLine { line, router });
         let passage = Passage {
             change: Change::Packet(flow.rewrite_to(&other)),
             next_hop: way.next_hop,
@@ -385,7 +418,7 @@ fn find_neighbour(
     let address = way.next_hop.address;
     let found = neighbours.locate(state.shard_of_host(network, address), network, address)?;
     match way.session {
-        Some((_, line)) => state.parts.sessions.value(line).remember_next_hop(found),
+        Some(line) => state.parts.sessions.value(line).remember_next_hop(found),
         None => neighbours.remember(network, address, found),
     }
     neighbours.recall(found, network, address)

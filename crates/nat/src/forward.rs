@@ -43,8 +43,9 @@ impl<F: Frame> Gateway<F> {
         };
         let now_ms = now.ms() as u32;
         let shard = self.state.shard_of_host(egress.realm, next_hop.address);
-        let destination = match self.neighbours.resolve(shard, egress.realm, next_hop.address, now_ms) {
-            Resolution::Known(mac) => mac,
+        let resolution = self.neighbours.resolve(shard, egress.realm, next_hop.address, now_ms);
+        let (destination, neighbour) = match resolution {
+            Resolution::Known(mac, line) => (mac, line),
             Resolution::Asking(slot) => return self.hold(lane, slot),
             Resolution::Ask(slot) => {
                 self.ask(next_hop, io);
@@ -57,6 +58,10 @@ impl<F: Frame> Gateway<F> {
         };
         if let Err(owner) = self.note(sessions, &lane, now_ms) {
             return self.hand_off(lane, owner);
+        }
+        // The last one leads to the next hop.
+        if let Some(SessionLine { line, .. }) = sessions.into_iter().flatten().next_back() {
+            self.state.parts.sessions.value(line).remember_next_hop(neighbour);
         }
         if sessions[0].is_some() {
             self.identify(&mut lane);

@@ -103,8 +103,6 @@ impl<F: Frame> Gateway<F> {
         now: Moment,
         io: &mut I,
     ) {
-        let bytes = frames.iter().map(|frame| frame.bytes().len() as u64).sum();
-        self.counters().received(port, frames.len() as u64, bytes);
         self.pass_established(port, frames, now, io);
         if frames.is_empty() {
             return;

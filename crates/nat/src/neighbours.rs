@@ -135,8 +135,8 @@ pub(crate) fn names(table: &NeighbourTable, realm: Realm) -> bool {
 
 /// What the table says of a next hop.
 pub(crate) enum Resolution {
-    /// Its MAC.
-    Known(MacAddress),
+    /// Its MAC, and where it is in the table: to be remembered.
+    Known(MacAddress, LineIndex),
     /// Being asked for: the frame may wait.
     Asking(SlotIndex),
     /// It was not in the table: ask for it; the frame may wait.
@@ -218,7 +218,7 @@ impl Neighbours {
         neighbour.note_use();
         let entry = neighbour.read();
         match entry.standing {
-            Standing::Fresh | Standing::Refreshing => Resolution::Known(entry.mac),
+            Standing::Fresh | Standing::Refreshing => Resolution::Known(entry.mac, line),
             Standing::Incomplete if owner.is_none() => Resolution::Elsewhere,
             Standing::Incomplete => Resolution::Asking(self.table.slot_of(line)),
             Standing::Silent => Resolution::Unreachable(DropReason::NeighbourUnresolved),

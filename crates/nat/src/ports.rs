@@ -10,6 +10,7 @@
 //! unit     | shard + 1 | size |          8 ports of some host's block     8,192 of 2 bytes for a space: blocks.rs
 //! used     | how many cells are not 0 |                                   for each space
 //! resting  | how many of them rest |                                      for each space
+//! holders  | a bit for each shard that has had a port |                   for each space
 //!
 //! take     free -> whole, for a mapping, or used once, for a session      compare-exchange, by whoever wants it
 //! share    used -> used once more, towards another remote                 compare-exchange
@@ -29,6 +30,7 @@
 //! | cell | anyone, by compare-exchange | acquire to lock, release to unlock | who has locked a shared port sees every session on it |
 //! | full | anyone | release where it is cleared, acquire where set | a set that comes after a clear sees the port that was given back |
 //! | used, resting | anyone | relaxed | counts |
+//! | holders | anyone | relaxed | a hint: who looks in the wrong shard finds nothing, and asks the cell |
 
 mod blocks;
 mod books;
@@ -66,6 +68,7 @@ pub(crate) struct Ports {
     units: Cells<AtomicU16>,
     used: Cells<AtomicU32>,
     resting: Cells<AtomicU32>,
+    holders: Cells<AtomicU32>,
 }
 
 /// The ports of one external address for one protocol.
@@ -84,6 +87,7 @@ impl Ports {
             units: carver.cells(spaces * blocks::UNITS),
             used: carver.cells(spaces),
             resting: carver.cells(spaces),
+            holders: carver.cells(spaces),
         }
     }
 
@@ -140,6 +144,13 @@ impl<'a> PortSpace<'a> {
         Cell(self.cell(port).load(Relaxed))
     }
 
+    /// The shard that has all the ports in use, if no other has had any. While another takes its first, this may still be said.
+    #[inline]
+    pub(crate) fn sole_holder(self) -> Option<ShardIndex> {
+        let holders = self.holders().load(Relaxed);
+        holders.is_power_of_two().then(|| ShardIndex(holders.trailing_zeros() as u8))
+    }
+
     /// Asks for the memory that [`Self::get`] is going to read.
     #[inline]
     pub(crate) fn prefetch(self, port: u16) {
@@ -191,6 +202,7 @@ impl<'a> PortSpace<'a> {
         let is_taken = self.exchange(port, Cell::FREE, taken);
         if is_taken {
             self.count().fetch_add(1, Relaxed);
+            self.note_holder(shard);
         }
         is_taken
     }
@@ -198,7 +210,11 @@ impl<'a> PortSpace<'a> {
     /// Takes one more use of a port that sessions use, if it still is as it was `seen`. It is locked: whoever has it so sees
     /// every session on it, and is to [`unlock`](Self::unlock) it once its own session is there, or is not to be.
     pub(crate) fn share(self, shard: ShardIndex, port: u16, seen: Cell) -> bool {
-        seen.is_shareable() && self.exchange(port, seen, seen.shared_by(shard))
+        let is_shared = seen.is_shareable() && self.exchange(port, seen, seen.shared_by(shard));
+        if is_shared {
+            self.note_holder(shard);
+        }
+        is_shared
     }
 
     /// The session for which the port was taken or shared has been inserted, or is not going to be.
@@ -273,6 +289,13 @@ impl<'a> PortSpace<'a> {
         None
     }
 
+    fn note_holder(self, shard: ShardIndex) {
+        // Looked at first: a line that is only read stays in every cache.
+        if self.holders().load(Relaxed) & 1 << shard.0 == 0 {
+            self.holders().fetch_or(1 << shard.0, Relaxed);
+        }
+    }
+
     fn exchange(self, port: u16, from: Cell, to: Cell) -> bool {
         self.cell(port).compare_exchange(from.0, to.0, Acquire, Relaxed).is_ok()
     }
@@ -291,6 +314,10 @@ impl<'a> PortSpace<'a> {
 
     fn count(self) -> &'a AtomicU32 {
         self.ports.used.get(self.number)
+    }
+
+    fn holders(self) -> &'a AtomicU32 {
+        self.ports.holders.get(self.number)
     }
 }
 

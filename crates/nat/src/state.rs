@@ -23,7 +23,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use flowtable::{Carver, Cells, HashKey, LineIndex, Region, SHARDS_MAX, ShardIndex, Table};
+use flowtable::{Carver, Cells, HashKey, LineIndex, Region, SHARDS_MAX, ShardIndex, Sought, Table};
 use packet::Protocol;
 use rules::Numbers;
 use rules::compiled::{AddressIndex, PortRun, Realm};
@@ -305,6 +305,14 @@ impl State {
         self.parts.ports.of(address, outside.protocol()).get(self.number_of(outside)).is_whole()
     }
 
+    /// The shard that has all sessions of a protocol by an address of ours, as far as the address alone tells: mostly, for
+    /// shards have addresses of their own (`mappings/pairing.rs`).
+    #[inline]
+    pub(crate) fn shard_of_address(&self, address: AddressIndex, protocol: Protocol) -> Option<ShardIndex> {
+        let holder = self.parts.ports.of(address, protocol).sole_holder();
+        holder.filter(|holder| holder.0 < self.sizes.shards)
+    }
+
     /// Asks for the memory that [`Self::shard_of_port`] is going to read.
     #[inline]
     pub(crate) fn prefetch_port(&self, address: AddressIndex, outside: &Flow) {
@@ -335,8 +343,8 @@ impl State {
 
     /// Looks up a burst of flows at once.
     #[inline]
-    pub(crate) fn find_burst(&self, keys: &[Option<(ShardIndex, Flow)>], found: &mut [Option<LineIndex>]) {
-        self.parts.sessions.find_burst(keys, found);
+    pub(crate) fn find_burst<S: Sought<Flow>>(&self, sought: &[S], found: &mut [Option<LineIndex>]) {
+        self.parts.sessions.find_burst(sought, found);
     }
 
     /// The line that is `flow`'s now. `found` is what the burst's look-up said, which an earlier packet of the same

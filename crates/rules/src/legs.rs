@@ -2,10 +2,11 @@
 //! [`RuleSet`] is for those who open flows, and its objects are as large as their names.
 //!
 //! ```text
-//! enter    port, VLAN, MAC -> door of the network -> Leg      whose realm, which generation, which hosts, which way out
-//! leave    Leg                                                 by which port, tag and MAC, and what its network takes
+//! door     port, VLAN -> Door                                  which network, and whether it is one of all routers' outside
+//! enter    Door, MAC -> Leg                                    whose realm, which generation, which hosts, which way out
 //! own      network, address -> Own                             whether an address is ours, and what it is good for
 //! inside   realm -> Inside                                     a router by what a session says of it
+//! leave    Leg                                                 by which port, tag and MAC, and what its network takes
 //! ```
 //!
 //! All of it repeats what the rule set says elsewhere, and says it only where that is simple: a leg's one run of hosts, a
@@ -85,8 +86,6 @@ pub struct Exit {
     pub realm: Realm,
     /// The addresses of ours on it, and others.
     own: Span,
-    /// Its network.
-    pub segment: SegmentIndex,
     /// The largest IPv4 packet.
     pub mtu: u16,
     /// The port.
@@ -136,9 +135,18 @@ impl Leg {
     }
 }
 
-/// What one of our addresses on a network is good for.
+/// One of our addresses on a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Own {
+pub struct Own {
+    /// The MAC that ARP says it has.
+    pub mac: MacAddress,
+    /// What it is good for.
+    pub purpose: Purpose,
+}
+
+/// What one of our addresses is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
     /// Translation by ports and nothing else.
     Ports(AddressIndex),
     /// A floating IP and nothing else.
@@ -163,12 +171,15 @@ pub struct Inside {
     pub leg: InterfaceIndex,
 }
 
-/// The first leg of the network of a port and VLAN, by which most of its frames enter.
+/// A network as its frames come in, by port and VLAN.
 #[derive(Clone, Copy, Debug)]
-struct Door {
+pub struct Door {
+    /// Its realm, where all its legs are external: a packet from there is meant for an address, whichever leg it enters by.
+    pub outside: Option<Realm>,
+    segment: SegmentIndex,
+    /// Its first leg, of tenants' networks the only one.
     mac: MacAddress,
     leg: InterfaceIndex,
-    segment: SegmentIndex,
 }
 
 /// See the file's page.
@@ -199,7 +210,10 @@ impl Legs {
                 (first, doors.get_mut(door_of(segment.port, segment.vlan)))
                 && let Ok(at) = u32::try_from(at)
             {
-                *door = Some(Door { mac: *mac, leg: *leg, segment: SegmentIndex(at) });
+                let is_external =
+                    |leg: &InterfaceIndex| legs.get(leg.0 as usize).is_some_and(|leg| leg.external);
+                let outside = segment.interfaces.values().all(is_external).then_some(segment.realm);
+                *door = Some(Door { outside, segment: SegmentIndex(at), mac: *mac, leg: *leg });
             }
         }
         let mut by_mac = HashMap::new();
@@ -208,12 +222,11 @@ impl Legs {
         }
         let mut own = HashMap::new();
         for segment in &set.segments {
-            own.extend(
-                segment
-                    .addresses
-                    .iter()
-                    .map(|(address, rules)| (key(segment.realm, *address), use_of(set, &legs, rules))),
-            );
+            let addresses = segment.addresses.iter();
+            own.extend(addresses.filter_map(|(address, rules)| {
+                let mac = set.interfaces.get(rules.interface.0 as usize)?.mac;
+                Some((key(segment.realm, *address), Own { mac, purpose: purpose_of(set, &legs, rules) }))
+            }));
         }
         let mut floating = HashMap::new();
         for router in &set.routers {
@@ -243,15 +256,15 @@ impl Legs {
 }
 
 impl RuleSet {
-    /// The leg by which a frame enters.
+    /// The network that a frame comes in from.
     #[inline]
-    pub fn enter(
-        &self,
-        port: PortIndex,
-        vlan: Option<VlanId>,
-        mac: MacAddress,
-    ) -> Option<(InterfaceIndex, &Leg)> {
-        let door = self.legs.doors.get(door_of(port, vlan))?.as_ref()?;
+    pub fn door(&self, port: PortIndex, vlan: Option<VlanId>) -> Option<&Door> {
+        self.legs.doors.get(door_of(port, vlan))?.as_ref()
+    }
+
+    /// The leg by which a frame enters from there, to this MAC.
+    #[inline]
+    pub fn enter(&self, door: &Door, mac: MacAddress) -> Option<(InterfaceIndex, &Leg)> {
         let index = match door.mac == mac {
             true => door.leg,
             false => *self.legs.by_mac.get(&mac_key(door.segment.0 as usize, mac))?,
@@ -268,10 +281,16 @@ impl RuleSet {
     /// Whether an address is ours on the network that a leg leaves into.
     #[inline]
     pub fn is_own(&self, exit: &Exit, address: Ipv4Addr) -> bool {
-        exit.own.contains(address.into()) && self.own(exit.realm, address).is_some()
+        // What is far from all of them needs no look-up, and is nearly always what is asked.
+        exit.own.contains(address.into()) && self.is_among_own(exit.realm, address)
     }
 
-    /// What an address is good for on the network of this realm, if it is ours.
+    #[inline(never)]
+    fn is_among_own(&self, network: Realm, address: Ipv4Addr) -> bool {
+        self.own(network, address).is_some()
+    }
+
+    /// An address on the network of this realm, if it is ours.
     #[inline]
     pub fn own(&self, network: Realm, address: Ipv4Addr) -> Option<Own> {
         self.legs.own.get(&key(network, address)).copied()
@@ -332,26 +351,26 @@ fn is_simple(router: &RouterRules, gateway: &GatewayRules) -> bool {
     router.no_nat.is_empty() && gateway.forwardings_by_internal.is_empty()
 }
 
-fn use_of(set: &RuleSet, legs: &[Leg], rules: &AddressRules) -> Own {
+fn purpose_of(set: &RuleSet, legs: &[Leg], rules: &AddressRules) -> Purpose {
     let floating = |index: FloatingIndex| {
         let FloatingRules { router, internal, .. } = set.floating_ips.get(index.0 as usize)?;
         let leads_there = |leg: &&InterfaceIndex| {
             legs.get(leg.0 as usize).is_some_and(|leg| leg.is_plainly_reached(*internal))
         };
         let leg = set.routers.get(router.0 as usize)?.interfaces.iter().find(leads_there)?;
-        Some(Own::Floating { internal: *internal, leg: *leg })
+        Some(Purpose::Floating { internal: *internal, leg: *leg })
     };
     match *rules {
         // What is an interface's own as well is spoken to by ping alone, which is no plain packet.
         AddressRules { floating: None, ports: Some(ports), forwardings, .. } if forwardings.is_empty() => {
-            Own::Ports(ports)
+            Purpose::Ports(ports)
         }
         AddressRules { local: false, floating: Some(index), pool: None, forwardings, .. }
             if forwardings.is_empty() =>
         {
-            floating(index).unwrap_or(Own::Other)
+            floating(index).unwrap_or(Purpose::Other)
         }
-        _ => Own::Other,
+        _ => Purpose::Other,
     }
 }
 
@@ -377,7 +396,6 @@ fn leg(set: &RuleSet, index: InterfaceIndex) -> Option<Leg> {
         exit: Exit {
             realm: segment.realm,
             own: span_of(segment.addresses.keys()),
-            segment: interface.segment,
             mtu: segment.mtu,
             port: segment.port,
             link: LinkTail::new(interface.mac, segment.vlan),

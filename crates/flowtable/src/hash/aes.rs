@@ -64,11 +64,12 @@ pub(crate) fn hash_one<K: IntoBytes + Immutable>(round_keys: &RoundKeys, key: &K
 #[target_feature(enable = "aes")]
 pub(crate) fn hash_burst<T, K: IntoBytes + Immutable>(
     round_keys: &RoundKeys,
-    keys: &[Option<(T, K)>],
+    all: &[T],
+    key_of: impl Fn(&T) -> Option<&K>,
     hashes: &mut [Hash],
 ) {
-    for (key, hash) in keys.iter().zip(hashes) {
-        if let Some((_, key)) = key {
+    for (one, hash) in all.iter().zip(hashes) {
+        if let Some(key) = key_of(one) {
             *hash = hash_one(round_keys, key);
         }
     }

@@ -15,35 +15,29 @@
 //! Only a shard's owner opens. What asks for more than the pool, another owner's hosts and first segments of connections take
 //! the long way; where they are this owner's, their memory is asked for here all the same.
 
-use flowtable::{LineIndex, SHARDS_MAX, ShardIndex, prefetch_value};
+use arrayvec::ArrayVec;
+use flowtable::{LineIndex, SHARDS_MAX, ShardIndex, Sought, prefetch_value};
 use packet::{BURST_FRAMES_MAX, Frame, PortIndex, Protocol};
 use rules::RuleSet;
 use rules::compiled::{NextHop, PoolRules, RouterRules};
 use rules::legs::Leg;
 
-use super::{Candidate, Lookups, OfBurst, Translation, Way, find_neighbour, is_plainly_a_host, pair_bit};
+use super::{Candidate, Candidates, Translation, Way, find_neighbour, is_plainly_a_host, pair_bit};
 use crate::flow::Flow;
 use crate::forwarding;
 use crate::gateway::Gateway;
 use crate::mappings::{Asked, Mappings};
 
-/// The first packet of a flow, perhaps, and how it goes on.
-pub(super) struct Opening {
-    /// Which candidate.
-    pub(super) of: u8,
-    next_hop: NextHop,
-    /// Where the next hop was last found.
-    remembered: LineIndex,
-}
-
 /// What an opening is made of.
 struct Parts<'a> {
-    flow: &'a Flow,
+    flow: Flow,
     shard: ShardIndex,
     mappings: &'a Mappings,
     router: &'a RouterRules,
     pool: &'a PoolRules,
 }
+
+type OfBurst<T> = ArrayVec<T, BURST_FRAMES_MAX>;
 
 /// What has begun since the burst was looked up: a bit for each pair of addresses.
 #[derive(Default)]
@@ -51,40 +45,42 @@ pub(super) struct Begun(u64);
 
 impl<F: Frame> Gateway<F> {
     /// Which candidates open flows, and asks for the memory that it takes.
-    #[inline(never)]
+    #[inline]
     pub(super) fn find_openings(
         &self,
         port: PortIndex,
-        candidates: &OfBurst<Candidate>,
-        lookups: &Lookups,
+        candidates: &mut Candidates,
         lines: &[Option<LineIndex>; BURST_FRAMES_MAX],
-        openings: &mut OfBurst<Opening>,
+    ) {
+        if candidates.iter().any(|candidate| candidate.way.is_none()) {
+            self.prepare_openings(port, candidates, lines);
+        }
+    }
+
+    #[inline(never)]
+    fn prepare_openings(
+        &self,
+        port: PortIndex,
+        candidates: &mut Candidates,
+        lines: &[Option<LineIndex>; BURST_FRAMES_MAX],
     ) {
         let has_checksums = !self.checks_checksums(port);
         let mut all = OfBurst::<Parts>::new();
-        for (of, ((candidate, lookup), line)) in candidates.iter().zip(lookups).zip(lines).enumerate() {
-            let (None, Some((shard, flow))) = (line, lookup) else { continue };
-            let Some(leg) = self.rules.leg(candidate.leg) else { continue };
-            let Some(parts) = self.parts_of_opening(candidate, leg, *shard, flow) else { continue };
+        for (candidate, line) in candidates.iter_mut().zip(lines) {
+            let (None, Some(shard), Translation::Out(leg)) = (line, candidate.shard, candidate.translation)
+            else {
+                continue;
+            };
+            let Some(leg) = self.rules.leg(leg) else { continue };
+            let Some(parts) = self.parts_of_opening(candidate.flow, leg, shard) else { continue };
             all.push(parts);
-            if has_checksums && let Some((next_hop, remembered)) = self.opening_way(candidate, leg) {
-                self.neighbours.prefetch(remembered);
-                openings.push(Opening { of: of as u8, next_hop, remembered });
-            }
+            candidate.way = self.opening_way(candidate, leg).filter(|_| has_checksums);
+            candidate.begins = candidate.way.is_some();
         }
         foresee(&all);
     }
 
-    fn parts_of_opening<'a>(
-        &'a self,
-        candidate: &Candidate,
-        leg: &Leg,
-        shard: ShardIndex,
-        flow: &'a Flow,
-    ) -> Option<Parts<'a>> {
-        if candidate.translation != Translation::Out {
-            return None;
-        }
+    fn parts_of_opening(&self, flow: Flow, leg: &Leg, shard: ShardIndex) -> Option<Parts<'_>> {
         let pool = self.rules.pools.get(leg.pool()?.0 as usize)?;
         let router = self.rules.routers.get(leg.router.0 as usize)?;
         let mappings = &self.shards.get(shard)?.mappings;
@@ -94,8 +90,8 @@ impl<F: Frame> Gateway<F> {
         Some(Parts { flow, shard, mappings, router, pool })
     }
 
-    /// How the first packet of a flow goes on, if nothing needs a longer look; and where its next hop was last found.
-    fn opening_way(&self, candidate: &Candidate, leg: &Leg) -> Option<(NextHop, LineIndex)> {
+    /// How the first packet of a flow goes on, if nothing needs a longer look.
+    fn opening_way(&self, candidate: &Candidate, leg: &Leg) -> Option<Way> {
         let plain = &candidate.plain;
         let (source, destination) = (plain.source(), plain.destination());
         let next_hop = leg.plainly_out(destination)?;
@@ -106,45 +102,48 @@ impl<F: Frame> Gateway<F> {
             && is_plainly_a_host(destination)
             && plain.total_length <= exit.mtu
             && !self.rules.is_own(exit, destination);
-        agrees.then(|| (next_hop, self.neighbours.remembered(exit.realm, next_hop.address)))
-    }
-
-    /// Opens the session of a flow's first packet, by which the packet goes on from here. `None` where it takes the long way:
-    /// there it is said why.
-    #[inline(never)]
-    pub(super) fn begin(
-        &mut self,
-        candidate: &Candidate,
-        opening: &Opening,
-        begun: &mut Begun,
-        now_ms: u32,
-    ) -> Option<Way> {
-        let Opening { of, next_hop, remembered } = *opening;
-        let leg = self.rules.leg(candidate.leg)?;
-        let flow = Flow::of_plain(&candidate.plain, leg.realm);
-        let shard = self.state.shard_of_host(leg.realm, candidate.plain.source());
-        let mut way = Way { of, session: None, next_hop, remembered };
-        // An earlier packet of the burst may have opened it.
-        if begun.may_have(candidate) && self.state.parts.sessions.find(shard, &flow).is_some() {
+        if !agrees {
             return None;
         }
-        let Leg { exit, .. } = self.rules.leg(next_hop.interface)?;
-        if self.neighbours.recall(remembered, exit.realm, next_hop.address).is_none() {
-            find_neighbour(&self.state, &mut self.neighbours, &way, exit.realm)?;
-            way.remembered = self.neighbours.remembered(exit.realm, next_hop.address);
+        let remembered = self.neighbours.remembered(exit.realm, next_hop.address);
+        self.neighbours.prefetch(remembered);
+        Some(Way { session: None, next_hop, remembered })
+    }
+
+    /// Opens the session of a flow's first packet, by which the packet goes on from here. `false` where it takes the long way:
+    /// there it is said why.
+    #[inline(never)]
+    pub(super) fn begin(&mut self, candidate: &mut Candidate, begun: &mut Begun, now_ms: u32) -> bool {
+        // An earlier packet of the burst may have opened it.
+        let sessions = &self.state.parts.sessions;
+        let is_there = begun.may_have(candidate)
+            && candidate.sought().is_some_and(|(shard, flow)| sessions.find(shard, flow).is_some());
+        !is_there && self.open_by_leg(candidate, now_ms).inspect(|()| begun.note(candidate)).is_some()
+    }
+
+    fn open_by_leg(&mut self, candidate: &mut Candidate, now_ms: u32) -> Option<()> {
+        let (Translation::Out(leg), Some(shard), Some(way)) =
+            (candidate.translation, candidate.shard, &mut candidate.way)
+        else {
+            return None;
+        };
+        let (flow, leg) = (&candidate.flow, self.rules.leg(leg)?);
+        let Leg { exit, .. } = self.rules.leg(way.next_hop.interface)?;
+        if self.neighbours.recall(way.remembered, exit.realm, way.next_hop.address).is_none() {
+            find_neighbour(&self.state, &mut self.neighbours, way, exit.realm)?;
+            way.remembered = self.neighbours.remembered(exit.realm, way.next_hop.address);
         }
         let (rules, pool) = (&self.rules, leg.pool()?);
         let router = rules.routers.get(leg.router.0 as usize)?;
-        if leg.has_exceptions() && is_excepted(&flow, next_hop, router, rules) {
+        if leg.has_exceptions() && is_excepted(flow, way.next_hop, router, rules) {
             return None;
         }
         let counters = self.state.counters(self.me());
         let owner = self.shards.get_mut(shard)?;
-        let line = owner.open_outbound(&flow, router, pool, rules, counters, now_ms).ok()?;
+        let line = owner.open_outbound(flow, router, pool, rules, counters, now_ms).ok()?;
         self.state.parts.sessions.value(line).remember_next_hop(way.remembered);
-        begun.note(candidate);
-        way.session = Some((shard, line));
-        Some(way)
+        way.session = Some(line);
+        Some(())
     }
 }
 

@@ -102,7 +102,7 @@ impl Mappings {
             self.hosts.table().read_hinted(*line, &flow.host_key(pool.realm), |_| ()).is_some()
         };
         let paired = host.filter(is_its).and_then(|line| self.paired(line, pool));
-        let address = paired.or_else(|| any_address(&self.state, pool, &mut below))?;
+        let address = paired.or_else(|| any_address(&self.state, self.shard, pool, &mut below))?;
         let choice = Choice { flow, pool, purpose, address };
         let same = flow.source().port;
         let port = if pool.preserve_port && pool.has_port(same) {

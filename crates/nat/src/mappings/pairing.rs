@@ -1,12 +1,21 @@
 //! Paired pooling: a host keeps its external address while it has any session or mapping there (RFC 4787 REQ-2).
 //!
-//! A new host gets the less used of two keyed-random addresses of its pool, or another where that has no port left. When a
-//! host's address has none left, it depends on the pool: strict pairing refuses (RFC 7857 section 4), soft pairing moves the
-//! host's new flows to another address.
+//! A new host gets the less used of two keyed-random addresses of its shard's stretch of the pool, or another where that has
+//! no port left. When a host's address has none left, it depends on the pool: strict pairing refuses (RFC 7857 section 4),
+//! soft pairing moves the host's new flows to another address.
+//!
+//! ```text
+//! pool      | a0      | a1      | a2      | a3      | a4      | a5      |     here of 6 addresses
+//! stretches | shard 0       | shard 1       | shard 2       | shard 3   |     and 4 shards
+//! ```
+//!
+//! Stretches are equally long and have no gaps, so that every address is as likely as any other. Of a pool with more
+//! addresses than shards most addresses are one shard's alone, and a packet from outside needs no look at its port's cell.
+//! Without pairing every flow may have any address, whatever its shard.
 
 use std::net::Ipv4Addr;
 
-use flowtable::LineIndex;
+use flowtable::{LineIndex, ShardIndex};
 use rules::compiled::{Pairing, PoolAddress, PoolRules, Realm};
 
 use super::Mappings;
@@ -20,6 +29,15 @@ const ADDRESS_CHOICES: usize = 2;
 /// How many addresses are looked at for one with free ports, and how many of those are tried.
 const ADDRESSES_LOOKED_AT_MAX: u32 = 1_024;
 pub(super) const ADDRESSES_TRIED_MAX: usize = 8;
+
+/// Places in a shard's stretch of a pool.
+const STRETCH: u32 = 1 << 24;
+
+/// Which of so many addresses is at a place of the shard's stretch of them.
+fn of_stretch(shard: ShardIndex, shards: u8, addresses: u32, place: u32) -> u32 {
+    let place = u64::from(shard.0) * u64::from(STRETCH) + u64::from(place);
+    (place * u64::from(addresses) / (u64::from(shards) * u64::from(STRETCH))) as u32
+}
 
 impl Mappings {
     /// The host's external address, or one for it where it has none that the pool has; and the host, with one more use.
@@ -35,8 +53,9 @@ impl Mappings {
         let address = match found.and_then(|line| self.paired(line, pool)) {
             Some(address) => address,
             None => {
-                let Self { state, random, .. } = self;
-                any_address(state, pool, |bound| random.below(bound)).ok_or(DropReason::PortExhausted)?
+                let Self { state, shard, random, .. } = self;
+                any_address(state, *shard, pool, |bound| random.below(bound))
+                    .ok_or(DropReason::PortExhausted)?
             }
         };
         let host = match found {
@@ -119,14 +138,51 @@ impl Mappings {
     }
 }
 
-/// An address for a host that has none, by two random numbers.
+/// An address for a host of the shard's that has none, by two random numbers.
 pub(super) fn any_address(
     state: &State,
+    shard: ShardIndex,
     pool: &PoolRules,
     mut below: impl FnMut(u32) -> u32,
 ) -> Option<PoolAddress> {
     let addresses = u32::try_from(pool.addresses.len()).ok().filter(|addresses| *addresses > 0)?;
-    let choices: [_; ADDRESS_CHOICES] =
-        std::array::from_fn(|_| pool.addresses.get(below(addresses) as usize).copied());
+    let choices: [_; ADDRESS_CHOICES] = std::array::from_fn(|_| {
+        let at = match pool.pairing {
+            Pairing::None => below(addresses),
+            Pairing::Soft | Pairing::Strict => of_stretch(shard, state.shards(), addresses, below(STRETCH)),
+        };
+        pool.addresses.get(at as usize).copied()
+    });
     choices.into_iter().flatten().min_by_key(|address| state.parts.ports.used(address.ports))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_as_likely_as_any_other_and_most_are_one_shards_alone() {
+        const SAMPLES: u32 = 1 << 14;
+        for (shards, addresses) in
+            [(1, 7), (2, 1), (3, 2), (16, 4), (16, 16), (16, 65), (32, 100), (5, 1_000)]
+        {
+            let mut drawn = vec![0_u32; addresses as usize];
+            let mut holders = vec![0_u32; addresses as usize];
+            for shard in 0..shards {
+                for sample in 0..SAMPLES {
+                    let place = sample * (STRETCH / SAMPLES);
+                    let at = of_stretch(ShardIndex(shard), shards, addresses, place) as usize;
+                    drawn[at] += 1;
+                    holders[at] |= 1 << shard;
+                }
+            }
+            let each = u32::from(shards) * SAMPLES / addresses;
+            assert!(
+                drawn.iter().all(|count| count.abs_diff(each) <= 1),
+                "{shards} of {addresses}: {drawn:?}"
+            );
+            let shared = holders.iter().filter(|holders| !holders.is_power_of_two()).count();
+            assert!(shared < usize::from(shards), "{shards} of {addresses}: {shared} are shared");
+        }
+    }
 }

@@ -65,7 +65,7 @@ fn a_used_neighbour_is_refreshed_and_never_unknown_meanwhile() {
     let mut asked = 0;
     for second in 0..120 {
         let now_ms = second * 1_000;
-        assert!(matches!(bench.resolve(now_ms), Resolution::Known(MAC)), "{second}");
+        assert!(matches!(bench.resolve(now_ms), Resolution::Known(MAC, _)), "{second}");
         let (requests, _) = bench.pass(now_ms, now_ms + 1_000);
         if requests > 0 {
             asked += 1;
@@ -105,7 +105,7 @@ fn anyone_reads_what_only_the_owner_asks_for() {
     assert!(matches!(resolve_mine(&mut mine), Resolution::Ask(_)));
     assert!(matches!(resolve_mine(&mut others), Resolution::Elsewhere));
     mine.learn(MINE, REALM, ADDRESS, MAC, 0).unwrap();
-    assert!(matches!(resolve_mine(&mut others), Resolution::Known(MAC)));
+    assert!(matches!(resolve_mine(&mut others), Resolution::Known(MAC, _)));
     // Its use elsewhere keeps it: the owner asks again before it expires.
     let mut due = ArrayVec::new();
     for now_ms in (0..FRESH_MS + 2_000).step_by(10) {

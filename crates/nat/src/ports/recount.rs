@@ -70,10 +70,10 @@ impl PortSpace<'_> {
         }
     }
 
-    /// Frees cells that no shard of `shards` can have, unlocks the others, and makes the groups' bits and the counts anew
-    /// from them.
+    /// Frees cells that no shard of `shards` can have, unlocks the others, and makes the groups' bits, the counts and the
+    /// holders anew from them.
     pub(crate) fn rebuild(self, shards: u8) {
-        let (mut used, mut resting) = (0, 0);
+        let (mut used, mut resting, mut holders) = (0, 0, 0);
         for group in 0..GROUPS {
             let mut in_group = 0;
             for port in ports_of(group, u64::MAX) {
@@ -82,6 +82,11 @@ impl PortSpace<'_> {
                 self.set(port, kept);
                 in_group += u32::from(!kept.is_free());
                 resting += u32::from(kept.is_resting());
+                holders |= match kept.holder() {
+                    Some(Holder::One(shard)) => 1 << shard.0,
+                    Some(Holder::Many) => u32::MAX,
+                    None => 0,
+                };
             }
             used += in_group;
             match in_group == GROUP as u32 {
@@ -91,6 +96,7 @@ impl PortSpace<'_> {
         }
         self.count().store(used, Relaxed);
         self.ports.resting.get(self.number).store(resting, Relaxed);
+        self.holders().store(holders, Relaxed);
     }
 
     fn set(self, port: u16, cell: Cell) {

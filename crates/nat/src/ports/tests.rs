@@ -263,6 +263,31 @@ fn two_threads_never_have_one_port_and_lose_none() {
 }
 
 #[test]
+fn the_only_shard_that_has_ports_is_known_until_another_takes_one() {
+    let (ports, range) = (ports(), range(1_000, 1_999));
+    let space = space(&ports);
+    assert_eq!(space.sole_holder(), None);
+    let mut random = random();
+    take_for(Purpose::Session, space, range, &mut random);
+    take_for(Purpose::Session, space, range, &mut random);
+    assert_eq!(space.sole_holder(), Some(SHARD));
+    assert!(space.take_this(OTHER, Purpose::Mapping, 5));
+    assert_eq!(space.sole_holder(), None);
+    space.give_back(OTHER, 5);
+    // It may be told again only when the cells have been looked at.
+    assert_eq!(space.sole_holder(), None);
+    space.rebuild(32);
+    assert_eq!(space.sole_holder(), Some(SHARD));
+
+    assert!(space.take_this(SHARD, Purpose::Session, 6));
+    space.unlock(6);
+    assert!(space.share(OTHER, 6, space.get(6)));
+    assert_eq!(space.sole_holder(), None);
+    space.rebuild(32);
+    assert_eq!(space.sole_holder(), None, "a port of many is no shard's alone");
+}
+
+#[test]
 fn what_another_process_left_is_made_consistent() {
     let (ports, mut random, all) = (ports(), random(), range(0, 65_535));
     let space = space(&ports);

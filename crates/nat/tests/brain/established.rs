@@ -70,6 +70,16 @@ fn a_packet_of_an_established_flow_that_enters_elsewhere_is_spoofed() {
 }
 
 #[test]
+fn an_answer_comes_in_by_any_mac_of_ours_on_its_network_and_by_no_other() {
+    let mut world = scene();
+    let external = establish(&mut world, RED_A, 4_000);
+    let answer = || SERVER.udp(PEER.1, external, b"");
+    world.one(answer().with_mac(BLUE_EXT));
+    world.drops(answer().with_mac(BLUE_LAN), DropReason::WrongMac);
+    world.one(answer());
+}
+
+#[test]
 fn a_neighbour_that_was_forgotten_meanwhile_is_asked_for_again() {
     let mut world = scene();
     let external = establish(&mut world, RED_A, 4_000);

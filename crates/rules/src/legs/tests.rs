@@ -70,19 +70,27 @@ proptest! {
                 prop_assert_eq!(set.is_own(&leg.exit, address), segment.addresses.contains_key(&address));
             }
             // By its MAC a frame enters by it, if its router is up, and by no other.
-            let entered = set.enter(segment.port, segment.vlan, interface.mac).map(|(index, _)| index);
+            let door = set.door(segment.port, segment.vlan);
+            let entered = door.and_then(|door| set.enter(door, interface.mac)).map(|(index, _)| index);
             prop_assert_eq!(entered, segment.interfaces.get(&interface.mac).copied());
         }
         for segment in &set.segments {
-            prop_assert!(set.enter(segment.port, segment.vlan, MacAddress([2; 6])).is_none());
+            let door = set.door(segment.port, segment.vlan);
+            prop_assert_eq!(door.is_none(), segment.interfaces.is_empty());
+            prop_assert!(door.is_none_or(|door| set.enter(door, MacAddress([2; 6])).is_none()));
+            let is_external = |leg: &InterfaceIndex| set.interfaces[leg.0 as usize].external;
+            let outside = segment.interfaces.values().all(is_external).then_some(segment.realm);
+            prop_assert!(door.is_none_or(|door| door.outside == outside));
             for (address, rules) in &segment.addresses {
                 let is_plain = rules.forwardings.is_empty();
                 let own = set.own(segment.realm, *address);
-                prop_assert!(own.is_some());
-                if let Some(Own::Ports(ports)) = own {
+                prop_assert_eq!(own.map(|own| own.mac), Some(set.interfaces[rules.interface.0 as usize].mac));
+                prop_assert!(own.is_some_and(|own| segment.interfaces.contains_key(&own.mac)));
+                let purpose = own.map(|own| own.purpose);
+                if let Some(Purpose::Ports(ports)) = purpose {
                     prop_assert!(is_plain && rules.ports == Some(ports) && rules.floating.is_none());
                 }
-                if let Some(Own::Floating { internal, leg }) = own {
+                if let Some(Purpose::Floating { internal, leg }) = purpose {
                     let floating = &set.floating_ips[rules.floating.unwrap().0 as usize];
                     prop_assert!(is_plain && rules.ports.is_none() && !rules.local);
                     prop_assert_eq!(floating.internal, internal);
@@ -119,7 +127,8 @@ routers:
     let valid = validate(&read_rules(rules).unwrap(), &arbitrary::ports()).unwrap();
     let set = compile(&valid, None, &mut numbers()).unwrap();
     let address = |text: &str| text.parse::<Ipv4Addr>().unwrap();
-    let (_, leg) = set.enter(PortIndex(0), VlanId::new(5), MacAddress([2, 0, 0, 0, 0, 1])).unwrap();
+    let door = set.door(PortIndex(0), VlanId::new(5)).unwrap();
+    let (_, leg) = set.enter(door, MacAddress([2, 0, 0, 0, 0, 1])).unwrap();
     for host in ["10.0.0.2", "10.0.0.255", "10.0.77.1", "10.0.255.254"].map(address) {
         assert!(leg.is_plainly_a_hosts(host) && leg.is_plainly_reached(host), "{host}");
     }
@@ -134,7 +143,8 @@ routers:
         assert_eq!(leg.plainly_out(near), None, "{near}");
     }
     let network = set.leg(InterfaceIndex(1)).unwrap().exit.realm;
-    let ports = |text: &str| matches!(set.own(network, address(text)), Some(Own::Ports(_)));
+    let ports =
+        |text: &str| matches!(set.own(network, address(text)), Some(Own { purpose: Purpose::Ports(_), .. }));
     assert!(ports("203.0.113.64") && ports("203.0.113.127") && !ports("203.0.113.2"));
     assert_eq!(set.own(network, address("203.0.113.3")), None);
     assert_eq!((leg.pool(), leg.has_exceptions()), (Some(PoolIndex(0)), false));

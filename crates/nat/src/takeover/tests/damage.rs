@@ -188,8 +188,8 @@ fn a_region_that_does_not_fit_is_emptied_and_says_why() {
     is_refused(&left, FreshReason::NotARegion, not_a_region, |path| fs::write(path, [0; 9_000]).unwrap());
     is_refused(
         &left,
-        FreshReason::OtherLayout { found: 5, ours: 4 },
-        "the flow state has layout version 5, this natgate has 4",
+        FreshReason::OtherLayout { found: 4, ours: 5 },
+        "the flow state has layout version 4, this natgate has 5",
         |path| flip(path, 8, 0),
     );
     is_refused(
