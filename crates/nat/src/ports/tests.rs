@@ -60,6 +60,15 @@ fn every_port_of_the_range_is_given_once_before_the_first_refusal() {
 }
 
 #[test]
+fn a_full_space_takes_no_port_from_its_neighbours() {
+    let (ports, mut random, all) = (ports(), random(), range(0, 65_535));
+    for number in [3, 2, 4] {
+        let taken = std::iter::from_fn(|| take(ports.at(number), all, &mut random)).count();
+        assert_eq!(taken, 65_536, "space {number}");
+    }
+}
+
+#[test]
 fn a_narrower_range_spares_the_ports_in_use() {
     let (ports, mut random) = (ports(), random());
     let space = space(&ports);
