@@ -1,7 +1,7 @@
 //! A gateway over a state of its own, flows that it knows, and the time that bursts of their packets take.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use nat::{Configuration, Gateway, Sizes, State, WorkerIndex};
@@ -56,22 +56,22 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Opens flows: the first packet of each. Nanoseconds for each.
+    /// Opens flows: the first packet of each. Returns as [`Self::carry`] does.
     ///
     /// # Errors
     /// Where one did not go out.
-    pub fn open(&mut self, flows: std::ops::Range<usize>) -> anyhow::Result<f64> {
-        let (count, mut spent) = (flows.len(), Duration::ZERO);
+    pub fn open(&mut self, flows: std::ops::Range<usize>) -> anyhow::Result<Vec<f64>> {
+        let mut spent = Vec::new();
         for first in flows.clone().step_by(FLOWS_AT_A_TIME) {
             let requests: Vec<_> =
                 (first..flows.end.min(first + FLOWS_AT_A_TIME)).map(scene::request).collect();
             self.io.kept = Some(Vec::with_capacity(requests.len()));
-            spent += self.carry(INSIDE, &requests);
+            spent.extend(self.carry(INSIDE, &requests));
             let sent = self.io.kept.take().context("kept")?;
             ensure!(sent.len() == requests.len(), "{} of {} flows opened", sent.len(), requests.len());
             self.externals.extend(sent);
         }
-        Ok(spent.as_nanos() as f64 / count as f64)
+        Ok(spent)
     }
 
     /// The first answer to each of some open flows, with which it is established.
@@ -94,9 +94,10 @@ impl Bench {
         self.io.sent
     }
 
-    /// Carries all frames through the gateway, which came in on `port`: how long that took, without filling the buffers.
-    pub fn carry(&mut self, port: PortIndex, frames: &[Vec<u8>]) -> Duration {
-        let mut spent = Duration::ZERO;
+    /// Carries all frames through the gateway, which came in on `port`. Returns nanoseconds a packet, without filling the
+    /// buffers: of each group of bursts that was timed.
+    pub fn carry(&mut self, port: PortIndex, frames: &[Vec<u8>]) -> Vec<f64> {
+        let mut spent = Vec::with_capacity(frames.len() / (BURST_FRAMES_MAX * BURSTS_TIMED) + 1);
         for chunk in frames.chunks(BURST_FRAMES_MAX * BURSTS_TIMED) {
             let mut bursts: [Burst<Buffer>; BURSTS_TIMED] = std::array::from_fn(|_| Burst::new());
             for (burst, chunk) in bursts.iter_mut().zip(chunk.chunks(BURST_FRAMES_MAX)) {
@@ -107,7 +108,7 @@ impl Bench {
                 self.gateway.process_burst(port, burst, NOW, &mut self.io);
                 self.gateway.end_turn();
             }
-            spent += start.elapsed();
+            spent.push(start.elapsed().as_nanos() as f64 / chunk.len() as f64);
         }
         spent
     }

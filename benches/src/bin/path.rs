@@ -35,8 +35,10 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let Arguments { flows, floating, windows, seed } = Arguments::parse();
     println!("{} at {:.3} GHz, seed {seed}:\n", processor(), clock_ghz());
-    println!("| clocks a packet | goal | out | in | both: median (least to most) | windows that count | |");
-    println!("|---|---|---|---|---|---|---|");
+    println!(
+        "| clocks a packet | goal | out | in | both: median (least to most) | windows that count | | all bursts, out | in |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
     let probe = MemoryProbe::new();
     for flows in flows {
         let mut bench = Bench::new(flows, 0, seed)?;
@@ -76,18 +78,34 @@ fn goal_of(flows: usize) -> Option<u32> {
 
 /// What was measured in one go.
 struct Measured {
-    /// Clocks a packet.
-    out: f64,
+    /// Clocks a packet, of each group of bursts.
+    out: Vec<f64>,
     /// The same from outside, where any came from there.
-    back: Option<f64>,
+    back: Option<Vec<f64>>,
     /// Nobody else was at work.
     counts: bool,
 }
 
 impl Measured {
-    fn both(&self) -> f64 {
-        self.back.map_or(self.out, |back| (self.out + back) / 2.0)
+    fn out(&self) -> f64 {
+        mean(&self.out)
     }
+
+    fn back(&self) -> Option<f64> {
+        self.back.as_deref().map(mean)
+    }
+
+    fn both(&self) -> f64 {
+        self.back().map_or(self.out(), |back| (self.out() + back) / 2.0)
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn clocks(nanoseconds: Vec<f64>) -> Vec<f64> {
+    nanoseconds.into_iter().map(|one| one * clock_ghz()).collect()
 }
 
 /// Opens flows, a window at a time.
@@ -96,7 +114,7 @@ fn open(bench: &mut Bench, probe: &MemoryProbe, flows: usize) -> anyhow::Result<
     for first in (0..flows).step_by(OPENED) {
         let is_calm = probe.is_calm();
         let window = Window::begin();
-        let out = bench.open(first..flows.min(first + OPENED))? * clock_ghz();
+        let out = clocks(bench.open(first..flows.min(first + OPENED))?);
         measured.push(Measured { out, back: None, counts: is_calm && window.end().is_quiet() });
     }
     Ok(measured)
@@ -121,7 +139,7 @@ fn measure(
         let spent = [bench.carry(INSIDE, &outbound), bench.carry(OUTSIDE, &inbound)];
         let counts = is_calm && window.end().is_quiet();
         anyhow::ensure!(bench.sent() - before == 2 * TRACE as u64, "a packet was not forwarded");
-        let [out, back] = spent.map(|spent| spent.as_nanos() as f64 * clock_ghz() / TRACE as f64);
+        let [out, back] = spent.map(clocks);
         measured.push(Measured { out, back: Some(back), counts });
     }
     Ok(measured)
@@ -142,27 +160,41 @@ impl fmt::Display for Row {
         let goal_shown = goal.map_or("-".to_owned(), |goal| goal.to_string());
         write!(f, "| {what} | {goal_shown} | ")?;
         if count < WINDOWS_MIN {
-            return write!(f, "- | - | - | {count} of {} | not measured |", windows.len());
+            write!(f, "- | - | - | {count} of {} | not measured |", windows.len())?;
+        } else {
+            let of = |part: fn(&Measured) -> Option<f64>| {
+                sorted(counting.iter().filter_map(|one| part(one)).collect())
+            };
+            let (out, back, both) =
+                (of(|one| Some(one.out())), of(Measured::back), of(|one| Some(one.both())));
+            let (least, most) = (both.first().unwrap_or(&0.0), both.last().unwrap_or(&0.0));
+            let is_met = goal.is_none_or(|goal| at(&both, 2).is_some_and(|both| both <= f64::from(goal)));
+            write!(
+                f,
+                "{} | {} | {} ({least:.0} to {most:.0}) | {count} of {} | {} |",
+                shown(at(&out, 2)),
+                shown(at(&back, 2)),
+                shown(at(&both, 2)),
+                windows.len(),
+                if is_met { "met" } else { "not met" },
+            )?;
         }
-        let of = |part: fn(&Measured) -> Option<f64>| {
-            sorted(counting.iter().filter_map(|one| part(one)).collect())
-        };
-        let (out, back, both) = (of(|one| Some(one.out)), of(|one| one.back), of(|one| Some(one.both())));
-        let median = |values: &[f64]| {
-            values.get(values.len() / 2).map_or("-".to_owned(), |value| format!("{value:.0}"))
-        };
-        let (least, most) = (both.first().unwrap_or(&0.0), both.last().unwrap_or(&0.0));
-        let is_met = goal.is_none_or(|goal| both.get(count / 2).is_some_and(|both| *both <= f64::from(goal)));
-        let verdict = if is_met { "met" } else { "not met" };
-        write!(
-            f,
-            "{} | {} | {} ({least:.0} to {most:.0}) | {count} of {} | {verdict} |",
-            median(&out),
-            median(&back),
-            median(&both),
-            windows.len(),
-        )
+        let out = sorted(windows.iter().flat_map(|window| window.out.iter().copied()).collect());
+        let back = windows.iter().filter_map(|window| window.back.as_deref());
+        for bursts in [out, sorted(back.flatten().copied().collect())] {
+            write!(f, " {} / {} |", shown(at(&bursts, 4)), shown(at(&bursts, 2)))?;
+        }
+        Ok(())
     }
+}
+
+/// The value below which one of so many is: of two, the median.
+fn at(sorted: &[f64], one_of: usize) -> Option<f64> {
+    sorted.get(sorted.len() / one_of).copied()
+}
+
+fn shown(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.0}"))
 }
 
 fn sorted(mut values: Vec<f64>) -> Vec<f64> {
