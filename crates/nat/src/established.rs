@@ -1,12 +1,13 @@
-//! The express way: packets that need no judgement, because one like them was judged before, or because a floating IP says all
-//! there is to say.
+//! The express way: packets that need no judgement, because one like them was judged before, or because a floating IP or a pool
+//! says all there is to say.
 //!
 //! ```text
 //! read       plain packets, the door they come in by, their flow     tenants': Door, MAC -> Leg; outside: address -> Own
-//! shard      where their sessions are                                 outbound: a function; inbound: the address, or the port's cell
+//! shard      where their sessions are        outbound: a function; inbound: the address, or the port's cell
 //! look up    their sessions' lines                                    table, in bursts
 //! agree      the line is of this generation, so the rules agree       -> the way: what changes, by which leg, to whom
-//! send       the neighbour's MAC, the packet changed, noted, sent
+//! foresee    flows without a session that may begin here: their memory    openings.rs
+//! send       the neighbour's MAC, the packet changed, noted, sent; before that, in its turn, a flow begun
 //! ```
 //!
 //! Each stage asks for the memory that the next one reads. What a session's generation vouches for is not asked again: that
