@@ -20,7 +20,10 @@ fn with_four(more: &str) -> World {
 #[test]
 fn two_thousand_flows_of_a_host_have_one_address() {
     for pairing in ["strict", "soft"] {
-        let mut world = with_four(&format!("pairing: {pairing}"));
+        // Several addresses for each shard, so that none has only one to draw.
+        let setup = Setup { sessions_max: 32_768, addresses_max: 64, ..Setup::default() };
+        let pool = format!("addresses: [203.0.113.128/27], pairing: {pairing}");
+        let mut world = scene_on(setup, &[("addresses: [203.0.113.10]", &pool)]);
         let mut seen = HashSet::new();
         for port in 1_000..3_000 {
             let remote = (if port % 2 == 0 { SERVER } else { OTHER }.address, port);
