@@ -9,8 +9,9 @@
 //! stretches | shard 0       | shard 1       | shard 2       | shard 3   |     and 4 shards
 //! ```
 //!
-//! Stretches are equally long and have no gaps, so that every address is as likely as any other. Of a pool with more
-//! addresses than shards most addresses are one shard's alone, and a packet from outside needs no look at its port's cell.
+//! Stretches are equally long and have no gaps, so that every address is as likely as any other. Fewer
+//! addresses are shared than there are shards: of a pool with several times as many addresses most are one shard's alone, and
+//! a packet from outside to one of them needs no look at its port's cell.
 //! Without pairing every flow may have any address, whatever its shard.
 
 use std::net::Ipv4Addr;
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_address_is_as_likely_as_any_other_and_most_are_one_shards_alone() {
+    fn every_address_is_as_likely_as_any_other_and_fewer_are_shared_than_there_are_shards() {
         const SAMPLES: u32 = 1 << 14;
         for (shards, addresses) in
             [(1, 7), (2, 1), (3, 2), (16, 4), (16, 16), (16, 65), (32, 100), (5, 1_000)]
