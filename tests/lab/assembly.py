@@ -15,7 +15,8 @@ import traceback
 
 import checks
 import crash
-from clients import Failed, curl, curl_together, ping, require, seen
+from checks import RECEIVERS
+from clients import Failed, curl, curl_together, interface_drops, ping, require, seen, snmp
 from gateway import BINARY, RULES, Natgate, books_close
 from netns import LabError
 from topology import FLOATING_A2, FLOATING_B2, HTTP, STREAM, STUN, WEB, Laboratory
@@ -394,6 +395,9 @@ def commands_without_a_daemon_say_so(lab, gateway):
 
 # The runner.
 
+# Counters of a kernel that may explain why something that was sent was not answered.
+AMISS = r"Drop|Err|Discard|Overflow|Fail|NoPorts|NoRoutes|OutRsts|Challenge|Cookies|TimeWaitOverflow"
+
 
 class LeakWatch:
     """Notes every frame that reaches the provider with a private source; there must be none."""
@@ -408,6 +412,18 @@ class LeakWatch:
         require(not text, f"left untranslated: {text.strip()[:200]}")
 
 
+def counted(lab, gateway):
+    """What every counter says of frames that did not arrive, where something failed."""
+    if gateway.process and gateway.process.alive():
+        with contextlib.suppress(LabError):
+            yield f"the gateway dropped {gateway.drops(chatter=True)}, its ports {gateway.missed()}, its books are {gateway.status()['books']}"
+    yield f"interfaces dropped {interface_drops(lab.namespaces.values())}"
+    for name in RECEIVERS:
+        amiss = {counter: count for counter, count in snmp(lab.host(name)).items() if count and re.search(AMISS, counter)}
+        if amiss:
+            yield f"the kernel of {name} counted {amiss}"
+
+
 def attempt(test, lab, leaks):
     """Runs one test with its own gateway; returns what went wrong, or nothing."""
     gateway = Natgate(lab, lab.directory / test.__name__[:40])
@@ -420,7 +436,7 @@ def attempt(test, lab, leaks):
         gateway.stop()
         leaks.require_none()
     except (Failed, LabError) as failed:
-        return f"{failed}\n{gateway.log_tail()}"
+        return "\n".join((str(failed), *counted(lab, gateway), gateway.log_tail()))
     except Exception:  # A test's own mistake fails that test, not the run.
         return traceback.format_exc()
     finally:
