@@ -83,7 +83,7 @@ impl Judge<'_> {
     }
 
     /// The flow's session. Under other rules than it was last judged by it is judged again, here, whoever owns it; if they
-    /// no longer allow it, its owner closes it, and where they bring its end nearer, its owner notes that.
+    /// no longer allow it, its owner cuts it off, and where they bring its end nearer, its owner notes that.
     pub(crate) fn session(
         &mut self,
         shard: ShardIndex,
@@ -96,7 +96,7 @@ impl Judge<'_> {
         }
         let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
         if !self.state.stands(line, rules, now_ms) {
-            self.owner(shard)?.close_line(line, counters, now_ms);
+            self.owner(shard)?.cut_off(line, rules, counters, now_ms);
             return Ok(None);
         }
         if self.state.ends_before_its_deadline(line, rules) {

@@ -29,6 +29,10 @@ use crate::{DropReason, time};
 /// How often an opening begins anew because a session of earlier rules was in its way.
 const LEFT_OVERS_MAX: usize = 2;
 
+/// How long a connection that rules cut off keeps its port after its remote was last heard.
+//= rfc6888#REQ-8
+const CUT_OFF_RESTS_MS: u32 = 120_000;
+
 /// See the file's page. Owned by one gateway at a time.
 pub struct Shard {
     pub(crate) state: Arc<State>,
@@ -241,6 +245,22 @@ impl Shard {
         self.close(self.state.parts.sessions.slot_of(line), counters, now_ms);
     }
 
+    /// Ends the line's session, which the rules no longer allow. The remote of a connection does not know, and sends on: until it
+    /// has been silent for a while, nobody else gets the port towards it. Rules that allow it again have it go on.
+    //= rfc6888#REQ-8
+    pub(crate) fn cut_off(&mut self, line: LineIndex, rules: &RuleSet, counters: &Counters, now_ms: u32) {
+        let slot = self.state.parts.sessions.slot_of(line);
+        let rests_until_ms = now_ms.wrapping_add(CUT_OFF_RESTS_MS);
+        let end_ms = self.state.router_of_line(line, rules).map(|router| self.state.end_ms(slot, router));
+        match (self.state.phase(slot), end_ms) {
+            (Phase::TcpEstablished | Phase::TcpClosing, Some(end_ms)) if !time::has_come(end_ms, now_ms) => {
+                let is_nearer = time::has_come(end_ms, rests_until_ms);
+                self.sessions.set_deadline(slot, if is_nearer { end_ms } else { rests_until_ms });
+            }
+            _ => self.close(slot, counters, now_ms),
+        }
+    }
+
     fn close(&mut self, slot: SlotIndex, counters: &Counters, now_ms: u32) {
         let ([internal, outside], taken) = (self.state.keys(slot), self.state.taken(slot));
         self.mappings.intent().begin(&internal, &outside);
@@ -286,7 +306,12 @@ impl Shard {
             let end_ms = router.map(|router| self.state.end_ms(slot, router));
             match (end_ms, router) {
                 (Some(end_ms), _) if !time::has_come(end_ms, now_ms) => {
-                    self.sessions.set_deadline(slot, end_ms);
+                    let line = self.state.parts.sessions.line_of(slot, OUTBOUND);
+                    if self.state.stands(line, rules, now_ms) {
+                        self.sessions.set_deadline(slot, end_ms);
+                    } else {
+                        self.close(slot, counters, now_ms);
+                    }
                 }
                 (_, Some(router)) if self.ends_by_resets(slot, router) => {
                     if idle.try_push(slot).is_ok() {

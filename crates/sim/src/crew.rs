@@ -213,6 +213,11 @@ impl Crew {
         self.all_counters().map(|counters| counters.dropped(reason)).sum()
     }
 
+    /// How often each reason was given, ever.
+    pub(crate) fn drops(&self) -> Vec<(DropReason, u64)> {
+        DropReason::ALL.iter().map(|reason| (*reason, self.dropped(*reason))).collect()
+    }
+
     /// Sessions closed, ever.
     pub(crate) fn closed(&self) -> u64 {
         self.all_counters().map(|counters| counters.sessions_closed.get()).sum()

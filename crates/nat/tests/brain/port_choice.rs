@@ -4,13 +4,15 @@ use std::collections::HashSet;
 
 use nat::DropReason;
 use packet::Protocol;
-use packet::tcp::{ACK, RST, SYN};
+use packet::tcp::{ACK, PSH, RST, SYN};
 
 use crate::mapping::with_pool;
+use crate::tcp::connect;
 use crate::world::scene::*;
 use crate::world::{Endpoint, Host, Random, Setup, World};
 
 const DNS: Endpoint = (SERVER.address, 53);
+const WWW: Endpoint = (SERVER.address, 443);
 
 /// A world with room for many sessions in eight shards, its pool with more to say.
 fn large(more: &str) -> World {
@@ -249,4 +251,27 @@ fn a_tracked_connections_port_does_not_rest() {
     assert_eq!(world.one(RED_B.tcp(4_000, DNS, SYN)).source(), external);
     world.one(SERVER.tcp(53, external, SYN | ACK));
     world.one(RED_B.tcp(4_000, DNS, ACK));
+}
+
+/// A connection that rules cut off was not tracked to its end: what its remote still sends must reach nobody else.
+//= rfc6888#REQ-8
+#[test]
+fn the_port_of_a_connection_that_was_cut_off_rests() {
+    for kind in ["address_and_port_dependent", "endpoint_independent"] {
+        let pool = format!(
+            "addresses: [203.0.113.10], ports: 2000-2000, tcp: {{mapping: {kind}, filtering: {kind}}}"
+        );
+        let pool = ("addresses: [203.0.113.10]", pool.as_str());
+        let mut world = scene_with(&[pool]);
+        let external = connect(&mut world, RED_A, 4_000, WWW);
+        world.adopt(&rules_with(&[pool, ("internal: 10.0.0.50", "internal: 10.0.0.11")]));
+        // Its remote knows nothing of that, and falls silent in the end.
+        for _ in 0..5 {
+            world.drops(SERVER.tcp(443, external, PSH | ACK), DropReason::NoMapping);
+            world.pass(110_000);
+            world.refuses(RED_B.tcp(4_000, WWW, SYN), DropReason::PortExhausted);
+        }
+        world.pass(12_000);
+        assert_eq!(connect(&mut world, RED_B, 4_000, WWW), external, "{kind}");
+    }
 }

@@ -269,6 +269,10 @@ impl Oracle {
             .retain(|session| session.told.flow != *flow || !session.track.is_reopened_by(side, header));
         let Some(session) = self.sessions.get(flow) else { return Ok(None) };
         if !self.is_allowed(session) {
+            // A connection that was cut off rests.
+            if session.track.is_connection() {
+                return Ok(None);
+            }
             return wrong(format!("the rules do not allow it any more: {session:?}"));
         }
         if session.track.is_reopened_by(side, header) {

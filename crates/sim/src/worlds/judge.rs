@@ -5,7 +5,7 @@
 use super::faults::ALL;
 use super::links::{Act, Event};
 use super::plan::TENANTS;
-use super::transfer::{Ended, Transfer, Why};
+use super::transfer::{End, Ended, Transfer, Why};
 use super::{Failure, World};
 use crate::invariants;
 
@@ -51,13 +51,22 @@ impl World {
             Some(_) if outlives_its_session => 2,
             Some(why) => {
                 let is_known = match why {
-                    Why::Reset => self.full_ms.iter().any(|full_ms| *full_ms >= began_ms),
+                    // In a storm a stack may be silent for 32 s, and the cloud's tcp_syn_s is 30: its server resets it in
+                    // the end.
+                    Why::Reset => {
+                        self.full_ms.iter().any(|full_ms| *full_ms >= began_ms)
+                            || self.storm_until_ms >= began_ms
+                    }
                     Why::Unanswered => self.bad_weather_ms + FORGOTTEN_MS >= began_ms,
-                    // In a storm a stack may be silent for 32 s, and the cloud's tcp_syn_s is 30.
                     Why::Unheard => self.storm_until_ms >= began_ms,
                     // Two workers that share a connection may change the order of what one host sent.
                     Why::Unfinished => self.bad_weather_ms >= began_ms || !self.is_spread_by_flow,
-                    Why::Late => false,
+                    // What goes with a FIN is sent again after a minute: lost twice, it is later than the cloud's tcp_fin_s.
+                    Why::Late => {
+                        transfer.end == End::ServerFirst
+                            && self.bad_weather_ms >= began_ms
+                            && !self.plan.are_patient(tenants)
+                    }
                 };
                 if !is_excused && !is_known {
                     return self.fail(format!("{why:?}, and nobody knows why: {transfer:?}"));

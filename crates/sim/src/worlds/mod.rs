@@ -290,7 +290,15 @@ impl World {
             self.excuse_change();
         }
         let mut out = std::mem::take(&mut self.out);
+        let dropped = self.traces.then(|| self.node.crew.drops());
         let stepped = self.node.step(self.now_ms, &mut out);
+        if let Some(before) = dropped {
+            for ((reason, now), (_, before)) in self.node.crew.drops().into_iter().zip(before) {
+                if now > before {
+                    self.say(format_args!("{} dropped as {}", now - before, reason.name()));
+                }
+            }
+        }
         self.out = out;
         stepped.or_else(|what| self.fail(what))?;
         self.hear_all()?;

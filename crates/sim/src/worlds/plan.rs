@@ -132,8 +132,13 @@ impl Plan {
 
     /// How long an established connection of these tenants may be silent.
     pub(crate) fn established_ms(&self, tenants: u8) -> u64 {
+        if self.are_patient(tenants) { 7_440_000 } else { 3_600_000 }
+    }
+
+    /// Whether these tenants' timers are those of the RFCs, not the cloud's.
+    pub(crate) fn are_patient(&self, tenants: u8) -> bool {
         let mut routers = (0..TENANTS).filter(|tenant| tenants >> tenant & 1 == 1);
-        if routers.all(|tenant| self.routers[tenant].is_patient) { 7_440_000 } else { 3_600_000 }
+        routers.all(|tenant| self.routers[tenant].is_patient)
     }
 
     /// Whether a tenant's hosts reach the outside, and are reached.
