@@ -268,11 +268,10 @@ impl Oracle {
         self.closed
             .retain(|session| session.told.flow != *flow || !session.track.is_reopened_by(side, header));
         let Some(session) = self.sessions.get(flow) else { return Ok(None) };
-        if !self.is_allowed(session) {
-            // A connection that was cut off rests.
-            if session.track.is_connection() {
-                return Ok(None);
-            }
+        // A connection that is cut off rests.
+        if !self.is_allowed(session) && flow.1 == TCP && !session.track.is_over() {
+            return Ok(None);
+        } else if !self.is_allowed(session) {
             return wrong(format!("the rules do not allow it any more: {session:?}"));
         }
         if session.track.is_reopened_by(side, header) {

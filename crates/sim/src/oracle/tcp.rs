@@ -120,11 +120,6 @@ impl Track {
         self.reset || self.sides.iter().all(|side| side.fin)
     }
 
-    /// Whether both sides have spoken, or one has finished or reset, of a connection.
-    pub(super) fn is_connection(&self) -> bool {
-        self.reset || self.sides.iter().all(|side| side.heard) || self.sides.iter().any(|side| side.fin)
-    }
-
     /// Whether a SYN begins the next connection of the same endpoints: after a reset, or with a number that was not used.
     pub(super) fn is_reopened_by(&self, side: usize, header: &Header) -> bool {
         let before = self.sides[1 - side].first.wrapping_sub(header.numbers[0]);
