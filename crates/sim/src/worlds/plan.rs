@@ -159,7 +159,8 @@ impl Plan {
         }
         if self.pools[0].0 == 1 {
             self.pools[0].0 = 2;
-            return ("the pool's address comes back", Disturbs(0));
+            // One worker gives it away, to another it is not for us yet.
+            return ("the pool's address comes back", Disturbs(users_of(0)));
         }
         let tenant = random.below(TENANTS);
         let router = &mut self.routers[tenant];
