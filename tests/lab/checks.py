@@ -125,9 +125,12 @@ def risen(before, after):
 
 
 def traceroute_shows_gateway(lab, gateway):
+    before = gateway.drops()
     for options in ((), ("-I",), ("-T", "-p", "80")):
         hops = [hop.address for hop in traceroute(lab.host("a1"), WEB, *options)]
         require(hops == [TENANT_GATEWAY, ISP, WEB], f"traceroute {' '.join(options)} showed {hops}")
+    dropped = risen(before, gateway.drops())
+    require(dropped.keys() <= {"ttl_expired"}, f"the gateway dropped {dropped}")
     return Saw(f"traceroute to {WEB} with UDP, ICMP and TCP", " -> ".join(hops))
 
 

@@ -36,6 +36,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
         """Says nothing: the clients do."""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    # A traceroute's probes are connections half open, all at once.
+    request_queue_size = 128
+
+
 if __name__ == "__main__":
     Answer.name = sys.argv[1]
-    http.server.ThreadingHTTPServer(("", int(sys.argv[2])), Answer).serve_forever()
+    Server(("", int(sys.argv[2])), Answer).serve_forever()
