@@ -13,8 +13,8 @@ use crate::lane::Handed;
 
 /// Frames that wait, in all.
 pub(crate) const WAITING_MAX: usize = 256;
-/// Frames that wait for one neighbour (RFC 1122 section 2.3.2.2 asks for at least one).
-const WAITING_PER_NEIGHBOUR_MAX: usize = 8;
+/// Frames that wait for one neighbour: a traceroute sends so many at once (RFC 1122 section 2.3.2.2 asks for at least one).
+const WAITING_PER_NEIGHBOUR_MAX: usize = 16;
 
 const FILTER_BITS: usize = 1_024;
 
