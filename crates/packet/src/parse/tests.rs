@@ -312,7 +312,7 @@ fn agrees_with_etherparse(bytes: &[u8], parsed: &Parsed) -> Option<()> {
             assert_eq!((parsed.icmp_type, parsed.icmp_code), (icmp.type_u8(), icmp.code_u8()));
             let [high, low, ..] = icmp.bytes5to8();
             let identifier =
-                if matches!(icmp.type_u8(), 0 | 8) { u16::from_be_bytes([high, low]) } else { 0 };
+                if matches!(icmp.type_u8(), 0 | 8 | 13 | 14) { u16::from_be_bytes([high, low]) } else { 0 };
             ((identifier, identifier), 0)
         }
         _ => ((0, 0), 0),
