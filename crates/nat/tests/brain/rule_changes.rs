@@ -83,7 +83,7 @@ fn a_packet_that_waited_is_judged_by_the_rules_it_leaves_under() {
 }
 
 #[test]
-fn a_host_that_gains_a_floating_ip_has_no_session_left() {
+fn a_host_that_gains_a_floating_ip_is_reached_by_none_of_its_sessions() {
     let mut world = scene();
     let flows = Flows::begin(&mut world);
     world.adopt(&rules_with(&[("internal: 10.0.0.50", "internal: 10.0.0.11")]));

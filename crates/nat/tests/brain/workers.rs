@@ -179,6 +179,7 @@ fn a_change_of_rules_is_judged_where_the_next_packet_comes_in_and_only_an_end_is
         let port = world.session().external.port;
         handed_by(world, |world| {
             world.drops(SERVER.through(via).tcp(443, (RED_POOL, port), ACK), DropReason::NoMapping);
+            assert_eq!(world.sessions().len(), 1, "its port rests");
         })
     });
 }
