@@ -9,7 +9,7 @@ use crate::flow::{Endpoint, Flow};
 use crate::forwarding::{self, Forwarded};
 use crate::icmp_errors::readable_quote;
 use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
-use crate::outbound::not_of_a_connection;
+use crate::outbound::{local, not_of_a_connection};
 use crate::sessions::INBOUND;
 use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
@@ -141,6 +141,11 @@ impl Judge<'_> {
         }
         let flow = Flow::of(case.parsed, router.realm);
         let next_hop = self.next_hop_inside(&flow, router).map_err(|_| DropReason::NotForUs)?;
+        let egress = &self.rules.interfaces[next_hop.interface.0 as usize];
+        let segment = &self.rules.segments[egress.segment.0 as usize];
+        if segment.addresses.get(&case.parsed.destination).is_some_and(|address| address.local) {
+            return Ok(local(case.parsed));
+        }
         may_travel(case.parsed)?;
         self.routed(case, next_hop)
     }

@@ -153,7 +153,7 @@ const NO_TRANSLATION: Verdict =
     Verdict::Refuse(DropReason::NoTranslation, icmp::Error::AdministrativelyProhibited);
 
 /// A packet to one of our own addresses.
-fn local(parsed: &Parsed) -> Verdict {
+pub(crate) fn local(parsed: &Parsed) -> Verdict {
     if is_echo_request(parsed) { Verdict::EchoReply } else { Verdict::Drop(DropReason::LocalUnhandled) }
 }
 

@@ -21,6 +21,7 @@ fn ping_of_our_own_addresses_is_answered() {
         ("another router's external leg from inside", RED_A, Ipv4Addr::new(203, 0, 113, 3)),
         ("the external leg from outside", SERVER, RED_EXTERNAL),
         ("the external leg from its own network", ISP, RED_EXTERNAL),
+        ("a tenant's gateway, from where its hosts are not translated to", OFFICE, RED_GATEWAY),
     ];
     let mut world = scene();
     for (name, host, address) in rows {
@@ -35,7 +36,8 @@ fn ping_of_our_own_addresses_is_answered() {
 #[test]
 fn nothing_else_at_our_own_addresses_is_answered() {
     let mut world = scene();
-    for (host, address) in [(RED_A, RED_GATEWAY), (RED_A, RED_EXTERNAL), (SERVER, RED_EXTERNAL)] {
+    let rows = [(RED_A, RED_GATEWAY), (RED_A, RED_EXTERNAL), (SERVER, RED_EXTERNAL), (OFFICE, RED_GATEWAY)];
+    for (host, address) in rows {
         world.drops(host.udp(1, (address, 179), b""), DropReason::LocalUnhandled);
         world.drops(host.tcp(1, (address, 22), SYN), DropReason::LocalUnhandled);
         world.drops(host.pong(1, address), DropReason::LocalUnhandled);

@@ -80,6 +80,11 @@ impl Case<'_> {
         self.header.protocol == ICMP && self.header.is_whole() && self.header.icmp == 8
     }
 
+    /// It is to ourselves.
+    fn local(&self) -> Stop {
+        if self.is_ping() { Stop::Echo } else { Stop::Drop }
+    }
+
     fn is_error(&self) -> bool {
         self.header.is_error() && self.header.is_whole()
     }
@@ -171,11 +176,9 @@ impl Oracle {
         }
         if let Some(Use { leg: true, pool, .. }) = ours {
             //= rfc1812#4.3.3.6
-            if case.is_ping() {
-                return Err(Stop::Echo);
-            }
-            if !pool && world.forwarded_to(segment, header.protocol, header.destination).is_none() {
-                return Err(Stop::Drop);
+            let passes = pool || world.forwarded_to(segment, header.protocol, header.destination).is_some();
+            if case.is_ping() || !passes {
+                return Err(case.local());
             }
         }
         case.may_travel()?;
@@ -297,8 +300,9 @@ impl Oracle {
                 .is_some_and(|quote| quote.source.0 == destination && router.is_no_nat(quote.destination.0));
             let may_enter = router.is_no_nat(header.source.0) || is_about_exempt;
             let way = router.route_in(destination).filter(|_| may_enter).ok_or(Stop::Drop)?;
-            case.may_travel()?;
-            return Ok(case.routed(case.router, way));
+            let there = world.use_of(router.interfaces[way.0].segment, destination);
+            let on = case.may_travel().map(|()| case.routed(case.router, way));
+            return if there.is_some_and(|there| there.leg) { Err(case.local()) } else { on };
         };
         if ours.leg && case.is_ping() {
             return Err(Stop::Echo);

@@ -18,6 +18,9 @@ pub(crate) const ALL: u8 = 0b111;
 /// How long a flood's ports are taken: the longest initial timer of UDP, and a hold-down.
 const FLOOD_MS: u64 = 120_000 + 45_000 + 15_000;
 
+/// How long after its last flow is sent a flood is under way.
+const ARRIVES_WITHIN_MS: u64 = 1_000;
+
 impl World {
     /// Something happens to the gateway.
     pub(crate) fn fault(&mut self) -> Result<(), Failure> {
@@ -93,13 +96,15 @@ impl World {
             self.queue.push(self.now_ms + flow as u64 / 4, Event::ToGateway(super::node::INSIDE, frame));
         }
         self.disturb(plan::users_of(pool), [true, false], self.now_ms + FLOOD_MS);
-        self.flooded = self.plan.is_whole(tenant).then(|| self.node.crew.dropped(DropReason::PortExhausted));
+        let comes_until_ms = self.now_ms + flows as u64 / 4 + ARRIVES_WITHIN_MS;
+        let before = self.node.crew.dropped(DropReason::PortExhausted);
+        self.flooded = self.plan.is_whole(tenant).then_some((tenant, comes_until_ms, before));
         Ok(())
     }
 
     /// The last flood was more than the pool could bear, or it was none.
     pub(crate) fn check_flood(&mut self) -> Result<(), Failure> {
-        if let Some(before) = self.flooded.take()
+        if let Some((.., before)) = self.flooded.take()
             && self.node.crew.dropped(DropReason::PortExhausted) == before
         {
             return self.fail("a flood used up no pool".to_owned());
@@ -113,6 +118,10 @@ impl World {
         let (what, Disturbs(tenants)) = self.plan.change(&mut self.random);
         self.say(format_args!("{what}, which may disturb {tenants:03b}"));
         self.changed = tenants;
+        // What still comes of a flood may find no router, or another pool.
+        _ = self
+            .flooded
+            .take_if(|(tenant, until_ms, _)| tenants >> *tenant & 1 == 1 && *until_ms >= self.now_ms);
         self.excuse_change();
         let fed = self.node.feed(&self.plan, self.now_ms);
         fed.or_else(|what| self.fail(what))?;

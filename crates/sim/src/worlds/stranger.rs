@@ -13,6 +13,8 @@ const SEEN: usize = 32;
 /// So far off the right sequence number that nobody's window reaches there.
 const FAR: u32 = 0x4000_0000;
 
+const ACK: u8 = 0x10;
+
 #[derive(Default)]
 pub(crate) struct Stranger {
     seen: Vec<Vec<u8>>,
@@ -41,7 +43,8 @@ impl Stranger {
         let last = random.one_of(&[10, 11, 12, 30, 50, 51, 52, 2]);
         let to = (Ipv4Addr::new(203, 0, 113, last), if last == 50 { plan::ECHO } else { port });
         match (random.below(6), seen) {
-            (0 | 1, Some((frame, packet))) if packet.protocol == TCP => {
+            // Of a SYN he would have to guess the other side's number, and in one world of a thousand guesses right.
+            (0 | 1, Some((frame, packet))) if packet.protocol == TCP && !is_first(frame, &packet) => {
                 (None, reset(outside, frame, &packet, random))
             }
             (0..=2, Some((frame, packet))) if !packet.is_error() => {
@@ -79,6 +82,11 @@ impl Stranger {
             _ => (None, wire::ipv4(outside, UDP, STRANGER, to.0, 60, &wire::udp(4_444, to.1, &payload))),
         }
     }
+}
+
+/// Whether a segment says nothing of its remote's numbers.
+fn is_first(frame: &[u8], packet: &Packet) -> bool {
+    frame[packet.at[1] + 13] & ACK == 0
 }
 
 /// A reset, or an end, of the connection that a segment belongs to, as its remote would send it, but for the numbers.
