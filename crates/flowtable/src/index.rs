@@ -120,17 +120,22 @@ impl Index {
             if let Some(line) = lines.find(|&line| is_it(line)) {
                 return Some(line);
             }
-            if home.strays() > 0 {
-                let other = self.bucket(self.other(spot));
-                let mut lines = other.matching(spot.tag).map(|place| other.line(place));
-                if let Some(line) = lines.find(|&line| is_it(line)) {
-                    return Some(line);
-                }
+            if home.strays() > 0
+                && let Some(line) = self.find_away(spot, &mut is_it)
+            {
+                return Some(line);
             }
             if home.returns() == returns {
                 return None;
             }
         }
+    }
+
+    /// The same in the other bucket. On its own: else what says which that is would be computed for every key, away or not.
+    #[inline(never)]
+    fn find_away(&self, spot: Spot, is_it: &mut impl FnMut(LineIndex) -> bool) -> Option<LineIndex> {
+        let other = self.bucket(self.other(spot));
+        other.matching(spot.tag).map(|place| other.line(place)).find(|&line| is_it(line))
     }
 
     /// Starts to load the home bucket.

@@ -153,14 +153,15 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
                 self.index.prefetch_home(spots[i]);
             }
         }
-        let mut peeks = [Peek::Absent; BURST];
+        let (mut peeks, mut is_any_away) = ([Peek::Absent; BURST], false);
         for i in 0..count {
             if sought[i].sought().is_some() {
                 peeks[i] = self.index.peek_home(spots[i]);
+                is_any_away |= matches!(peeks[i], Peek::Away { .. });
                 self.prefetch(peeks[i]);
             }
         }
-        for i in 0..count {
+        for i in 0..if is_any_away { count } else { 0 } {
             if let Peek::Away { returns } = peeks[i] {
                 peeks[i] = self.index.peek_other(spots[i], returns);
                 self.prefetch(peeks[i]);

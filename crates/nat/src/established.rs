@@ -316,8 +316,8 @@ impl<F: Frame> Gateway<F> {
             Some(mac) => mac,
             None => find_neighbour(&self.state, &mut self.neighbours, way, exit.realm)?,
         };
-        exit.link.replace(frame, usize::from(plain.network_offset), destination).ok()?;
-        let (bytes, offset) = (frame.bytes_mut(), exit.link.length());
+        let bytes = exit.link.replace(frame, usize::from(plain.network_offset), destination).ok()?;
+        let offset = exit.link.length();
         if let (Some(line), Some(shard)) = (way.session, candidate.shard) {
             let line = self.state.parts.sessions.value(line);
             let new = line.new_endpoint();

@@ -174,12 +174,16 @@ impl<'a> PortSpace<'a> {
         mut announce: impl FnMut(u16),
     ) -> Option<u16> {
         let start = wanted.any(random)?;
-        let home = group_of(start);
         let mut take = |port| {
             announce(port);
             self.take_this(shard, purpose, port)
         };
-        // From the start's bit on; then the groups after, round to it again for its bits before.
+        // Mostly that one is free, and nothing else need be known.
+        if self.get(start).is_free() && take(start) {
+            return Some(start);
+        }
+        // Then from the start's bit on; then the groups after, round to it again for its bits before.
+        let home = group_of(start);
         let later = wanted.mask(home) & (u64::MAX << bit_of(start).trailing_zeros());
         if let Some(port) = ports_of(home, later).find(|port| self.get(*port).is_free() && take(*port)) {
             return Some(port);

@@ -1,21 +1,30 @@
 //! Keyed random numbers: unpredictable to whoever does not know the key (RFC 6056 section 3), repeatable to who does.
 
+use std::cell::Cell;
 use std::hash::Hasher;
 
+use packet::BURST_FRAMES_MAX;
 use siphasher::sip::SipHasher13;
 
-/// SipHash-1-3 of a counter: no state worth stealing but the key.
+/// SipHash-1-3 of a counter, two numbers from each hash: no state worth stealing but the key.
 #[derive(Clone)]
 pub(crate) struct Random {
     hasher: SipHasher13,
+    /// Numbers drawn.
     counter: u64,
+    /// Hashes that were computed lately, each with its number: what is looked at ahead is drawn soon after.
+    kept: [Cell<(u64, u64)>; HASHES_KEPT],
 }
+
+/// Two numbers from each: as many as the flows of a burst draw, and as many again.
+const HASHES_KEPT: usize = BURST_FRAMES_MAX;
 
 impl Random {
     /// Streams of different numbers have nothing in common under the same seed.
     pub(crate) fn new(seed: [u64; 2], stream: u8) -> Self {
         let hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
-        Self { hasher, counter: u64::from(stream) << (u64::BITS - u8::BITS) }
+        let counter = u64::from(stream) << (u64::BITS - u8::BITS);
+        Self { hasher, counter, kept: [const { Cell::new((u64::MAX, 0)) }; HASHES_KEPT] }
     }
 
     /// A number below `bound`, which is not 0. The bias is below one in 2^32.
@@ -27,10 +36,23 @@ impl Random {
 
     /// What [`Self::below`] is going to say when so many numbers have been drawn first.
     pub(crate) fn ahead(&self, drawn: u32, bound: u32) -> u32 {
+        let counter = self.counter + u64::from(drawn);
+        let hash = self.hash(counter / 2);
+        let half = if counter % 2 == 0 { hash as u32 } else { (hash >> 32) as u32 };
+        ((u64::from(half) * u64::from(bound)) >> 32) as u32
+    }
+
+    fn hash(&self, number: u64) -> u64 {
+        let kept = &self.kept[number as usize % HASHES_KEPT];
+        let (of, hash) = kept.get();
+        if of == number {
+            return hash;
+        }
         let mut hasher = self.hasher;
-        hasher.write_u64(self.counter + 1 + u64::from(drawn));
-        let high = (hasher.finish() >> 32) as u32;
-        ((u64::from(high) * u64::from(bound)) >> 32) as u32
+        hasher.write_u64(number);
+        let hash = hasher.finish();
+        kept.set((number, hash));
+        hash
     }
 }
 

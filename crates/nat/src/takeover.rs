@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use flowtable::{Region, ShardIndex, TakenOver};
+use flowtable::{Owner, Region, ShardIndex, TakenOver};
 use packet::Moment;
 use rules::compiled::Realm;
 use zerocopy::FromBytes;
@@ -176,7 +176,8 @@ impl State {
             self.take_over_shard(shard, [seed[2], seed[3]], !lost.is_empty(), now.ms() as u32)
         });
         if many.into_iter().sum::<usize>() > 0 {
-            on_all_processors(taken_over.len(), |shard| self.count_many(&taken_over[shard].0));
+            let sessions: Vec<_> = taken_over.iter().map(|(shard, _)| &shard.sessions).collect();
+            on_all_processors(sessions.len(), |shard| self.count_many(sessions[shard]));
         }
         on_all_processors(addresses.len(), |index| {
             self.parts.ports.spaces_of(addresses[index]).for_each(|space| space.rebuild(self.shards()));
@@ -286,8 +287,7 @@ impl State {
     }
 
     /// Counts the shard's uses of ports that sessions of several shards share.
-    fn count_many(&self, shard: &Shard) {
-        let sessions = &shard.sessions;
+    fn count_many(&self, sessions: &Owner<Flow, Line, 2>) {
         for slot in sessions.live(sessions.first_slot(), sessions.table().slots_per_shard() as usize) {
             let taken = self.taken(slot);
             if taken.holds.contains(Holds::PORT)

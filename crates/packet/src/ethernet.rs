@@ -184,17 +184,18 @@ impl LinkTail {
         usize::from(self.length)
     }
 
-    /// Replaces the Ethernet header of an IPv4 frame, `header_length` bytes long so far, as [`replace_header`] does.
+    /// Replaces the Ethernet header of an IPv4 frame, `header_length` bytes long so far, as [`replace_header`] does, and returns
+    /// the frame's bytes.
     ///
     /// # Errors
     /// [`NoRoom`] where a tag has to be added and the headroom is used up; the frame is unchanged.
     #[inline]
-    pub fn replace(
+    pub fn replace<'a>(
         &self,
-        frame: &mut impl Frame,
+        frame: &'a mut impl Frame,
         header_length: usize,
         MacAddress(destination): MacAddress,
-    ) -> Result<(), NoRoom> {
+    ) -> Result<&'a mut [u8], NoRoom> {
         if self.length() != header_length {
             resize_header(frame, header_length, self.length())?;
         }
@@ -211,7 +212,7 @@ impl LinkTail {
                 *tag = [a, b, c, d];
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 }
 

@@ -57,7 +57,7 @@ impl Choice<'_> {
     }
 
     /// The pool's ports within bounds: those that are preferred first, then the rest.
-    pub(super) fn wanted(&self, bounds: PortRun) -> ArrayVec<Wanted<'_>, 2> {
+    pub(super) fn wanted(&self, bounds: PortRun) -> impl Iterator<Item = Wanted<'_>> + Clone {
         let source = self.flow.source().port;
         let has_classes = self.has_parity();
         //= rfc4787#REQ-4
@@ -68,11 +68,12 @@ impl Choice<'_> {
             true if WELL_KNOWN.contains(source) => &[WELL_KNOWN, OTHERS],
             true => &[OTHERS, WELL_KNOWN],
         };
-        let within = classes
-            .iter()
-            .map(|class| PortRun { first: class.first.max(bounds.first), last: class.last.min(bounds.last) });
+        let within = classes.iter().map(move |class| PortRun {
+            first: class.first.max(bounds.first),
+            last: class.last.min(bounds.last),
+        });
         let within = within.filter(|within| within.first <= within.last);
-        within.map(|within| Wanted { runs: &self.pool.ports, within, parity }).collect()
+        within.map(move |within| Wanted { runs: &self.pool.ports, within, parity })
     }
 }
 
@@ -156,8 +157,7 @@ impl Mappings {
                 return Some(same);
             }
         }
-        let wanted = choice.wanted(bounds);
-        wanted.iter().find_map(|wanted| space.take(shard, purpose, wanted, random, announce))
+        choice.wanted(bounds).find_map(|wanted| space.take(shard, purpose, &wanted, random, announce))
     }
 
     /// For a session: a port in use, within bounds, towards another remote. One of the shard's own, so that it is found by one
@@ -170,7 +170,7 @@ impl Mappings {
         //= rfc4787#REQ-3
         //= rfc5382#REQ-7
         let wanted = choice.wanted(bounds);
-        let ways = [true, false].into_iter().flat_map(|is_own| wanted.iter().map(move |one| (is_own, one)));
+        let ways = [true, false].into_iter().flat_map(|is_own| wanted.clone().map(move |one| (is_own, one)));
         for (is_own, wanted) in ways {
             let scattered = wanted.scattered(&mut self.random);
             let space = self.state.parts.ports.of(choice.address.ports, choice.flow.protocol());
