@@ -21,6 +21,14 @@ const FLOOD_MS: u64 = 120_000 + 45_000 + 15_000;
 /// How long after its last flow is sent a flood is under way.
 const ARRIVES_WITHIN_MS: u64 = 1_000;
 
+/// More flows than a pool has ports.
+pub(crate) struct Flood {
+    tenant: usize,
+    comes_until_ms: u64,
+    /// Flows that had been refused for want of ports when it began.
+    refused_before: u64,
+}
+
 impl World {
     /// Something happens to the gateway.
     pub(crate) fn fault(&mut self) -> Result<(), Failure> {
@@ -96,16 +104,20 @@ impl World {
             self.queue.push(self.now_ms + flow as u64 / 4, Event::ToGateway(super::node::INSIDE, frame));
         }
         self.disturb(plan::users_of(pool), [true, false], self.now_ms + FLOOD_MS);
-        let comes_until_ms = self.now_ms + flows as u64 / 4 + ARRIVES_WITHIN_MS;
-        let before = self.node.crew.dropped(DropReason::PortExhausted);
-        self.flooded = self.plan.is_whole(tenant).then_some((tenant, comes_until_ms, before));
+        // Where the rules of its router are under way, it may be for some that are no more, or are not yet.
+        let is_changing = self.node.is_adopting() && self.changed >> tenant & 1 == 1;
+        self.flooded = (self.plan.is_whole(tenant) && !is_changing).then(|| Flood {
+            tenant,
+            comes_until_ms: self.now_ms + flows as u64 / 4 + ARRIVES_WITHIN_MS,
+            refused_before: self.node.crew.dropped(DropReason::PortExhausted),
+        });
         Ok(())
     }
 
     /// The last flood was more than the pool could bear, or it was none.
     pub(crate) fn check_flood(&mut self) -> Result<(), Failure> {
-        if let Some((.., before)) = self.flooded.take()
-            && self.node.crew.dropped(DropReason::PortExhausted) == before
+        if let Some(Flood { refused_before, .. }) = self.flooded.take()
+            && self.node.crew.dropped(DropReason::PortExhausted) == refused_before
         {
             return self.fail("a flood used up no pool".to_owned());
         }
@@ -119,9 +131,9 @@ impl World {
         self.say(format_args!("{what}, which may disturb {tenants:03b}"));
         self.changed = tenants;
         // What still comes of a flood may find no router, or another pool.
-        _ = self
-            .flooded
-            .take_if(|(tenant, until_ms, _)| tenants >> *tenant & 1 == 1 && *until_ms >= self.now_ms);
+        let concerns =
+            |flood: &mut Flood| tenants >> flood.tenant & 1 == 1 && flood.comes_until_ms >= self.now_ms;
+        _ = self.flooded.take_if(concerns);
         self.excuse_change();
         let fed = self.node.feed(&self.plan, self.now_ms);
         fed.or_else(|what| self.fail(what))?;

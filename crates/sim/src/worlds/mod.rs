@@ -137,8 +137,7 @@ pub struct World {
     bad_weather_ms: u64,
     full_ms: Vec<u64>,
     overloads: u64,
-    /// Whose flood it is, until when it comes, and how many flows had been refused for want of ports when it began.
-    flooded: Option<(usize, u64, u64)>,
+    flooded: Option<faults::Flood>,
     steps: u64,
     turned_ms: u64,
     out: Vec<(PortIndex, Vec<u8>)>,
