@@ -88,6 +88,16 @@ mod tests {
     }
 
     #[test]
+    fn every_bit_of_a_destination_and_of_a_protocol_tells() {
+        let first = |destination: u32, protocol| {
+            Identifications::new(0x0123_4567_89ab_cdef, 0, 1).draw(destination.into(), Protocol(protocol))
+        };
+        let all = (0..32).map(|bit| first(u32::from(HERE) ^ 1 << bit, 17));
+        let all: HashSet<_> = all.chain((0..8).map(|bit| first(HERE.into(), 17 ^ 1 << bit))).collect();
+        assert!(!all.contains(&first(HERE.into(), 17)) && all.len() == 40, "{}", all.len());
+    }
+
+    #[test]
     fn they_do_not_follow_each_other_in_a_way_that_can_be_foretold_without_the_key() {
         let mut identifications = Identifications::new(0x0123_4567_89ab_cdef, 0, 1);
         let drawn: Vec<_> = (0..1_000).map(|_| identifications.draw(HERE, Protocol::UDP)).collect();

@@ -111,6 +111,7 @@ proptest! {
         let address = MacAddress(bytes);
         prop_assert_eq!(address.to_string().parse(), Ok(address));
         prop_assert_eq!(address.to_string().to_uppercase().parse(), Ok(address));
+        prop_assert_eq!(format!("{address:?}"), address.to_string());
     }
 
     #[test]

@@ -128,6 +128,28 @@ fn a_damaged_mapping_host_or_permission_is_made_anew_or_given_up() {
 }
 
 #[test]
+fn an_entry_that_leads_nowhere_is_taken_out_and_told() {
+    let left = left();
+    let path = left.path.with_extension("look");
+    fs::copy(&left.path, &path).unwrap();
+    let process = Process::start(&path, 20_000);
+    let line_of = |session: usize| process.line(&left.sessions[session].0).unwrap();
+    let session = (0..left.sessions.len()).max_by_key(|session| line_of(*session)).unwrap();
+    // The index lies before the lines, and its entry is the only word there that is the line's number.
+    let first_line = left.offset_of(&left.sessions[0].0) - 64 * line_of(0).0 as usize;
+    let line = line_of(session);
+    let bytes = fs::read(&left.path).unwrap();
+    let is_it = |at: &usize| bytes[*at..].starts_with(&line.0.to_ne_bytes());
+    let entries: Vec<_> = (0..first_line).step_by(4).filter(is_it).collect();
+    assert_eq!(entries.len(), 1, "{line:?}");
+    let entry = entries[0];
+    let process = left.damaged(entry + 3, 6);
+    assert_eq!(process.takeover.entries_repaired, 1, "{}", process.takeover);
+    assert_eq!(process.takeover.sessions_dropped, 1, "{}", process.takeover);
+    left.check_others(process, session, "an entry");
+}
+
+#[test]
 fn an_address_whose_record_is_damaged_is_lost_with_its_sessions() {
     let left = left();
     let blue = [203, 0, 113, 20];

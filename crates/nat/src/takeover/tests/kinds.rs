@@ -2,10 +2,12 @@
 //! rest, mappings whose endpoints others had before.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use packet::Protocol;
+use zerocopy::IntoBytes;
 
 use super::process::{Process, SIZES, TENANTS, rules};
 use crate::DropReason;
@@ -138,6 +140,37 @@ fn blocks_stay_their_hosts_and_what_was_half_leased_is_free() {
             sessions.remove(&format!("{flow:?}"));
         }
         all_go_on_and_end(process, &sessions, what);
+    }
+}
+
+#[test]
+fn a_block_that_is_damaged_is_known_again_by_its_sessions() {
+    const POOLS: &str = "ports: 1024-3071, hold_down_s: 60, blocks: {ports: 16, per_host_max: 2}";
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = start(&directory.path().join("region"), 10_000, POOLS);
+    let mut sessions = BTreeMap::new();
+    for port in 1_000..1_004 {
+        let flow = process.flow("red", Protocol::TCP, 300, port);
+        sessions.insert(format!("{flow:?}"), (flow, process.send(&flow)));
+    }
+    let (flow, external) = sessions.values().next().unwrap();
+    let first = Endpoint { port: external.port / 16 * 16, ..*external };
+    let key = flow.with_source(first, process.rules.pools[0].realm).reversed().destination_key();
+    let left = process.kill();
+    let bytes = fs::read(&left).unwrap();
+    let places: Vec<_> =
+        (0..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(key.as_bytes())).collect();
+    let [line] = places[..] else { panic!("{key:?} is in one place: {places:?}") };
+    // How many ports it has, behind the key: with any bit flipped it is no block's number.
+    for bit in 0..32 {
+        let mut damaged = bytes.clone();
+        damaged[line + 16 + bit / 8] ^= 1 << (bit % 8);
+        let path = left.with_extension(format!("damaged-{bit}"));
+        fs::write(&path, damaged).unwrap();
+        let process = start(&path, 20_000, POOLS);
+        let what = format!("bit {bit}: {}", process.takeover);
+        assert_eq!((process.takeover.sessions_dropped, process.takeover.shards_recounted), (0, 1), "{what}");
+        all_go_on_and_end(process, &sessions, &what);
     }
 }
 
