@@ -65,6 +65,16 @@ pub struct Sizes {
     pub addresses: u32,
 }
 
+impl Sizes {
+    /// Bytes of the region that a state of these sizes lies in.
+    ///
+    /// # Panics
+    /// If the sizes make no sense: no shard or more than [`SHARDS_MAX`].
+    pub fn bytes(&self) -> u64 {
+        State::measure(self).bytes()
+    }
+}
+
 /// How full the tables are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
@@ -141,7 +151,7 @@ impl State {
     /// If the sizes make no sense: no shard or more than [`SHARDS_MAX`].
     pub fn anonymous(sizes: &Sizes, seed: [u64; 4]) -> io::Result<(Arc<Self>, Vec<Shard>)> {
         let identity = Identity::new(sizes, Self::measure(sizes).layout_hash(), [0; 2], seed);
-        let region = Region::anonymous(Self::measure(sizes).bytes())?;
+        let region = Region::anonymous(sizes.bytes())?;
         let state = Arc::new(Self::over(&region, None, sizes, &identity));
         state.header().begin(&identity, 0);
         let shards = state.shards_of(seed);
@@ -378,4 +388,15 @@ fn names<V: flowtable::Shared, const N: usize>(table: &Table<Flow, V, N>, realm:
         let key = table.key(line);
         key.realm() == realm && table.holds(line, &key)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifty_million_sessions_behind_four_thousand_addresses_fit_in_24_gib() {
+        let sizes = Sizes { sessions: 50_000_000, shards: 32, addresses: 4_096 };
+        assert!(sizes.bytes() <= 24 << 30, "{} bytes", sizes.bytes());
+    }
 }
