@@ -5,11 +5,14 @@
 //! - *chained*: one by one, each key known only when the last one's value is there, as when a packet is worked on to
 //!   its end before the next;
 //! - *single*: one by one, but the keys do not depend on each other, so that the processor runs ahead by itself;
-//! - *burst*: 32 at once.
+//! - *burst*: 32 at once;
+//!
+//! and beside them in a hashbrown map of the same keys, one by one as in *single*: what one would take who wants no table of
+//! his own. It is one thread's, and stands still where it grows.
 //!
 //! Then what it costs to take a table over from a process that was killed, by one thread and by two.
 //!
-//! The three ways take turns within each round, so that a noisy neighbour disturbs them alike; printed are the medians of
+//! The ways take turns within each round, so that a noisy neighbour disturbs them alike; printed are the medians of
 //! the rounds, and of the rounds' ratios to the burst. The first line is the machine's memory: figures taken while it
 //! is slow are worth little. The table lies in huge pages where the kernel has them.
 //! `FLOWTABLE_BENCH=takeover` does only the second part, and up to ten million sessions, which takes 2 GB.
@@ -21,6 +24,7 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use flowtable::{HashKey, LineIndex, Owner, Quiescence, ShardIndex, Table};
+use hashbrown::HashMap;
 
 type Value = [AtomicU64; 6];
 type FlowTable = Table<[u64; 2], Value, 2>;
@@ -36,8 +40,12 @@ fn main() {
     let takeover_only = std::env::var("FLOWTABLE_BENCH").is_ok_and(|part| part == "takeover");
     println!("dependent reads over 64 MB: {:.0} ns each", memory_probe());
     if !takeover_only {
-        println!("           |          ns per key of             | ratio to burst  |  ns per slot");
-        println!("  sessions | chained  single   burst  not there | chained  single | insert   sweep");
+        println!(
+            "           |               ns per key of                |      ratio to burst      |  ns per slot"
+        );
+        println!(
+            "  sessions | chained  single   burst  not there hashbrown | chained  single hashbrown | insert   sweep"
+        );
         for sessions in [1_000, 64_000, 1_000_000, 4_000_000] {
             measure(sessions);
         }
@@ -70,6 +78,8 @@ fn measure(sessions: u32) {
     let mut owners = Vec::new();
     let insert = nanoseconds(sessions as usize, || owners = filled(&table, sessions));
 
+    let map: HashMap<_, _> = (0..2 * sessions).map(|number| (key(number), [1_u64; 6])).collect();
+
     let mut random = Random(sessions);
     let rounds: [_; ROUNDS] = std::array::from_fn(|_| {
         // Keys are made outside the clock, as a parser would have made them; read in order, they cost little.
@@ -80,7 +90,8 @@ fn measure(sessions: u32) {
         let single = nanoseconds(LOOKUPS, || single(&table, &there));
         let burst = nanoseconds(LOOKUPS, || burst(&table, &there));
         let miss = nanoseconds(LOOKUPS, || burst_of_absent(&table, &absent));
-        [chained, single, burst, miss, chained / burst, single / burst]
+        let hashbrown = nanoseconds(LOOKUPS, || in_map(&map, &there));
+        [chained, single, burst, miss, hashbrown, chained / burst, single / burst, hashbrown / burst]
     });
     let sweep = nanoseconds(sessions as usize, || {
         let mut due = ArrayVec::new();
@@ -89,11 +100,11 @@ fn measure(sessions: u32) {
         }
         assert!(due.is_empty());
     });
-    let [chained, single, burst, miss, chained_ratio, single_ratio] =
+    let [chained, single, burst, miss, hashbrown, chained_ratio, single_ratio, hashbrown_ratio] =
         std::array::from_fn(|column| median(rounds.map(|round| round[column])));
     println!(
-        "{sessions:>10} | {chained:>7.1} {single:>7.1} {burst:>7.1} {miss:>10.1} \
-         | {chained_ratio:>7.2} {single_ratio:>7.2} | {insert:>6.0} {sweep:>7.2}"
+        "{sessions:>10} | {chained:>7.1} {single:>7.1} {burst:>7.1} {miss:>10.1} {hashbrown:>9.1} \
+         | {chained_ratio:>7.2} {single_ratio:>7.2} {hashbrown_ratio:>9.2} | {insert:>6.0} {sweep:>7.2}"
     );
 }
 
@@ -165,6 +176,11 @@ fn burst_of_absent(table: &FlowTable, keys: &[Option<Placed>]) {
         table.find_burst(keys, &mut found);
         assert!(black_box(&found).iter().all(Option::is_none));
     }
+}
+
+fn in_map(map: &HashMap<[u64; 2], [u64; 6]>, keys: &[Option<Placed>]) {
+    let found = keys.iter().flatten().filter_map(|(_, key)| map.get(key));
+    assert_eq!(black_box(found.map(|value| value[0]).sum::<u64>()), keys.len() as u64, "every key is found");
 }
 
 fn read(table: &FlowTable, line: LineIndex) -> u64 {
