@@ -413,7 +413,9 @@ impl<'a> World<'a> {
         let (kind, is_icmp) = (parsed.icmp_type, parsed.protocol.0 == frames::ICMP);
         let is_error = is_icmp && frames::is_error(kind);
         self.check_no_private_source(wire, &parsed, is_error.then(|| &ip[28..]));
-        if let Some(origin) = origin.filter(|origin| !origin.is_damaged && !is_error) {
+        // Behind the first fragment of a message the mark may be that of a packet which an error quotes.
+        let may_quote = is_error || is_icmp && parsed.fragment == packet::Fragment::Later;
+        if let Some(origin) = origin.filter(|origin| !origin.is_damaged && !may_quote) {
             let is_answer = is_icmp && kind == 0 && origin.tenant == wire.tenant;
             assert!(is_answer || parsed.ttl < origin.ttl, "a TTL that did not fall: {frame:02x?}");
             self.check_tenants(wire, origin, &parsed, frame);
