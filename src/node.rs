@@ -175,6 +175,7 @@ impl GatewayNode {
                 tx_frames: books.sent,
                 handed_out: books.handed_out,
                 handed_in: books.handed_in,
+                express: counters.express.get(),
                 translated_for_others: counters.translated_for_others.get(),
                 sessions_created: counters.sessions_created.get(),
                 sessions_closed: counters.sessions_closed.get(),

@@ -102,6 +102,7 @@ fn workers(rows: &[WorkerRow]) -> String {
             Column::Right("BUSY\n%"),
             Column::Right("RX\nframes"),
             Column::Right("TX\nframes"),
+            Column::Right("EXPRESS\n% of rx"),
         ],
         rows.iter().map(|row| {
             [
@@ -113,6 +114,7 @@ fn workers(rows: &[WorkerRow]) -> String {
                 format!("{:.0}", row.busy_ratio * 100.0),
                 row.rx_frames.to_string(),
                 row.tx_frames.to_string(),
+                percent(row.express, row.rx_frames),
             ]
         }),
     )

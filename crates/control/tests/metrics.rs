@@ -89,6 +89,7 @@ fn a_scrape_shows_the_nodes_numbers() {
         (r#"natgate_worker_tx_packets_total{worker="0"}"#, 990.0),
         (r#"natgate_worker_handed_out_packets_total{worker="0"}"#, 30.0),
         (r#"natgate_worker_handed_in_packets_total{worker="0"}"#, 20.0),
+        (r#"natgate_worker_express_packets_total{worker="0"}"#, 900.0),
         (r#"natgate_worker_translated_for_others_packets_total{worker="0"}"#, 10.0),
         ("natgate_feed_connected", 1.0),
         ("natgate_feed_staleness_seconds", 1.5),
@@ -97,7 +98,7 @@ fn a_scrape_shows_the_nodes_numbers() {
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}\n{body}");
     }
-    assert_eq!(samples.len(), 49, "a sample that this test does not know:\n{body}");
+    assert_eq!(samples.len(), 50, "a sample that this test does not know:\n{body}");
 }
 
 #[test]

@@ -82,6 +82,8 @@ pub struct Counters {
     pub handed_in: Counter,
     /// Frames given to other workers.
     pub handed_out: Counter,
+    /// Packets that took the express way.
+    pub express: Counter,
     /// Packets translated in place by a session of a shard that another worker owns.
     pub translated_for_others: Counter,
     /// Packets between two hosts of ours, behind sessions of different shards.
@@ -180,6 +182,7 @@ impl Counters {
             held,
             handed_in,
             handed_out,
+            express,
             translated_for_others,
             hairpins_across_shards,
             sessions_created,
@@ -192,8 +195,9 @@ impl Counters {
         let of_ports = ports.iter().flat_map(PortCounters::all);
         let frames = [originated, consumed, held, handed_in, handed_out];
         let unsaid = [unmade, errors_limited, errors_suppressed];
-        let others = [translated_for_others, hairpins_across_shards, sessions_created, sessions_closed];
-        of_ports.chain(frames).chain(unsaid).chain(others).chain(&drops.0)
+        let ways = [express, translated_for_others, hairpins_across_shards];
+        let sessions = [sessions_created, sessions_closed];
+        of_ports.chain(frames).chain(unsaid).chain(ways).chain(sessions).chain(&drops.0)
     }
 }
 

@@ -110,7 +110,9 @@ impl<F: Frame> Gateway<F> {
         self.state.find_burst(&candidates, &mut lines);
         self.find_ways(&mut candidates, &lines);
         self.find_openings(port, &mut candidates, &lines);
+        let received = frames.len();
         self.send_established(frames, &mut candidates, now, io);
+        self.counters().express.add((received - frames.len()) as u64);
     }
 
     /// Returns how many bytes there are in all frames.

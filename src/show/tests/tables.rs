@@ -57,6 +57,7 @@ fn node() -> Status {
                 tx_frames: 81_234_567_001,
                 handed_out: 12_345,
                 handed_in: 0,
+                express: 80_422_222_211,
                 translated_for_others: 40_617_271_600,
                 sessions_created: 0,
                 sessions_closed: 0,
@@ -109,10 +110,10 @@ fn status_shows_a_node_in_order() {
         |         = 990 transmitted + 5 consumed + 7 dropped + 5 held + 3 between workers
         |Hugepages  412 of 1024 free, 2048 KiB each
         |
-        |WORKER  CORE  STATE    GENERATION  HEARTBEAT  BUSY           RX           TX
-        |                                      ms ago     %       frames       frames
-        |     0     2  running           7          0    83  81234567890  81234567001
-        |     1     3  stuck             7      12001     0            0            0
+        |WORKER  CORE  STATE    GENERATION  HEARTBEAT  BUSY           RX           TX  EXPRESS
+        |                                      ms ago     %       frames       frames  % of rx
+        |     0     2  running           7          0    83  81234567890  81234567001     99.0
+        |     1     3  stuck             7      12001     0            0            0        -
         |
         |WORKER  SHARDS   FOR OTHERS  HANDED ON  TAKEN OVER  WRONG WORKER
         |                    packets     frames      frames       % of rx

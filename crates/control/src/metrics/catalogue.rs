@@ -96,6 +96,8 @@ metrics! {
     WORKER_TX = Counter "worker_tx_packets_total" ["worker"] "Frames a worker transmitted";
     WORKER_HANDED_OUT = Counter "worker_handed_out_packets_total" ["worker"] "Frames a worker handed on to another";
     WORKER_HANDED_IN = Counter "worker_handed_in_packets_total" ["worker"] "Frames that others handed on to a worker";
+    WORKER_EXPRESS = Counter "worker_express_packets_total" ["worker"]
+        "Packets that took a worker's express way: those of established sessions and floating IPs, mostly";
     WORKER_FOR_OTHERS = Counter "worker_translated_for_others_packets_total" ["worker"]
         "Packets a worker translated although another owns their shard";
 

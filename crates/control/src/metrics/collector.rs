@@ -172,6 +172,7 @@ fn workers(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     counter(&name::WORKER_TX, |row| row.tx_frames)?;
     counter(&name::WORKER_HANDED_OUT, |row| row.handed_out)?;
     counter(&name::WORKER_HANDED_IN, |row| row.handed_in)?;
+    counter(&name::WORKER_EXPRESS, |row| row.express)?;
     counter(&name::WORKER_FOR_OTHERS, |row| row.translated_for_others)
 }
 

@@ -115,6 +115,8 @@ pub struct WorkerRow {
     pub handed_out: u64,
     /// Frames that others handed on to it.
     pub handed_in: u64,
+    /// Packets that took its express way.
+    pub express: u64,
     /// Packets it translated although another worker owns their shard.
     pub translated_for_others: u64,
     /// Sessions it created.

@@ -126,6 +126,7 @@ fn status() -> Status {
             tx_frames: 990,
             handed_out: 30,
             handed_in: 20,
+            express: 900,
             translated_for_others: 10,
             sessions_created: 60,
             sessions_closed: 40,

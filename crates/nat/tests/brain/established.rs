@@ -6,7 +6,7 @@ use packet::testing::Segment;
 
 use super::tcp::connect;
 use crate::world::scene::*;
-use crate::world::{Endpoint, FIRST_BYTE, Host, World};
+use crate::world::{Endpoint, FIRST_BYTE, Host, Packet, World};
 
 const WWW: Endpoint = (SERVER.address, 443);
 const PEER: Endpoint = (SERVER.address, 5_000);
@@ -16,6 +16,24 @@ fn establish(world: &mut World, host: Host, port: u16) -> Endpoint {
     let external = world.one(host.udp(port, PEER, b"")).source();
     world.one(SERVER.udp(PEER.1, external, b""));
     external
+}
+
+/// A burst passes whole, and by the express way.
+fn pass_express(world: &mut World, burst: Vec<Packet>) {
+    let (count, before) = (burst.len(), world.count(|counters| &counters.express));
+    assert_eq!(world.burst(burst).len(), count);
+    assert_eq!(world.count(|counters| &counters.express) - before, count as u64);
+}
+
+#[test]
+fn bursts_of_established_flows_take_the_express_way_whole() {
+    let mut world = scene();
+    // Hosts of several shards behind the same few addresses.
+    let hosts: Vec<_> = (100..120).map(red).collect();
+    hosts.iter().for_each(|host| world.add(*host));
+    let externals: Vec<_> = hosts.iter().map(|host| establish(&mut world, *host, 4_000)).collect();
+    pass_express(&mut world, hosts.iter().map(|host| host.udp(4_000, PEER, b"")).collect());
+    pass_express(&mut world, externals.iter().map(|external| SERVER.udp(PEER.1, *external, b"")).collect());
 }
 
 #[test]

@@ -210,8 +210,8 @@ fn a_region_that_does_not_fit_is_emptied_and_says_why() {
     is_refused(&left, FreshReason::NotARegion, not_a_region, |path| fs::write(path, [0; 9_000]).unwrap());
     is_refused(
         &left,
-        FreshReason::OtherLayout { found: 4, ours: 5 },
-        "the flow state has layout version 4, this natgate has 5",
+        FreshReason::OtherLayout { found: 7, ours: 6 },
+        "the flow state has layout version 7, this natgate has 6",
         |path| flip(path, 8, 0),
     );
     is_refused(
