@@ -218,7 +218,12 @@ pub(crate) fn judge(packet: &[u8], strict: bool) -> Result<(), &'static str> {
     if !is_transport_right(packet, segment) {
         return Err("the transport's checksum is wrong");
     }
-    if protocol == ICMP && is_error(segment[0]) && segment.len() >= 28 {
+    // Of a quote that breaks off within its header nothing can be said.
+    if protocol == ICMP
+        && is_error(segment[0])
+        && segment.len() >= 28
+        && segment.len() - 8 >= usize::from(segment[8] & 15) * 4
+    {
         return judge(&segment[8..], true).map_err(|_| "a checksum in the quote is wrong");
     }
     Ok(())
