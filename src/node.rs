@@ -133,7 +133,7 @@ impl GatewayNode {
             ("hosts", occupancy.hosts, occupancy.sessions_max),
             ("mappings", occupancy.mappings, occupancy.sessions_max),
             ("permissions", occupancy.permissions, occupancy.sessions_max),
-            ("neighbours", occupancy.neighbours, nat::NEIGHBOURS_MAX),
+            ("neighbours", occupancy.neighbours, occupancy.neighbours_max),
             ("frames", frames - available.min(frames), frames),
         ];
         rows.map(row).into()

@@ -12,6 +12,8 @@ use crate::memory::{Buffer, Memory};
 use crate::scene::{self, External, INSIDE, OUTSIDE};
 
 const NOW: Moment = Moment::from_ms(1);
+/// When every session that is not refreshed is over.
+const LONG_AFTER_MS: u64 = 1_000_000;
 /// Bursts whose headers fit in the first cache together: as many are timed at a time, so that the clock costs little.
 const BURSTS_TIMED: usize = 4;
 
@@ -20,6 +22,7 @@ const FLOWS_AT_A_TIME: usize = 1 << 16;
 
 /// See the file's page.
 pub struct Bench {
+    state: Arc<State>,
     gateway: Gateway<Buffer>,
     io: Memory,
     /// The MAC that ARP says the addresses of each external network's pool have.
@@ -49,7 +52,7 @@ impl Bench {
         let answering = (0..scene::NETWORKS).map(|network| answering(&rules, network));
         let answering = answering.collect::<Option<_>>().context("each network has a pool")?;
         gateway.adopt(rules, Vec::new());
-        let mut bench = Self { gateway, io: Memory::default(), answering, externals: Vec::new() };
+        let mut bench = Self { state, gateway, io: Memory::default(), answering, externals: Vec::new() };
         for (port, frame) in scene::announcements(flows, floating) {
             bench.carry(port, &[frame]);
         }
@@ -87,6 +90,23 @@ impl Bench {
     pub fn answer(&self, flow: usize) -> Vec<u8> {
         let network = scene::network_of(flow % scene::ROUTERS);
         scene::answer(flow, self.answering[network], self.externals[flow])
+    }
+
+    /// Sessions open now.
+    pub fn sessions(&self) -> u32 {
+        self.state.occupancy().sessions
+    }
+
+    /// Lets so much time pass that all sessions are over, and turns until they are gone. Returns nanoseconds a session.
+    pub fn tear_down(&mut self) -> f64 {
+        let (sessions, start) = (self.sessions(), Instant::now());
+        let mut now_ms = LONG_AFTER_MS;
+        while self.sessions() > 0 {
+            now_ms += 1;
+            self.gateway.tick(Moment::from_ms(now_ms), &mut self.io);
+            self.gateway.end_turn();
+        }
+        start.elapsed().as_nanos() as f64 / f64::from(sessions)
     }
 
     /// Frames sent so far.

@@ -70,7 +70,6 @@ pub use drop_reason::DropReason;
 pub use flow::{Endpoint, Flow};
 pub use gateway::{Configuration, Gateway, new_addresses};
 pub use lane::Handed;
-pub use neighbours::NEIGHBOURS_MAX;
 pub use ports::PortBooks;
 pub use sessions::SessionView;
 pub use shard::Shard;

@@ -28,8 +28,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{DropReason, time};
 
-/// The most neighbours that are known, asked for or silent at once.
-pub const NEIGHBOURS_MAX: u32 = 65_536;
+/// Neighbours that are known, asked for or silent at once: so many there may be, however few sessions.
+const NEIGHBOURS_MIN: u32 = 65_536;
+/// And one for each so many sessions: RFC 9693's hosts have 63 each.
+const SESSIONS_PER_NEIGHBOUR: u32 = 32;
 /// How long a request waits for its answer.
 const ANSWER_MS: u32 = 1_000;
 /// Requests before a neighbour counts as silent.
@@ -120,9 +122,10 @@ impl Neighbour {
 /// The table that all gateways read.
 pub(crate) type NeighbourTable = Table<Key, Neighbour, 1>;
 
-/// A table for a state with so many shards.
-pub(crate) fn table(shards: u8, hash_key: HashKey) -> Arc<NeighbourTable> {
-    Arc::new(Table::anonymous(shards, NEIGHBOURS_MAX.div_ceil(u32::from(shards)), hash_key))
+/// A table beside so many sessions.
+pub(crate) fn table(shards: u8, sessions: u32, hash_key: HashKey) -> Arc<NeighbourTable> {
+    let slots = (sessions / SESSIONS_PER_NEIGHBOUR).max(NEIGHBOURS_MIN);
+    Arc::new(Table::anonymous(shards, slots.div_ceil(u32::from(shards)), hash_key))
 }
 
 /// Whether a neighbour on the network `realm` is in the table.
@@ -162,14 +165,8 @@ pub(crate) struct Neighbours {
     sweep: time::Sweep,
     /// Where next hops of packets without a session were last found: by a hash, each asked whether it is still there.
     remembered: Box<[LineIndex]>,
-}
-
-/// Twice as many as there are neighbours at most.
-const REMEMBERED_BITS: u32 = (2 * NEIGHBOURS_MAX).trailing_zeros();
-
-fn remembered_at(realm: Realm, address: Ipv4Addr) -> usize {
-    let both = u64::from(realm.0) << 32 | u64::from(u32::from(address));
-    (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - REMEMBERED_BITS)) as usize
+    /// How many bits of the hash say where in there.
+    remembered_bits: u32,
 }
 
 impl Neighbours {
@@ -183,11 +180,14 @@ impl Neighbours {
         for shard in shards {
             owned[usize::from(shard.0)] = Some(table.owner(shard, quiescence));
         }
+        // Twice as many as there are neighbours, or more.
+        let remembered_bits = (2 * table.slots_max()).next_power_of_two().trailing_zeros();
         Self {
             table: Arc::clone(table),
             owned,
             sweep: time::Sweep::default(),
-            remembered: vec![LineIndex(0); 1 << REMEMBERED_BITS].into(),
+            remembered: vec![LineIndex(0); 1 << remembered_bits].into(),
+            remembered_bits,
         }
     }
 
@@ -245,14 +245,21 @@ impl Neighbours {
     /// Where the next hop of a packet without a session was last found, perhaps.
     #[inline]
     pub(crate) fn remembered(&self, realm: Realm, address: Ipv4Addr) -> LineIndex {
-        self.remembered.get(remembered_at(realm, address)).copied().unwrap_or(LineIndex(0))
+        self.remembered.get(self.remembered_at(realm, address)).copied().unwrap_or(LineIndex(0))
     }
 
     /// Remembers where it is.
     pub(crate) fn remember(&mut self, realm: Realm, address: Ipv4Addr, line: LineIndex) {
-        if let Some(place) = self.remembered.get_mut(remembered_at(realm, address)) {
+        let at = self.remembered_at(realm, address);
+        if let Some(place) = self.remembered.get_mut(at) {
             *place = line;
         }
+    }
+
+    #[inline]
+    fn remembered_at(&self, realm: Realm, address: Ipv4Addr) -> usize {
+        let both = u64::from(realm.0) << 32 | u64::from(u32::from(address));
+        (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - self.remembered_bits)) as usize
     }
 
     /// Where `address` on the network `realm` is, if it is in the table: to be remembered.

@@ -38,7 +38,7 @@ impl Random {
     pub(crate) fn ahead(&self, drawn: u32, bound: u32) -> u32 {
         let counter = self.counter + u64::from(drawn);
         let hash = self.hash(counter / 2);
-        let half = if counter % 2 == 0 { hash as u32 } else { (hash >> 32) as u32 };
+        let half = if counter.is_multiple_of(2) { hash as u32 } else { (hash >> 32) as u32 };
         ((u64::from(half) * u64::from(bound)) >> 32) as u32
     }
 

@@ -92,6 +92,8 @@ pub struct Occupancy {
     pub blocks: u32,
     /// Neighbours known, asked for or silent.
     pub neighbours: u32,
+    /// The most neighbours there can be.
+    pub neighbours_max: u32,
 }
 
 /// The arrays in the region, in the order in which they lie there.
@@ -287,7 +289,8 @@ impl State {
             hosts: self.parts.hosts.len(),
             permissions: self.parts.permissions.len(),
             blocks: self.parts.blocks.len(),
-            neighbours: self.in_process.neighbours(),
+            neighbours: self.in_process.neighbours.len(),
+            neighbours_max: self.in_process.neighbours.slots_max(),
         }
     }
 

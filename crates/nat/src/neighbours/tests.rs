@@ -17,7 +17,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let quiescence = Quiescence::new();
-        let table = table(2, HashKey([1, 2]));
+        let table = table(2, 0, HashKey([1, 2]));
         let neighbours = Neighbours::new(&table, [MINE].into_iter(), &quiescence);
         Self { neighbours, reader: quiescence.reader() }
     }
@@ -96,7 +96,7 @@ fn a_realm_is_named_while_it_has_a_neighbour() {
 #[test]
 fn anyone_reads_what_only_the_owner_asks_for() {
     let quiescence = Quiescence::new();
-    let table = table(2, HashKey([1, 2]));
+    let table = table(2, 0, HashKey([1, 2]));
     let mut mine = Neighbours::new(&table, [MINE].into_iter(), &quiescence);
     let mut others = Neighbours::new(&table, [OTHERS].into_iter(), &quiescence);
     let resolve_mine = |neighbours: &mut Neighbours| neighbours.resolve(MINE, REALM, ADDRESS, 0);

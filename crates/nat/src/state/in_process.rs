@@ -66,7 +66,7 @@ impl InProcess {
     pub(crate) fn new(sizes: &Sizes, hash_key: HashKey) -> Self {
         Self {
             quiescence: Quiescence::new(),
-            neighbours: neighbours::table(sizes.shards, hash_key),
+            neighbours: neighbours::table(sizes.shards, sizes.sessions, hash_key),
             finished: Finished::new(WORKERS_MAX),
             order_key: hash_key.0,
             turns: Turns::default(),
@@ -76,11 +76,6 @@ impl InProcess {
     /// Whether anything here names the realm.
     pub(crate) fn names(&self, realm: Realm) -> bool {
         neighbours::names(&self.neighbours, realm)
-    }
-
-    /// Neighbours known, asked for or silent.
-    pub(crate) fn neighbours(&self) -> u32 {
-        self.neighbours.len()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use nat::{DropReason, NEIGHBOURS_MAX};
+use nat::DropReason;
 use packet::arp::Operation;
 use packet::testing;
 use packet::{BURST_FRAMES_MAX, MacAddress};
@@ -181,9 +181,10 @@ fn every_reason_there_is_has_a_packet() {
 fn a_scan_of_a_large_subnet_fills_the_neighbour_table_and_no_more() {
     // In one shard, or each would have its own limit.
     let mut world = scene_on(Setup::with_sessions(16), &[("[10.0.1.1/24]", "[10.64.0.1/15]")]);
+    let neighbours_max = world.occupancy().neighbours_max;
     let scanned = |number: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 64, 0, 2)) + number);
     let mut reasons = std::collections::BTreeMap::<DropReason, u32>::new();
-    for first in (0..NEIGHBOURS_MAX + 96).step_by(BURST_FRAMES_MAX) {
+    for first in (0..neighbours_max + 96).step_by(BURST_FRAMES_MAX) {
         let burst =
             (first..first + BURST_FRAMES_MAX as u32).map(|number| RED_A.udp(1, (scanned(number), 1), b""));
         let (drops, _) = world.observe(|world| world.burst(burst));
@@ -191,9 +192,9 @@ fn a_scan_of_a_large_subnet_fills_the_neighbour_table_and_no_more() {
         world.heard_arp.clear();
     }
     // A few frames wait; the rest are dropped, and asked for once each while there is room to remember it.
-    assert_eq!(world.occupancy().neighbours, NEIGHBOURS_MAX);
+    assert_eq!(world.occupancy().neighbours, neighbours_max);
     let held = world.books().held as u32;
-    assert_eq!(reasons[&DropReason::NeighbourQueueFull], NEIGHBOURS_MAX - held);
+    assert_eq!(reasons[&DropReason::NeighbourQueueFull], neighbours_max - held);
     assert_eq!(reasons[&DropReason::NeighbourTableFull], 96);
     assert_eq!(reasons.len(), 2);
 }

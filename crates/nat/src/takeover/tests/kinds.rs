@@ -52,7 +52,8 @@ fn all_go_on_and_end(mut process: Process, sessions: &BTreeMap<String, (Flow, En
     }
     process.pass(4_000_000);
     let (occupancy, ports) = process.holdings();
-    let nothing = crate::Occupancy { sessions_max: occupancy.sessions_max, ..Default::default() };
+    let (sessions_max, neighbours_max) = (occupancy.sessions_max, occupancy.neighbours_max);
+    let nothing = crate::Occupancy { sessions_max, neighbours_max, ..Default::default() };
     assert_eq!(occupancy, nothing, "{what}");
     assert!(ports.values().all(|used| *used == (0, 0)), "{what}: {ports:?}");
     for (address, _) in process.state.parts.addresses.records() {
