@@ -96,7 +96,7 @@ drop_reasons! {
     BadIcmpError = "bad_icmp_error",
     /// An ICMP error about a flow we do not know.
     IcmpNoSession = "icmp_no_session",
-    /// An ICMP type that is neither echo, timestamp nor a forwarded error.
+    /// An ICMP type that is neither echo, timestamp nor a forwarded error; or an error in fragments.
     IcmpUnsupported = "icmp_unsupported",
     /// Larger than the next link takes, and not to be cut: fragmentation needed was sent. Or it would be more than 32
     /// pieces.

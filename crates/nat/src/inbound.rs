@@ -8,7 +8,9 @@ use rules::compiled::{AddressRules, InterfaceRules, NextHop, RouterRules};
 use crate::flow::{Endpoint, Flow};
 use crate::forwarding::{self, Forwarded};
 use crate::icmp_errors::readable_quote;
-use crate::judge::{Case, Judge, check_translatable, is_echo_request, is_icmp_error, may_travel};
+use crate::judge::{
+    Case, Judge, check_error_is_whole, check_translatable, is_echo_request, is_icmp_error, may_travel,
+};
 use crate::outbound::{local, not_of_a_connection};
 use crate::sessions::INBOUND;
 use crate::tcp::is_opening;
@@ -52,6 +54,7 @@ impl Judge<'_> {
         if let Some(index) = address.floating {
             let floating = &self.rules.floating_ips[index.0 as usize];
             let router = &self.rules.routers[floating.router.0 as usize];
+            check_error_is_whole(case.parsed)?;
             self.check_checksum(case)?;
             let internal = Endpoint { address: floating.internal, port: flow.destination().port };
             let inside = flow.with_destination(internal, router.realm);

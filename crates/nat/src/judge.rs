@@ -162,6 +162,15 @@ pub(crate) fn check_translatable(case: &Case) -> Result<(), Verdict> {
     }
 }
 
+/// Refuses an ICMP error in fragments: what it quotes is to be translated too, and may lie in any of them. No router sends one so
+/// long (RFC 1812 section 4.3.2.3).
+pub(crate) fn check_error_is_whole(parsed: &Parsed) -> Result<(), DropReason> {
+    let is_part = parsed.protocol == Protocol::ICMP
+        && parsed.fragment == Fragment::First
+        && icmp::is_error(parsed.icmp_type);
+    if is_part { Err(DropReason::IcmpUnsupported) } else { Ok(()) }
+}
+
 pub(crate) fn is_echo_request(parsed: &Parsed) -> bool {
     parsed.protocol == Protocol::ICMP
         && parsed.fragment == Fragment::Whole

@@ -7,7 +7,8 @@ use rules::compiled::{
 
 use crate::flow::{Endpoint, Flow};
 use crate::judge::{
-    Case, Judge, check_ports_are_known, check_translatable, is_echo_request, is_icmp_error, may_travel,
+    Case, Judge, check_error_is_whole, check_ports_are_known, check_translatable, is_echo_request,
+    is_icmp_error, may_travel,
 };
 use crate::sessions::OUTBOUND;
 use crate::tcp::is_opening;
@@ -102,6 +103,7 @@ impl Judge<'_> {
         if let Some(floating) = gateway.floating_by_internal.get(&address)
             && forwarding::outward(self.rules, gateway, flow).is_none()
         {
+            check_error_is_whole(case.parsed)?;
             self.check_checksum(case)?;
             let external = self.rules.floating_ips[floating.0 as usize].external;
             return Ok((flow.with_source(Endpoint { address: external, port }, gateway.realm), None));

@@ -404,7 +404,7 @@ impl<'a> World<'a> {
             packet::Payload::Ipv4 => {}
         }
         let ip = &frame[usize::from(parsed.network_offset)..];
-        let origin = frames::marked(&ip[..usize::from(parsed.total_length)])
+        let origin = frames::marked(payload_of(ip, &parsed))
             .and_then(|serial| self.origins.get(usize::from(serial)).copied());
         let is_whole = origin.map_or(!self.is_damaged, |origin| !origin.is_damaged);
         if let Err(wrong) = frames::judge(&ip[..usize::from(parsed.total_length)], is_whole) {
@@ -521,4 +521,16 @@ fn come_of(length: usize) -> usize {
 
 fn index(worker: usize) -> WorkerIndex {
     WorkerIndex(worker as u8)
+}
+
+/// What is behind a packet's headers: what looks like a mark before it is none.
+fn payload_of<'a>(ip: &'a [u8], parsed: &packet::Parsed) -> &'a [u8] {
+    let header = match parsed.protocol.0 {
+        _ if parsed.fragment == packet::Fragment::Later => 0,
+        frames::TCP => parsed.tcp_header_length.into(),
+        frames::UDP | frames::ICMP => 8,
+        _ => 0,
+    };
+    let from = usize::from(parsed.transport_offset - parsed.network_offset) + header;
+    ip.get(from..usize::from(parsed.total_length)).unwrap_or_default()
 }

@@ -327,6 +327,22 @@ fn a_fragment_over_part_of_another_ends_its_datagram() {
     world.one(part(64..200, true));
 }
 
+/// What it quotes would leave as it is.
+#[test]
+fn an_error_in_fragments_is_translated_by_nothing() {
+    let mut world = scene();
+    world.one(RED_A.udp(4_000, (SERVER.address, 53), &PAYLOAD));
+    let seen = world.one(SERVER.udp(53, (WEB, 53), &PAYLOAD));
+    let first = |error: Packet| cut(&error, 7).swap_remove(0);
+    let unreachable = (3, 3, 0);
+    world.drops(first(RED_WEB.error(SERVER.address, unreachable, &seen, 100)), DropReason::IcmpUnsupported);
+    let seen = world.one(RED_WEB.udp(53, (SERVER.address, 53), &PAYLOAD));
+    world.drops(first(SERVER.error(WEB, unreachable, &seen, 100)), DropReason::IcmpUnsupported);
+    // Where nothing is translated nothing has to be.
+    let seen = world.one(RED_DB.udp(53, (RED_A.address, 53), &PAYLOAD));
+    world.one(first(RED_A.error(RED_DB.address, unreachable, &seen, 100)));
+}
+
 //= rfc1858#3
 //= rfc3128#1
 #[test]
