@@ -89,14 +89,18 @@ impl Case<'_> {
         self.header.is_error() && self.header.is_whole()
     }
 
+    /// For translation: not the first fragment of an error, for what that quotes may lie in any of them.
+    fn is_fit(&self) -> bool {
+        !self.header.is_error() || self.header.is_whole() || self.header.offset > 0
+    }
+
     pub(super) fn packet(&self) -> &[u8] {
         &self.frame.packet[..self.header.total]
     }
 
     /// Untranslated.
     fn routed(&self, router: usize, way: (usize, Ipv4Addr)) -> Passage {
-        let packet = hop(self.packet().to_vec());
-        Passage { packet, router, way, sessions: [None; 2] }
+        Passage { packet: hop(self.packet().to_vec()), router, way, sessions: [None; 2] }
     }
 
     /// Between these endpoints.
@@ -221,7 +225,7 @@ impl Oracle {
         }
         //= rfc6888#REQ-6
         if let Some(external) = router.fixed(number, header.protocol, host, remote) {
-            return Ok((external, None));
+            return (external == host || case.is_fit()).then_some((external, None)).ok_or(Stop::Drop);
         }
         let is_snat = router.interfaces[case.leg].snat && gateway.snat;
         if !is_snat && !forwards {
@@ -251,12 +255,10 @@ impl Oracle {
             //= rfc5508#REQ-8
             //= rfc4787#REQ-11
             let segment = router.interfaces[gateway.interface].segment;
-            let may = forwarded.is_none() && self.may_refuse(&flow, segment);
-            return if may {
-                Err(HOST_UNREACHABLE)
-            } else {
-                wrong("no session was opened, though there are ports")
-            };
+            if forwarded.is_none() && self.may_refuse(&flow, segment) {
+                return Err(HOST_UNREACHABLE);
+            }
+            return wrong("no session was opened, though there are ports");
         };
         match forwarded {
             None => self.open(told)?,
@@ -313,8 +315,7 @@ impl Oracle {
         let (router, inside, in_by) = self.translate_in(case, segment, header.source)?;
         let way = world.routers[router].route_in(inside.0).ok_or(Stop::Drop)?;
         case.may_travel()?;
-        let packet = case.translated(header.source, inside);
-        Ok(Passage { packet, router, way, sessions: [None, in_by] })
+        Ok(Passage { packet: case.translated(header.source, inside), router, way, sessions: [None, in_by] })
     }
 
     /// Whom a packet to one of our external addresses is for: router, host's endpoint, session.
@@ -328,7 +329,7 @@ impl Oracle {
         let external = header.destination;
         let floating = self.world.use_of(segment, external.0).and_then(|ours| ours.floating);
         if let Some((router, host)) = floating {
-            return Ok((router, (host, external.1), None));
+            return case.is_fit().then_some((router, (host, external.1), None)).ok_or(Stop::Drop);
         }
         case.ask_for_translation()?;
         if let Some((router, host)) = self.world.forwarded_to(segment, header.protocol, external) {
