@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
             bench.sessions()
         );
         let carried = lower_quartile(carry(&mut bench, sessions, seed)?);
-        let torn_down = bench.tear_down();
+        let torn_down = lower_quartile(bench.tear_down());
         let figures = [established, carried, torn_down];
         let cells = figures.map(|ns| format!("{:.2} million | {:.0}", 1_000.0 / ns, ns * clock_ghz()));
         println!("| {sessions} | {} |", cells.join(" | "));

@@ -236,6 +236,7 @@ impl Mappings {
         let mut due = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
         let slots = self.sweep.slots(now_ms, self.mappings.table().slots_per_shard());
         self.mappings.sweep(now_ms, slots, &mut due);
+        self.foresee_removals(&due);
         for slot in due {
             if self.mapping(slot).sessions().get() > 0 {
                 self.mappings.set_deadline(slot, now_ms.wrapping_add(NEVER_MS));

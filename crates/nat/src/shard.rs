@@ -291,6 +291,20 @@ impl Shard {
         }
     }
 
+    /// Asks for the memory that the ends of sessions touch, a stage at a time for all of them, as that is done where flows begin
+    /// (`established/openings.rs`).
+    fn foresee_ends(&self, due: &[SlotIndex]) {
+        let sessions = &self.state.parts.sessions;
+        let lines = due.iter().flat_map(|slot| [OUTBOUND, INBOUND].map(|side| sessions.line_of(*slot, side)));
+        lines.for_each(|line| sessions.prefetch_line(line));
+        let ask = |slot: &SlotIndex| {
+            self.state.keys(*slot).iter().for_each(|key| _ = sessions.ask(self.index, key));
+            self.mappings.ask_taken(&self.state.taken(*slot))
+        };
+        let asked: ArrayVec<_, SWEEP_DUE_MAX> = due.iter().map(ask).collect();
+        asked.iter().for_each(|asked| self.mappings.guess_taken(asked));
+    }
+
     /// Closes sessions whose time is up, ends hold-downs that are over, and frees what every worker has let go of: a bounded
     /// number of each.
     ///
@@ -300,6 +314,7 @@ impl Shard {
         let mut due = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
         let slots = self.sweep.slots(now_ms, self.state.parts.sessions.slots_per_shard());
         self.sessions.sweep(now_ms, slots, &mut due);
+        self.foresee_ends(&due);
         for slot in due {
             let [internal, _] = self.state.keys(slot);
             let router = rules.router_of(internal.realm()).map(|router| &rules.routers[router.0 as usize]);

@@ -1,4 +1,5 @@
-//! What the opening of a flow is going to touch, as far as it can be foreseen: memory to be asked for while there is other work.
+//! What the opening of a flow, and the end of a session or mapping, is going to touch, as far as it can be foreseen: memory to be
+//! asked for while there is other work.
 //!
 //! ```text
 //! asked     the host's bucket, its mapping's bucket
@@ -10,12 +11,12 @@
 //! All of it is a hint. Where a guess is wrong, as when an earlier flow of the burst takes more than its one number, the
 //! opening waits for its memory, and is the same.
 
-use flowtable::{LineIndex, Place};
+use flowtable::{LineIndex, Place, SlotIndex};
 use rules::compiled::{Dependence, PoolRules};
 
 use super::choice::Choice;
 use super::pairing::any_address;
-use super::{EXTERNAL, Mappings, outside_of, shares};
+use super::{EXTERNAL, Holds, INTERNAL, Mappings, Taken, outside_of, shares};
 use crate::flow::Flow;
 use crate::ports::{ANYWHERE, Purpose};
 
@@ -25,6 +26,54 @@ pub(crate) struct Asked {
     lines: (Option<LineIndex>, Option<LineIndex>),
 }
 
+/// Where the mapping and the permission are that a session gives back.
+pub(crate) struct AskedBack {
+    mapping: Option<Place>,
+    permission: Option<Place>,
+}
+
+/// Of what ends.
+impl Mappings {
+    /// Asks for what a session gives back.
+    pub(crate) fn ask_taken(&self, taken: &Taken) -> AskedBack {
+        let outside = &taken.outside;
+        if taken.holds.contains(Holds::PORT)
+            && let Some((space, port)) = self.state.place_of(outside)
+        {
+            space.prefetch_to_take(port);
+        }
+        let of_mapping = || self.mappings.table().ask(self.shard, &outside.destination_key());
+        let of_permission = || self.permissions.table().ask(self.shard, &outside.permission_key());
+        AskedBack {
+            mapping: taken.holds.contains(Holds::MAPPING).then(of_mapping),
+            permission: taken.holds.contains(Holds::PERMISSION).then(of_permission),
+        }
+    }
+
+    /// Guesses where that is, and asks for it.
+    pub(crate) fn guess_taken(&self, asked: &AskedBack) {
+        asked.mapping.map(|place| self.mappings.table().guess(place));
+        asked.permission.map(|place| self.permissions.table().guess(place));
+    }
+
+    /// Asks for what the removal of mappings touches: their lines, then where these are found, the ports and the hosts.
+    pub(super) fn foresee_removals(&self, due: &[SlotIndex]) {
+        let table = self.mappings.table();
+        let lines = due.iter().flat_map(|slot| [INTERNAL, EXTERNAL].map(|side| table.line_of(*slot, side)));
+        lines.for_each(|line| table.prefetch_line(line));
+        for slot in due {
+            let [internal, external] = self.keys(*slot);
+            table.ask(self.shard, &internal);
+            table.ask(self.shard, &external);
+            self.hosts.table().ask(self.shard, &internal.host_key(external.realm()));
+            if let Some((space, port)) = self.state.place_of(&external) {
+                space.prefetch_to_take(port);
+            }
+        }
+    }
+}
+
+/// Of what begins.
 impl Mappings {
     /// Asks for the host and the mapping of a flow.
     pub(crate) fn ask(&self, flow: &Flow, pool: &PoolRules) -> Asked {
