@@ -108,6 +108,21 @@ pub fn request(flow: usize) -> Vec<u8> {
     )
 }
 
+/// The first segment of a TCP connection between the same endpoints.
+pub fn syn(flow: usize) -> Vec<u8> {
+    let (router, host) = host_of(flow);
+    let port = (20_000 + flow / ROUTERS % FLOWS_PER_HOST) as u16;
+    testing::tcp(
+        (mac(3, router), host, port),
+        (mac(1, router), remote(flow), 443),
+        VlanId::new(router as u16 + 1),
+        packet::tcp::SYN,
+        flow as u32,
+        0,
+        &[],
+    )
+}
+
 /// A frame of a flow from its remote, to the MAC that ARP says its external address has.
 pub fn answer(flow: usize, mac: MacAddress, (address, port): External) -> Vec<u8> {
     let (router, _) = host_of(flow);

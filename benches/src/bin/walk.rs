@@ -25,6 +25,8 @@ enum Kind {
     In,
     /// The first of each flow.
     New,
+    /// The first of each TCP connection.
+    NewTcp,
     /// From hosts with a floating IP.
     FloatingOut,
     /// To floating IPs.
@@ -38,6 +40,11 @@ fn main() -> anyhow::Result<()> {
     let mut random = Random::new(1);
     match kind {
         Kind::New => drop(bench.open(0..packets)?),
+        Kind::NewTcp => {
+            let frames: Vec<_> = (0..packets).map(scene::syn).collect();
+            bench.carry(INSIDE, &frames);
+            anyhow::ensure!(bench.sessions() as usize == packets, "not all were opened");
+        }
         Kind::FloatingOut => {
             let frames: Vec<_> = (0..packets).map(|_| scene::floating_request(random.below(flows))).collect();
             bench.carry(INSIDE, &frames);
