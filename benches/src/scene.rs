@@ -96,31 +96,24 @@ pub fn network_of(router: usize) -> usize {
     router % NETWORKS
 }
 
-/// A frame of a flow from inside.
-pub fn request(flow: usize) -> Vec<u8> {
+/// A flow as it is sent inside: by whom, to whom, under which tag.
+fn endpoints(flow: usize) -> (testing::Endpoint, testing::Endpoint, Option<VlanId>) {
     let (router, host) = host_of(flow);
     let port = (20_000 + flow / ROUTERS % FLOWS_PER_HOST) as u16;
-    testing::udp(
-        (mac(3, router), host, port),
-        (mac(1, router), remote(flow), 443),
-        VlanId::new(router as u16 + 1),
-        &DATA,
-    )
+    let (from, to) = ((mac(3, router), host, port), (mac(1, router), remote(flow), 443));
+    (from, to, VlanId::new(router as u16 + 1))
+}
+
+/// A frame of a flow from inside.
+pub fn request(flow: usize) -> Vec<u8> {
+    let (from, to, vlan) = endpoints(flow);
+    testing::udp(from, to, vlan, &DATA)
 }
 
 /// The first segment of a TCP connection between the same endpoints.
 pub fn syn(flow: usize) -> Vec<u8> {
-    let (router, host) = host_of(flow);
-    let port = (20_000 + flow / ROUTERS % FLOWS_PER_HOST) as u16;
-    testing::tcp(
-        (mac(3, router), host, port),
-        (mac(1, router), remote(flow), 443),
-        VlanId::new(router as u16 + 1),
-        packet::tcp::SYN,
-        flow as u32,
-        0,
-        &[],
-    )
+    let (from, to, vlan) = endpoints(flow);
+    testing::tcp(from, to, vlan, packet::tcp::SYN, flow as u32, 0, &[])
 }
 
 /// A frame of a flow from its remote, to the MAC that ARP says its external address has.

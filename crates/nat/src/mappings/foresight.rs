@@ -232,11 +232,15 @@ routers:
                 let come: Vec<_> =
                     flows.iter().map(|flow| Some(mappings.acquire(flow, pool, 0).unwrap().outside)).collect();
                 let right = foreseen.iter().zip(&come).filter(|(foreseen, come)| foreseen == come).count();
-                // A host that is new to several flows of a burst is foreseen for the first of them alone.
-                assert!(right >= 1, "{more}: none of 16 {foreseen:?} {come:?}");
+                // A host that is new to several flows of a burst is foreseen for the first of them alone; and of two addresses
+                // that are used alike an earlier flow may tip the balance, where each flow chooses between two.
+                let is_tipped = more == "pairing: none";
+                assert!(
+                    right >= if burst == 0 || is_tipped { 1 } else { 12 },
+                    "{more}: {right} of 16 {foreseen:?} {come:?}"
+                );
                 right_of_known += if burst == 0 { 0 } else { right };
             }
-            // Of two addresses that are used alike an earlier flow of the burst may tip the balance.
             assert!(right_of_known >= 19 * 12, "{more}: {right_of_known} of {}", 19 * 16);
         }
     }

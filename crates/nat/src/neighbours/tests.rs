@@ -94,6 +94,12 @@ fn a_realm_is_named_while_it_has_a_neighbour() {
 }
 
 #[test]
+fn where_there_is_room_for_more_sessions_there_is_for_more_neighbours() {
+    let slots = |sessions| table(2, sessions, HashKey([1, 2])).slots_max();
+    assert_eq!([0, 1 << 20, 1 << 21, 1 << 23].map(slots), [65_536, 65_536, 65_536, 1 << 18]);
+}
+
+#[test]
 fn anyone_reads_what_only_the_owner_asks_for() {
     let quiescence = Quiescence::new();
     let table = table(2, 0, HashKey([1, 2]));
