@@ -4,7 +4,7 @@
 //! port inside    VLAN 1...1000      10.0.0.1/16 of router r; hosts 10.0.1.0 and on
 //! port outside   VLAN 1...64        198.18.n.0/24: next hop .1, routers' legs .2 to .17, the pool .64 to .128
 //! remotes        203.0.113.1 to .200, port 443
-//! floating IPs   198.19.0.0 and on, one for each host, where there are any
+//! floating IPs   100.(64 + n).0.0 and on of network n, one for each host, where there are any
 //! ```
 //!
 //! Flow `i` is of router `i % 1000`; a host has 63 flows (RFC 9693's and CSIT's figure).
@@ -82,7 +82,10 @@ fn flow_of(number: usize) -> usize {
 
 /// The external address of a floating IP.
 pub fn floating_ip(number: usize) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 19, 0, 0)) + number as u32)
+    let router = number % ROUTERS;
+    let in_network = number / ROUTERS * ROUTERS.div_ceil(NETWORKS) + router / NETWORKS;
+    let first = Ipv4Addr::new(100, 64 + network_of(router) as u8, 0, 0);
+    Ipv4Addr::from(u32::from(first) + in_network as u32)
 }
 
 /// A flow's router, and its host there.

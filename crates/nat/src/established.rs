@@ -5,9 +5,9 @@
 //! read       plain packets, the door they come in by, their flow     tenants': Door, MAC -> Leg; outside: address -> Own
 //! shard      where their sessions are        outbound: a function; inbound: the address, or the port's cell
 //! look up    their sessions' lines                                    table, in bursts
-//! agree      the line is of this generation, so the rules agree       -> the way: what changes, by which leg, to whom
-//! foresee    flows without a session that may begin here: their memory    openings.rs
-//! send       the neighbour's MAC, the packet changed, noted, sent; before that, in its turn, a flow begun
+//! foresee    the neighbours they were sent to last; flows without a session that may begin here (openings.rs): their memory
+//! send       in its turn a flow is begun; the line is of this generation, so the rules agree -> by which leg, to whom;
+//!            the neighbour's MAC, the packet changed, noted, sent
 //! ```
 //!
 //! Each stage asks for the memory that the next one reads. What a session's generation vouches for is not asked again: that
@@ -21,26 +21,26 @@
 //! addresses do.
 
 mod openings;
+mod ways;
 
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 use flowtable::{LineIndex, ShardIndex, Sought};
-use packet::{
-    BURST_FRAMES_MAX, Burst, Frame, MacAddress, Moment, PacketIo, Plain, PortIndex, addresses, tcp,
-};
-use rules::compiled::{AddressIndex, InterfaceIndex, NextHop, Realm};
-use rules::legs::{Door, Leg, Purpose};
+use packet::{BURST_FRAMES_MAX, Burst, Frame, MacAddress, Moment, PacketIo, Plain, PortIndex, addresses};
+use rules::compiled::{AddressIndex, InterfaceIndex, Realm};
+use rules::legs::{Door, Purpose};
 
 use crate::flow::Flow;
 use crate::gateway::Gateway;
 use crate::neighbours::Neighbours;
-use crate::sessions::{INBOUND, OUTBOUND};
+use crate::sessions::Line;
 use crate::state::State;
 
 use openings::Begun;
+use ways::{Way, next_hop_by_floating_ip};
 
-/// A plain packet of the burst.
+/// A plain packet of the burst, of which it is known where it came from.
 struct Candidate {
     plain: Plain,
     /// As the realm knows it in which its addresses are meant.
@@ -48,10 +48,10 @@ struct Candidate {
     /// Where its session is, if it goes by one; from outside that may be known a stage later.
     shard: Option<ShardIndex>,
     translation: Translation,
+    /// Where the next hop was last found, if it goes by no session, which knows.
+    remembered: LineIndex,
     /// Which frame of the burst.
     at: u8,
-    /// How it goes on, once that is known.
-    way: Option<Way>,
     /// Its session has yet to be opened, in its turn.
     begins: bool,
 }
@@ -76,19 +76,20 @@ enum Translation {
     FloatingIn(InterfaceIndex, Ipv4Addr),
 }
 
+/// What there is to say of all frames that were read.
+struct Read {
+    bytes: u64,
+    /// Where sessions are, is to be [asked](Gateway::ask_ports) of ports.
+    asks_ports: bool,
+}
+
 /// In which realm a packet's addresses are meant, by what it is translated, and in which shard its session is, if it goes by one.
 type Arrived = (Realm, Translation, Option<ShardIndex>);
 
-/// How a packet goes on.
-struct Way {
-    /// By which session; with a floating IP, by none, and where it has yet to be opened.
-    session: Option<LineIndex>,
-    next_hop: NextHop,
-    /// Where the next hop was last found.
-    remembered: LineIndex,
-}
-
 type Candidates = ArrayVec<Candidate, BURST_FRAMES_MAX>;
+
+/// Their sessions' lines, each in its candidate's place.
+type Lines = [Option<LineIndex>; BURST_FRAMES_MAX];
 
 impl<F: Frame> Gateway<F> {
     /// Sends on what needs no judgement. What is left in `frames` does.
@@ -100,29 +101,29 @@ impl<F: Frame> Gateway<F> {
         io: &mut I,
     ) {
         let mut candidates = Candidates::new();
-        let bytes = self.read_plain(port, frames, &mut candidates);
+        let Read { bytes, asks_ports } = self.read_plain(port, frames, &mut candidates);
         self.counters().received(port, frames.len() as u64, bytes);
-        if candidates.is_empty() {
-            return;
+        if asks_ports {
+            self.ask_ports(&mut candidates);
         }
-        self.ask_ports(&mut candidates);
         let mut lines = [None; BURST_FRAMES_MAX];
         self.state.find_burst(&candidates, &mut lines);
-        self.find_ways(&mut candidates, &lines);
-        self.find_openings(port, &mut candidates, &lines);
+        let may_begin = self.foresee_neighbours(&mut candidates, &lines);
+        if may_begin {
+            self.prepare_openings(port, &mut candidates, &lines);
+        }
         let received = frames.len();
-        self.send_established(frames, &mut candidates, now, io);
+        self.send_established(frames, &candidates, &mut lines, now, io);
         self.counters().express.add((received - frames.len()) as u64);
     }
 
-    /// Returns how many bytes there are in all frames.
-    fn read_plain(&self, port: PortIndex, frames: &Burst<F>, candidates: &mut Candidates) -> u64 {
+    fn read_plain(&self, port: PortIndex, frames: &Burst<F>, candidates: &mut Candidates) -> Read {
         // Without a session to say so, each packet would have to be asked whether its checksum is there.
         let has_checksums = !self.checks_checksums(port);
-        let mut received = 0;
+        let mut read = Read { bytes: 0, asks_ports: false };
         for (at, frame) in frames.iter().enumerate() {
             let bytes = frame.bytes();
-            received += bytes.len() as u64;
+            read.bytes += bytes.len() as u64;
             let Some((plain, arrival)) = Plain::read(bytes) else { continue };
             let Some(door) = self.rules.door(port, arrival.vlan) else { continue };
             let candidate = match door.outside {
@@ -131,19 +132,13 @@ impl<F: Frame> Gateway<F> {
             };
             let Some((realm, translation, shard)) = candidate else { continue };
             if shard.is_some() || has_checksums {
+                read.asks_ports |= matches!(translation, Translation::In(Some(_)));
                 let flow = Flow::of_plain(&plain, realm);
-                candidates.push(Candidate {
-                    plain,
-                    flow,
-                    shard,
-                    translation,
-                    at: at as u8,
-                    way: None,
-                    begins: false,
-                });
+                let (remembered, at) = (LineIndex(0), at as u8);
+                candidates.push(Candidate { plain, flow, shard, translation, remembered, at, begins: false });
             }
         }
-        received
+        read
     }
 
     #[inline]
@@ -169,7 +164,7 @@ impl<F: Frame> Gateway<F> {
         network: Realm,
         mac: MacAddress,
     ) -> Option<Arrived> {
-        let own = self.rules.own(network, plain.destination())?;
+        let own = self.rules.own_by(door, network, plain.destination())?;
         // Nearly always it comes to the MAC that ARP has told.
         if own.mac != mac && self.rules.enter(door, mac).is_none() {
             return None;
@@ -198,77 +193,30 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    fn find_ways(&self, candidates: &mut Candidates, lines: &[Option<LineIndex>; BURST_FRAMES_MAX]) {
+    /// Asks for the neighbours that sessions have sent to last. Returns whether some flows from inside have no session.
+    fn foresee_neighbours(&self, candidates: &mut Candidates, lines: &Lines) -> bool {
+        let mut may_begin = false;
         for (candidate, line) in candidates.iter_mut().zip(lines) {
-            candidate.way = match *line {
-                Some(line) => self.way(candidate, line),
-                None => self.floating_way(candidate),
+            let remembered = if let Some(line) = *line {
+                self.state.parts.sessions.value(line).next_hop()
+            } else {
+                may_begin |= matches!(candidate.translation, Translation::Out(_));
+                let Some((exit, next_hop)) = next_hop_by_floating_ip(&self.rules, candidate) else {
+                    continue;
+                };
+                candidate.remembered = self.neighbours.remembered(exit.realm, next_hop.address);
+                candidate.remembered
             };
-            if let Some(way) = &candidate.way {
-                self.neighbours.prefetch(way.remembered);
-            }
+            self.neighbours.prefetch(remembered);
         }
-    }
-
-    /// How a packet from or to a floating IP goes on, if nothing needs a longer look.
-    fn floating_way(&self, candidate: &Candidate) -> Option<Way> {
-        let plain = &candidate.plain;
-        let (source, destination) = (plain.source(), plain.destination());
-        let (next_hop, is_outbound) = match candidate.translation {
-            Translation::FloatingOut(leg, _) => {
-                let entry = self.rules.leg(leg)?;
-                (entry.plainly_out(destination).filter(|_| entry.is_plainly_a_hosts(source))?, true)
-            }
-            Translation::FloatingIn(leg, internal) => (NextHop { interface: leg, address: internal }, false),
-            Translation::Out(_) | Translation::In(_) => return None,
-        };
-        let exit = &self.rules.leg(next_hop.interface)?.exit;
-        // The segment size that a SYN asks for may have to be lowered.
-        let agrees = plain.total_length <= exit.mtu
-            && plain.tcp_flags & tcp::SYN == 0
-            && is_plainly_a_host(source)
-            && (!is_outbound || is_plainly_a_host(destination) && !self.rules.is_own(exit, destination));
-        let remembered = || self.neighbours.remembered(exit.realm, next_hop.address);
-        agrees.then(|| Way { session: None, next_hop, remembered: remembered() })
-    }
-
-    /// How a packet goes on by its session's line, if the line's generation is the rules' and nothing needs a longer look.
-    #[inline]
-    fn way(&self, candidate: &Candidate, index: LineIndex) -> Option<Way> {
-        let Candidate { plain, translation, .. } = candidate;
-        let sessions = &self.state.parts.sessions;
-        let line = sessions.value(index);
-        let (side, generation, next_hop) = match *translation {
-            Translation::Out(leg) => {
-                let entry = self.rules.leg(leg)?;
-                let next_hop = entry.plainly_out(plain.destination())?;
-                (
-                    OUTBOUND,
-                    entry.generation,
-                    Some(next_hop).filter(|_| entry.is_plainly_a_hosts(plain.source()))?,
-                )
-            }
-            _ => {
-                let inside = self.rules.inside(line.realm())?;
-                let address = line.endpoint().address;
-                let is_reached = self.rules.leg(inside.leg)?.is_plainly_reached(address);
-                let next_hop = NextHop { interface: inside.leg, address };
-                (INBOUND, inside.generation, Some(next_hop).filter(|_| is_reached)?)
-            }
-        };
-        let exit = &self.rules.leg(next_hop.interface)?.exit;
-        let agrees = line.is_of_generation(generation)
-            && sessions.side_of(index) == side
-            && State::is_established(line, side, plain)
-            && plain.total_length <= exit.mtu
-            && (side == INBOUND || !self.rules.is_own(exit, plain.destination()));
-        agrees.then(|| Way { session: Some(index), next_hop, remembered: line.next_hop() })
+        may_begin
     }
 
     fn send_established<I: PacketIo<Frame = F>>(
         &mut self,
         frames: &mut Burst<F>,
-        candidates: &mut Candidates,
+        candidates: &Candidates,
+        lines: &mut Lines,
         now: Moment,
         io: &mut I,
     ) {
@@ -280,14 +228,14 @@ impl<F: Frame> Gateway<F> {
         let mut begun = Begun::default();
         let mut next = 0;
         for (at, mut frame) in frames.drain(..).enumerate() {
-            let candidate = candidates.get_mut(next).filter(|candidate| usize::from(candidate.at) == at);
+            let candidate = candidates.get(next).filter(|candidate| usize::from(candidate.at) == at);
+            let line = lines.get_mut(next);
             next += usize::from(candidate.is_some());
-            if let Some(candidate) = candidate
+            if let (Some(candidate), Some(line)) = (candidate, line)
                 && (behind == 0 || behind & pair_bit(candidate.plain.addresses) == 0)
                 && (keeps_order || !self.is_behind_another(candidate))
-                && (!candidate.begins || self.begin(candidate, &mut begun, now_ms))
-                && let Some(way) = &candidate.way
-                && let Some(port) = self.make_ready(candidate, way, &mut frame, now_ms)
+                && (!candidate.begins || self.begin(candidate, line, &mut begun, now_ms))
+                && let Some(port) = self.make_ready(candidate, *line, &mut frame, now_ms)
             {
                 io.send(port, frame);
                 continue;
@@ -300,28 +248,31 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    /// Makes a packet ready to be sent by the port that is returned. `None` where its next hop is not known where it was, or
-    /// its frame has no room: then nothing has changed.
+    /// Makes a packet ready to be sent by the port that is returned. `None` where it takes a longer look, its next hop is not
+    /// known where it was, or its frame has no room: then nothing has changed.
     #[inline]
     fn make_ready(
         &mut self,
         candidate: &Candidate,
-        way: &Way,
+        line: Option<LineIndex>,
         frame: &mut F,
         now_ms: u32,
     ) -> Option<PortIndex> {
         #[cfg(debug_assertions)]
-        self.assert_judged_alike(candidate, way, frame, now_ms);
+        self.assert_judged_alike(candidate, line, frame, now_ms);
         let plain = &candidate.plain;
-        let Leg { exit, .. } = self.rules.leg(way.next_hop.interface)?;
-        let destination = match self.neighbours.recall(way.remembered, exit.realm, way.next_hop.address) {
+        let Way { session, exit, next_hop } = Way::of(&self.rules, &self.state, candidate, line)?;
+        let remembered = match session {
+            Some(line) => line.next_hop(),
+            None => candidate.remembered,
+        };
+        let destination = match self.neighbours.recall(remembered, exit.realm, next_hop.address) {
             Some(mac) => mac,
-            None => find_neighbour(&self.state, &mut self.neighbours, way, exit.realm)?,
+            None => find_neighbour(&self.state, &mut self.neighbours, session, exit.realm, next_hop.address)?,
         };
         let bytes = exit.link.replace(frame, usize::from(plain.network_offset), destination).ok()?;
         let offset = exit.link.length();
-        if let (Some(line), Some(shard)) = (way.session, candidate.shard) {
-            let line = self.state.parts.sessions.value(line);
+        if let (Some(line), Some(shard)) = (session, candidate.shard) {
             let new = line.new_endpoint();
             if matches!(candidate.translation, Translation::Out(_)) {
                 let identification = (!plain.dont_fragment)
@@ -332,12 +283,12 @@ impl<F: Frame> Gateway<F> {
             }
             State::touch_established(line, plain, now_ms);
             if !self.shards.has(shard) {
-                self.counters().translated_for_others.add(1);
+                self.state.counters(self.me()).translated_for_others.add(1);
             }
         } else if let Translation::FloatingOut(_, external) = candidate.translation {
             plain.replace_source(bytes, offset, plain.source_at(external), None);
         } else {
-            plain.replace_destination(bytes, offset, plain.destination_at(way.next_hop.address));
+            plain.replace_destination(bytes, offset, plain.destination_at(next_hop.address));
         }
         Some(exit.port)
     }
@@ -351,7 +302,13 @@ impl<F: Frame> Gateway<F> {
     /// The long way agrees: the verdict would be the same. Another gateway may close the session meanwhile, and then would not
     /// be asked in vain.
     #[cfg(debug_assertions)]
-    fn assert_judged_alike(&mut self, candidate: &Candidate, way: &Way, frame: &F, now_ms: u32) {
+    fn assert_judged_alike(
+        &mut self,
+        candidate: &Candidate,
+        line: Option<LineIndex>,
+        frame: &F,
+        now_ms: u32,
+    ) {
         use packet::Parsed;
 
         use crate::flow::Endpoint;
@@ -360,6 +317,7 @@ impl<F: Frame> Gateway<F> {
 
         let me = self.me();
         let Self { rules, state, shards, .. } = self;
+        let Some(Way { next_hop, .. }) = Way::of(rules, state, candidate, line) else { return };
         let Ok(parsed) = Parsed::read(frame.bytes()) else { unreachable!("a plain packet can be parsed") };
         let (segment, leg) = match candidate.translation {
             Translation::Out(leg) | Translation::FloatingOut(leg, _) => {
@@ -374,7 +332,7 @@ impl<F: Frame> Gateway<F> {
             }
         };
         let flow = &Flow::of(&parsed, candidate.flow.realm());
-        if way.session.is_some_and(|line| !state.parts.sessions.holds(line, flow)) {
+        if line.is_some_and(|line| !state.parts.sessions.holds(line, flow)) {
             return;
         }
         let case = Case {
@@ -384,26 +342,26 @@ impl<F: Frame> Gateway<F> {
             flow: *flow,
             has_ports: true,
             shard: candidate.shard,
-            line: way.session,
+            line,
             checks_checksums: false,
         };
         let judged = Judge { rules, state, shards, counters: state.counters(me), now_ms }.judge(&case);
         let is_outbound = matches!(candidate.translation, Translation::Out(_) | Translation::FloatingOut(..));
-        let endpoint = match (way.session, candidate.translation) {
+        let endpoint = match (line, candidate.translation) {
             (Some(line), _) => self.state.parts.sessions.value(line).endpoint(),
             (None, Translation::FloatingOut(_, address)) => Endpoint { address, port: flow.source().port },
-            (None, _) => Endpoint { address: way.next_hop.address, port: flow.destination().port },
+            (None, _) => Endpoint { address: next_hop.address, port: flow.destination().port },
         };
         let other = match is_outbound {
             true => flow.with_source(endpoint, flow.realm()),
             false => flow.with_destination(endpoint, flow.realm()),
         };
-        let inner = if is_outbound { leg } else { way.next_hop.interface };
+        let inner = if is_outbound { leg } else { next_hop.interface };
         let router = self.rules.interfaces[inner.0 as usize].router;
-        let session = way.session.map(|line| SessionLine { line, router });
+        let session = line.map(|line| SessionLine { line, router });
         let passage = Passage {
             change: Change::Packet(flow.rewrite_to(&other)),
-            next_hop: way.next_hop,
+            next_hop,
             sessions: if is_outbound { [session, None] } else { [None, session] },
         };
         assert_eq!(judged, Verdict::Forward(passage), "{flow:?} passes as it would be judged");
@@ -415,13 +373,13 @@ impl<F: Frame> Gateway<F> {
 fn find_neighbour(
     state: &State,
     neighbours: &mut Neighbours,
-    way: &Way,
+    session: Option<&Line>,
     network: Realm,
+    address: Ipv4Addr,
 ) -> Option<MacAddress> {
-    let address = way.next_hop.address;
     let found = neighbours.locate(state.shard_of_host(network, address), network, address)?;
-    match way.session {
-        Some(line) => state.parts.sessions.value(line).remember_next_hop(found),
+    match session {
+        Some(line) => line.remember_next_hop(found),
         None => neighbours.remember(network, address, found),
     }
     neighbours.recall(found, network, address)

@@ -12,6 +12,8 @@
 //! All of it repeats what the rule set says elsewhere, and says it only where that is simple: a leg's one run of hosts, a
 //! destination that nothing but the default route leads to. What is not simple is asked of the rule set.
 
+mod dense;
+
 use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
@@ -20,27 +22,38 @@ use packet::{MacAddress, PortIndex, VlanId};
 
 use crate::compiled::{
     AddressIndex, AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, NextHop,
-    PoolIndex, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex,
+    PoolIndex, Realm, RouterIndex, RouterRules, RuleSet, SegmentIndex, SegmentRules,
 };
 
-/// Addresses from the first to the last, both included; none where the last is below the first.
+use dense::{Dense, Row};
+
+/// A run of addresses: so many from the first on. Of all that there are, it has but the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+struct Span {
     first: u32,
-    last: u32,
+    count: u32,
 }
 
 impl Span {
-    const NONE: Self = Self { first: 1, last: 0 };
+    const NONE: Self = Self { first: 0, count: 0 };
+
+    /// From the first to the last.
+    fn new(first: u32, last: u32) -> Self {
+        Self { first, count: last.checked_sub(first).map_or(0, |last| last.saturating_add(1)) }
+    }
+
+    fn last(self) -> u32 {
+        self.first.saturating_add(self.count.saturating_sub(1))
+    }
 
     #[inline]
     fn contains(self, address: u32) -> bool {
-        address.wrapping_sub(self.first) <= self.last.wrapping_sub(self.first) && self.first <= self.last
+        address.wrapping_sub(self.first) < self.count
     }
 
-    /// The least span that holds both.
+    /// The least span that holds both, of which neither is empty.
     fn and(self, other: Self) -> Self {
-        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+        Self::new(self.first.min(other.first), self.last().max(other.last()))
     }
 }
 
@@ -180,6 +193,8 @@ pub struct Door {
     /// Its first leg, of tenants' networks the only one.
     mac: MacAddress,
     leg: InterfaceIndex,
+    /// Our addresses on it, where they lie close together.
+    own: Option<Row>,
 }
 
 /// See the file's page.
@@ -191,8 +206,12 @@ pub struct Legs {
     /// By network and MAC.
     by_mac: HashMap<u64, InterfaceIndex>,
     own: HashMap<u64, Own>,
+    own_by_door: Dense<Own>,
     /// By the router's realm and the host: the floating IP of what nothing but the default route leads to.
     floating: HashMap<u64, Ipv4Addr>,
+    /// The same by router, where its hosts that have one lie close together.
+    floating_rows: Vec<Option<Row>>,
+    floating_by_row: Dense<Ipv4Addr>,
     /// By realm.
     inside: Vec<Option<Inside>>,
 }
@@ -203,7 +222,14 @@ impl Legs {
         let legs = set.interfaces.iter().enumerate();
         let legs: Vec<_> =
             legs.filter_map(|(at, _)| leg(set, InterfaceIndex(u32::try_from(at).ok()?))).collect();
-        let mut doors = vec![None; set.wires.len() * VLANS];
+        let own_of = |segment: &SegmentRules| {
+            let own = segment.addresses.iter().filter_map(|(address, rules)| {
+                let mac = set.interfaces.get(rules.interface.0 as usize)?.mac;
+                Some((*address, Own { mac, purpose: purpose_of(set, &legs, rules) }))
+            });
+            own.collect::<Vec<_>>()
+        };
+        let (mut doors, mut own_by_door) = (vec![None; set.wires.len() * VLANS], Dense::default());
         for (at, segment) in set.segments.iter().enumerate() {
             let first = segment.interfaces.iter().min_by_key(|(mac, _)| **mac);
             if let (Some((mac, leg)), Some(door)) =
@@ -213,26 +239,26 @@ impl Legs {
                 let is_external =
                     |leg: &InterfaceIndex| legs.get(leg.0 as usize).is_some_and(|leg| leg.external);
                 let outside = segment.interfaces.values().all(is_external).then_some(segment.realm);
-                *door = Some(Door { outside, segment: SegmentIndex(at), mac: *mac, leg: *leg });
+                let own = own_of(segment).into_iter().map(|(address, own)| (u32::from(address), own));
+                let own = own_by_door.lay(own);
+                *door = Some(Door { outside, segment: SegmentIndex(at), mac: *mac, leg: *leg, own });
             }
         }
-        let mut by_mac = HashMap::new();
-        for (at, segment) in set.segments.iter().enumerate() {
-            by_mac.extend(segment.interfaces.iter().map(|(mac, leg)| (mac_key(at, *mac), *leg)));
-        }
-        let mut own = HashMap::new();
-        for segment in &set.segments {
-            let addresses = segment.addresses.iter();
-            own.extend(addresses.filter_map(|(address, rules)| {
-                let mac = set.interfaces.get(rules.interface.0 as usize)?.mac;
-                Some((key(segment.realm, *address), Own { mac, purpose: purpose_of(set, &legs, rules) }))
-            }));
-        }
-        let mut floating = HashMap::new();
-        for router in &set.routers {
-            floating
-                .extend(floating_ips(set, router).map(|(internal, ip)| (key(router.realm, internal), ip)));
-        }
+        let by_mac = set.segments.iter().enumerate().flat_map(|(at, segment)| {
+            segment.interfaces.iter().map(move |(mac, leg)| (mac_key(at, *mac), *leg))
+        });
+        let by_mac = by_mac.collect();
+        let own = set.segments.iter().flat_map(|segment| {
+            own_of(segment).into_iter().map(|(address, own)| (key(segment.realm, address), own))
+        });
+        let own = own.collect();
+        let (mut floating, mut floating_by_row) = (HashMap::new(), Dense::default());
+        let floating_rows = set.routers.iter().map(|router| {
+            let pairs: Vec<_> = floating_ips(set, router).collect();
+            floating.extend(pairs.iter().map(|(internal, ip)| (key(router.realm, *internal), *ip)));
+            floating_by_row.lay(pairs.iter().map(|(internal, ip)| (u32::from(*internal), *ip)))
+        });
+        let floating_rows = floating_rows.collect();
         let mut inside = Vec::new();
         for (realm, router) in &set.router_by_realm {
             let (at, router_at) = (realm.0 as usize, router.0 as usize);
@@ -251,7 +277,7 @@ impl Legs {
                 });
             }
         }
-        Self { legs, doors, by_mac, own, floating, inside }
+        Self { legs, doors, by_mac, own, own_by_door, floating, floating_rows, floating_by_row, inside }
     }
 }
 
@@ -296,11 +322,26 @@ impl RuleSet {
         self.legs.own.get(&key(network, address)).copied()
     }
 
+    /// An address on the network that a door leads in from, if it is ours.
+    #[inline]
+    pub fn own_by(&self, door: &Door, network: Realm, address: Ipv4Addr) -> Option<Own> {
+        match door.own {
+            Some(row) => self.legs.own_by_door.get(row, address.into()),
+            None => self.own(network, address),
+        }
+    }
+
     /// The floating IP under which a host's packets leave by the default route, from a leg by which they have entered. `None`
     /// where it has none, or it takes a longer look.
     #[inline]
     pub fn floating_ip_of(&self, leg: &Leg, host: Ipv4Addr) -> Option<Ipv4Addr> {
-        if leg.has_floating_ips { self.legs.floating.get(&key(leg.realm, host)).copied() } else { None }
+        if !leg.has_floating_ips {
+            return None;
+        }
+        match *self.legs.floating_rows.get(leg.router.0 as usize)? {
+            Some(row) => self.legs.floating_by_row.get(row, host.into()),
+            None => self.legs.floating.get(&key(leg.realm, host)).copied(),
+        }
     }
 
     /// The router whose internal realm this is, if it is up and has internal legs.
@@ -404,7 +445,7 @@ fn leg(set: &RuleSet, index: InterfaceIndex) -> Option<Leg> {
 }
 
 fn span_of<'a>(addresses: impl Iterator<Item = &'a Ipv4Addr>) -> Span {
-    let single = |address: &Ipv4Addr| Span { first: u32::from(*address), last: u32::from(*address) };
+    let single = |address: &Ipv4Addr| Span::new(u32::from(*address), u32::from(*address));
     addresses.map(single).reduce(Span::and).unwrap_or(Span::NONE)
 }
 
@@ -419,7 +460,7 @@ fn hosts(set: &RuleSet, router: &RouterRules, index: InterfaceIndex) -> (Span, u
     if interface.is_edge(last.into()) {
         last = last.saturating_sub(1);
     }
-    let span = Span { first, last };
+    let span = Span::new(first, last);
     let edges = |net: &ipnet::Ipv4Net| [net.addr(), net.network(), net.broadcast()];
     let mut no_hosts: Vec<u32> = interface.addresses.iter().flat_map(edges).map(u32::from).collect();
     no_hosts.retain(|address| span.contains(*address) && interface.is_no_hosts((*address).into()));
@@ -437,11 +478,11 @@ fn default_route(set: &RuleSet, router: &RouterRules) -> (Option<NextHop>, [Span
     let Some((next_hop, others)) = router.routes.default_and_others() else { return (None, [Span::NONE; 2]) };
     let leads_out = set.interfaces.get(next_hop.interface.0 as usize).is_some_and(|leg| leg.external)
         && router.gateway_by(next_hop.interface).is_some();
-    let mut spans: Vec<Span> = others.map(|(first, last)| Span { first, last }).collect();
+    let mut spans: Vec<Span> = others.map(|(first, last)| Span::new(first, last)).collect();
     // The two that lie closest together become one, until two are left: they hold what lies between them too.
     while spans.len() > 2 {
         let gap = |pair: &[Span]| match *pair {
-            [one, two] => two.first - one.last,
+            [one, two] => two.first - one.last(),
             _ => u32::MAX,
         };
         let gaps = spans.windows(2).map(gap);

@@ -15,14 +15,16 @@
 //! Only a shard's owner opens. What asks for more than the pool, another owner's hosts and first segments of connections take
 //! the long way; where they are this owner's, their memory is asked for here all the same.
 
+use std::net::Ipv4Addr;
+
 use arrayvec::ArrayVec;
 use flowtable::{LineIndex, SHARDS_MAX, ShardIndex, Sought, prefetch_value};
 use packet::{BURST_FRAMES_MAX, Frame, PortIndex, Protocol};
 use rules::RuleSet;
 use rules::compiled::{NextHop, PoolRules, RouterRules};
-use rules::legs::Leg;
+use rules::legs::{Exit, Leg};
 
-use super::{Candidate, Candidates, Translation, Way, find_neighbour, is_plainly_a_host, pair_bit};
+use super::{Candidate, Candidates, Lines, Translation, find_neighbour, is_plainly_a_host, pair_bit};
 use crate::flow::Flow;
 use crate::forwarding;
 use crate::gateway::Gateway;
@@ -45,25 +47,8 @@ pub(super) struct Begun(u64);
 
 impl<F: Frame> Gateway<F> {
     /// Which candidates open flows, and asks for the memory that it takes.
-    #[inline]
-    pub(super) fn find_openings(
-        &self,
-        port: PortIndex,
-        candidates: &mut Candidates,
-        lines: &[Option<LineIndex>; BURST_FRAMES_MAX],
-    ) {
-        if candidates.iter().any(|candidate| candidate.way.is_none()) {
-            self.prepare_openings(port, candidates, lines);
-        }
-    }
-
     #[inline(never)]
-    fn prepare_openings(
-        &self,
-        port: PortIndex,
-        candidates: &mut Candidates,
-        lines: &[Option<LineIndex>; BURST_FRAMES_MAX],
-    ) {
+    pub(super) fn prepare_openings(&self, port: PortIndex, candidates: &mut Candidates, lines: &Lines) {
         let has_checksums = !self.checks_checksums(port);
         let mut all = OfBurst::<Parts>::new();
         for (candidate, line) in candidates.iter_mut().zip(lines) {
@@ -74,8 +59,7 @@ impl<F: Frame> Gateway<F> {
             let Some(leg) = self.rules.leg(leg) else { continue };
             let Some(parts) = self.parts_of_opening(candidate.flow, leg, shard) else { continue };
             all.push(parts);
-            candidate.way = self.opening_way(candidate, leg).filter(|_| has_checksums);
-            candidate.begins = candidate.way.is_some();
+            candidate.begins = has_checksums && self.goes_on_plainly(candidate, leg);
         }
         foresee(&all);
     }
@@ -90,60 +74,66 @@ impl<F: Frame> Gateway<F> {
         Some(Parts { flow, shard, mappings, router, pool })
     }
 
-    /// How the first packet of a flow goes on, if nothing needs a longer look.
-    fn opening_way(&self, candidate: &Candidate, leg: &Leg) -> Option<Way> {
+    /// Whether nothing about the first packet of a flow needs a longer look.
+    fn goes_on_plainly(&self, candidate: &Candidate, leg: &Leg) -> bool {
         let plain = &candidate.plain;
         let (source, destination) = (plain.source(), plain.destination());
-        let next_hop = leg.plainly_out(destination)?;
-        let exit = &self.rules.leg(next_hop.interface)?.exit;
-        let agrees = plain.protocol == Protocol::UDP
+        let Some((exit, next_hop)) = self.way_out(leg, destination) else { return false };
+        self.neighbours.prefetch(self.neighbours.remembered(exit.realm, next_hop.address));
+        plain.protocol == Protocol::UDP
             && leg.is_plainly_a_hosts(source)
             && is_plainly_a_host(source)
             && is_plainly_a_host(destination)
             && plain.total_length <= exit.mtu
-            && !self.rules.is_own(exit, destination);
-        if !agrees {
-            return None;
-        }
-        let remembered = self.neighbours.remembered(exit.realm, next_hop.address);
-        self.neighbours.prefetch(remembered);
-        Some(Way { session: None, next_hop, remembered })
+            && !self.rules.is_own(exit, destination)
     }
 
-    /// Opens the session of a flow's first packet, by which the packet goes on from here. `false` where it takes the long way:
-    /// there it is said why.
+    fn way_out(&self, leg: &Leg, destination: Ipv4Addr) -> Option<(&Exit, NextHop)> {
+        let next_hop = leg.plainly_out(destination)?;
+        Some((&self.rules.leg(next_hop.interface)?.exit, next_hop))
+    }
+
+    /// Opens the session of a flow's first packet, by whose line the packet goes on from here. `false` where it takes the long
+    /// way: there it is said why.
     #[inline(never)]
-    pub(super) fn begin(&mut self, candidate: &mut Candidate, begun: &mut Begun, now_ms: u32) -> bool {
+    pub(super) fn begin(
+        &mut self,
+        candidate: &Candidate,
+        line: &mut Option<LineIndex>,
+        begun: &mut Begun,
+        now_ms: u32,
+    ) -> bool {
         // An earlier packet of the burst may have opened it.
         let sessions = &self.state.parts.sessions;
         let is_there = begun.may_have(candidate)
             && candidate.sought().is_some_and(|(shard, flow)| sessions.find(shard, flow).is_some());
-        !is_there && self.open_by_leg(candidate, now_ms).inspect(|()| begun.note(candidate)).is_some()
+        if !is_there {
+            *line = self.open_by_leg(candidate, now_ms).inspect(|_| begun.note(candidate));
+        }
+        line.is_some()
     }
 
-    fn open_by_leg(&mut self, candidate: &mut Candidate, now_ms: u32) -> Option<()> {
-        let (Translation::Out(leg), Some(shard), Some(way)) =
-            (candidate.translation, candidate.shard, &mut candidate.way)
-        else {
+    fn open_by_leg(&mut self, candidate: &Candidate, now_ms: u32) -> Option<LineIndex> {
+        let (Translation::Out(leg), Some(shard)) = (candidate.translation, candidate.shard) else {
             return None;
         };
         let (flow, leg) = (&candidate.flow, self.rules.leg(leg)?);
-        let Leg { exit, .. } = self.rules.leg(way.next_hop.interface)?;
-        if self.neighbours.recall(way.remembered, exit.realm, way.next_hop.address).is_none() {
-            find_neighbour(&self.state, &mut self.neighbours, way, exit.realm)?;
-            way.remembered = self.neighbours.remembered(exit.realm, way.next_hop.address);
+        let (exit, next_hop) = self.way_out(leg, candidate.plain.destination())?;
+        let (network, address) = (exit.realm, next_hop.address);
+        if self.neighbours.recall(self.neighbours.remembered(network, address), network, address).is_none() {
+            find_neighbour(&self.state, &mut self.neighbours, None, network, address)?;
         }
         let (rules, pool) = (&self.rules, leg.pool()?);
         let router = rules.routers.get(leg.router.0 as usize)?;
-        if leg.has_exceptions() && is_excepted(flow, way.next_hop, router, rules) {
+        if leg.has_exceptions() && is_excepted(flow, next_hop, router, rules) {
             return None;
         }
         let counters = self.state.counters(self.me());
         let owner = self.shards.get_mut(shard)?;
         let line = owner.open_outbound(flow, router, pool, rules, counters, now_ms).ok()?;
-        self.state.parts.sessions.value(line).remember_next_hop(way.remembered);
-        way.session = Some(line);
-        Some(())
+        let next_hop = self.neighbours.remembered(network, address);
+        self.state.parts.sessions.value(line).remember_next_hop(next_hop);
+        Some(line)
     }
 }
 

@@ -81,6 +81,10 @@ proptest! {
             let is_external = |leg: &InterfaceIndex| set.interfaces[leg.0 as usize].external;
             let outside = segment.interfaces.values().all(is_external).then_some(segment.realm);
             prop_assert!(door.is_none_or(|door| door.outside == outside));
+            for address in addresses.iter().copied().chain(interesting(&set)).chain(segment.addresses.keys().copied()) {
+                let by_door = door.map(|door| set.own_by(door, segment.realm, address));
+                prop_assert!(by_door.is_none_or(|own| own == set.own(segment.realm, address)), "{address}");
+            }
             for (address, rules) in &segment.addresses {
                 let is_plain = rules.forwardings.is_empty();
                 let own = set.own(segment.realm, *address);
