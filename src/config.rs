@@ -49,6 +49,12 @@ pub(crate) struct NodeConfig {
     /// The most external addresses that are translated to.
     #[serde(default = "default_external_addresses_max")]
     pub(crate) external_addresses_max: u32,
+    /// The most internal hosts that have sessions at once. Absent: one for each 32 sessions, and 65,536 at least.
+    #[serde(default)]
+    pub(crate) hosts_max: Option<u32>,
+    /// The most mappings. Absent: one for each session.
+    #[serde(default)]
+    pub(crate) mappings_max: Option<u32>,
     /// The parts that flow state is shared out to the workers by.
     #[serde(default = "default_shards")]
     pub(crate) shards: u8,
@@ -169,7 +175,10 @@ impl NodeConfig {
 
     /// How much flow state there is room for.
     pub(crate) fn sizes(&self) -> Sizes {
-        Sizes { sessions: self.sessions_max, shards: self.shards, addresses: self.external_addresses_max }
+        let usual = Sizes::new(self.sessions_max, self.shards, self.external_addresses_max);
+        let (hosts, mappings) =
+            (self.hosts_max.unwrap_or(usual.hosts), self.mappings_max.unwrap_or(usual.mappings));
+        Sizes { hosts, mappings, ..usual }
     }
 
     fn faults(&self) -> Vec<String> {
@@ -202,6 +211,8 @@ impl NodeConfig {
             (!range.contains(&value)).then(|| format!("{key}: {value} is not within {least} to {most}"))
         };
         faults.extend(within("sessions_max", self.sessions_max, 1..=1 << 26));
+        faults.extend(self.hosts_max.and_then(|hosts| within("hosts_max", hosts, 1..=1 << 26)));
+        faults.extend(self.mappings_max.and_then(|mappings| within("mappings_max", mappings, 1..=1 << 26)));
         faults.extend(within("shards", self.shards.into(), 1..=SHARDS_MAX));
         faults.extend(within(
             "external_addresses_max",
@@ -232,8 +243,8 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
         let text = "node: ''\nports: [{name: a, device: net_null0}, {name: a, device: '?', mtu: 9}]\nworkers: []\n\
-                    sessions_max: 0\nshards: 33\nexternal_addresses_max: 32769\n";
-        assert_eq!(faults(text).len(), 8, "{:?}", faults(text));
+                    sessions_max: 0\nshards: 33\nexternal_addresses_max: 32769\nhosts_max: 0\nmappings_max: 0\n";
+        assert_eq!(faults(text).len(), 10, "{:?}", faults(text));
     }
 
     #[test]

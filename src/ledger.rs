@@ -115,7 +115,7 @@ routers:
 
     #[tokio::test]
     async fn numbers_and_generations_go_on_where_another_process_ended() {
-        let sizes = Sizes { sessions: 64, shards: 2, addresses: 4 };
+        let sizes = Sizes::new(64, 2, 4);
         let (state, _shards) = State::anonymous(&sizes, [1, 2, 3, 4]).unwrap();
         let first = valid(&rules::read_rules(RULES).unwrap());
         let first = Ledger::new(Arc::clone(&state)).compile(&first, &RuleSet::default()).await.unwrap();
@@ -130,7 +130,7 @@ routers:
 
     #[tokio::test]
     async fn numbers_are_taken_back_once_every_worker_runs_rules_without_them() {
-        let sizes = Sizes { sessions: 64, shards: 2, addresses: 1 };
+        let sizes = Sizes::new(64, 2, 1);
         let (state, _shards) = State::anonymous(&sizes, [1, 2, 3, 4]).unwrap();
         let ledger = Ledger::new(Arc::clone(&state));
         let whole = rules::read_rules(RULES).unwrap();

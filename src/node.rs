@@ -130,9 +130,9 @@ impl GatewayNode {
         };
         let rows = [
             ("sessions", occupancy.sessions, occupancy.sessions_max),
-            ("hosts", occupancy.hosts, occupancy.sessions_max),
-            ("mappings", occupancy.mappings, occupancy.sessions_max),
-            ("permissions", occupancy.permissions, occupancy.sessions_max),
+            ("hosts", occupancy.hosts, occupancy.hosts_max),
+            ("mappings", occupancy.mappings, occupancy.mappings_max),
+            ("permissions", occupancy.permissions, occupancy.mappings_max),
             ("neighbours", occupancy.neighbours, occupancy.neighbours_max),
             ("frames", frames - available.min(frames), frames),
         ];

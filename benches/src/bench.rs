@@ -42,7 +42,7 @@ impl Bench {
         let sessions = u32::try_from(flows.max(4_096) * 3 / 2)?;
         let addresses = (scene::NETWORKS * scene::ADDRESSES) as u32;
         let seed = [seed, 1, 2, 3].map(|word| word ^ 0x243f_6a88_85a3_08d3);
-        let (state, shards) = State::anonymous(&Sizes { sessions, shards: 16, addresses }, seed)?;
+        let (state, shards) = State::anonymous(&Sizes::new(sessions, 16, addresses), seed)?;
         let ports = ["inside".to_owned(), "outside".to_owned()];
         let rules = rules::read_rules(&scene::rules(floating))?;
         let rules = rules::validate(&rules, &ports).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;

@@ -28,7 +28,7 @@ use crate::world::scene::rules_with;
 pub(crate) const PORT_NAMES: [&str; 2] = ["in0", "out0"];
 
 /// What a gateway under test has room for. All of a host's sessions are in one shard.
-pub(crate) const SIZES: Sizes = Sizes { sessions: 65_536, shards: 16, addresses: 16 };
+pub(crate) const SIZES: Sizes = Sizes::new(65_536, 16, 16);
 
 /// Packet memory and frames for one worker's queues.
 pub(crate) const MEMORY_MIB: u32 = 256;

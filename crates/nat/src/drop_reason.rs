@@ -88,10 +88,14 @@ drop_reasons! {
     /// A protocol without ports, and another host behind the same external address speaks it with the same remote: answers
     /// could not be told apart.
     RemoteTaken = "remote_taken",
-    /// The session table, or one of its companions, is full.
+    /// The session table is full.
     TableFull = "table_full",
     /// The part of the session table that this host belongs to is full, the table is not.
     ShardFull = "shard_full",
+    /// The host's part of the table of hosts, or of their blocks of ports, is full.
+    HostTableFull = "host_table_full",
+    /// The host's part of the table of mappings, or of who may come in by them, is full.
+    MappingTableFull = "mapping_table_full",
     /// An ICMP error with a wrong checksum or an unusable quote (RFC 5508 REQ-3).
     BadIcmpError = "bad_icmp_error",
     /// An ICMP error about a flow we do not know.

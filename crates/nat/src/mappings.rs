@@ -293,7 +293,7 @@ impl Mappings {
             Ok(slot) => Ok((slot, outside)),
             Err(_) => {
                 self.give_back(flow, &outside);
-                Err(DropReason::TableFull)
+                Err(DropReason::MappingTableFull)
             }
         }
     }
@@ -359,7 +359,7 @@ impl Mappings {
             permission.mapping.set(taken.mapping);
             permission.sessions.set(1);
         });
-        inserted.map(|_| ()).map_err(|_| DropReason::TableFull)
+        inserted.map(|_| ()).map_err(|_| DropReason::MappingTableFull)
     }
 
     fn forbid(&mut self, key: Flow, mapping: u32) {

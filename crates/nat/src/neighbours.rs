@@ -28,10 +28,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{DropReason, time};
 
-/// Neighbours that are known, asked for or silent at once: so many there may be, however few sessions.
+/// Neighbours that are known, asked for or silent at once: so many there may be, however few hosts.
 const NEIGHBOURS_MIN: u32 = 65_536;
-/// And one for each so many sessions: RFC 9693's hosts have 63 each.
-const SESSIONS_PER_NEIGHBOUR: u32 = 32;
 /// How long a request waits for its answer.
 const ANSWER_MS: u32 = 1_000;
 /// Requests before a neighbour counts as silent.
@@ -122,9 +120,9 @@ impl Neighbour {
 /// The table that all gateways read.
 pub(crate) type NeighbourTable = Table<Key, Neighbour, 1>;
 
-/// A table beside so many sessions.
-pub(crate) fn table(shards: u8, sessions: u32, hash_key: HashKey) -> Arc<NeighbourTable> {
-    let slots = (sessions / SESSIONS_PER_NEIGHBOUR).max(NEIGHBOURS_MIN);
+/// A table for so many hosts.
+pub(crate) fn table(shards: u8, hosts: u32, hash_key: HashKey) -> Arc<NeighbourTable> {
+    let slots = hosts.max(NEIGHBOURS_MIN);
     Arc::new(Table::anonymous(shards, slots.div_ceil(u32::from(shards)), hash_key))
 }
 

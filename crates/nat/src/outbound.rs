@@ -187,7 +187,9 @@ fn refuse_without_room(reason: DropReason) -> Verdict {
         | DropReason::HostPortQuota
         | DropReason::RemoteTaken
         | DropReason::TableFull
-        | DropReason::ShardFull => Verdict::Refuse(reason, icmp::Error::HostUnreachable),
+        | DropReason::ShardFull
+        | DropReason::HostTableFull
+        | DropReason::MappingTableFull => Verdict::Refuse(reason, icmp::Error::HostUnreachable),
         reason => Verdict::Drop(reason),
     }
 }

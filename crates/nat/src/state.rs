@@ -63,9 +63,28 @@ pub struct Sizes {
     pub shards: u8,
     /// The most external addresses that are translated to, those included that left the rules and have ports in use.
     pub addresses: u32,
+    /// The most internal hosts that have sessions at once, and neighbours; each shard has an equal part of them.
+    pub hosts: u32,
+    /// The most endpoint-independent and address-dependent mappings, those in hold-down included, and as many permissions.
+    pub mappings: u32,
 }
 
+/// Hosts there is room for, however few sessions, unless those are fewer.
+const HOSTS_MIN: u32 = 65_536;
+/// And one for each so many sessions: RFC 9693's hosts have 63 each.
+const SESSIONS_PER_HOST: u32 = 32;
+/// Blocks of ports for each host: one of UDP and one of TCP.
+const BLOCKS_PER_HOST: u32 = 2;
+
 impl Sizes {
+    /// With hosts as sessions usually have, and mappings for all of them.
+    pub const fn new(sessions: u32, shards: u8, addresses: u32) -> Self {
+        let hosts = sessions / SESSIONS_PER_HOST;
+        let hosts = if hosts > HOSTS_MIN { hosts } else { HOSTS_MIN };
+        let hosts = if hosts < sessions { hosts } else { sessions };
+        Self { sessions, shards, addresses, hosts, mappings: sessions }
+    }
+
     /// Bytes of the region that a state of these sizes lies in.
     ///
     /// # Panics
@@ -86,6 +105,10 @@ pub struct Occupancy {
     pub mappings: u32,
     /// Internal hosts that are paired with an external address.
     pub hosts: u32,
+    /// The most hosts there can be.
+    pub hosts_max: u32,
+    /// The most mappings there can be, and the most permissions.
+    pub mappings_max: u32,
     /// Remote addresses that may come in to a mapping, counted for each mapping.
     pub permissions: u32,
     /// Port blocks that are some host's.
@@ -113,7 +136,9 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn carve(carver: &mut Carver, sizes: &Sizes, hash_key: HashKey) -> Self {
-        let slots_per_shard = sizes.sessions.div_ceil(u32::from(sizes.shards));
+        let per_shard = |slots: u32| slots.div_ceil(u32::from(sizes.shards));
+        let (sessions, hosts, mappings) =
+            (per_shard(sizes.sessions), per_shard(sizes.hosts), per_shard(sizes.mappings));
         Self {
             header: carver.cells(1),
             counters: carver.cells(WORKERS_MAX + 1),
@@ -121,12 +146,11 @@ impl Parts {
             realms: RealmBook::carve(carver, REALMS_MAX),
             addresses: AddressBook::carve(carver, sizes.addresses, hash_key),
             ports: Ports::carve(carver, sizes.addresses),
-            sessions: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
-            hosts: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
-            mappings: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
-            permissions: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard, hash_key)),
-            // Fewer: a host that needs a block has it for several sessions.
-            blocks: Arc::new(Table::carve(carver, sizes.shards, slots_per_shard.div_ceil(4), hash_key)),
+            sessions: Arc::new(Table::carve(carver, sizes.shards, sessions, hash_key)),
+            hosts: Arc::new(Table::carve(carver, sizes.shards, hosts, hash_key)),
+            mappings: Arc::new(Table::carve(carver, sizes.shards, mappings, hash_key)),
+            permissions: Arc::new(Table::carve(carver, sizes.shards, mappings, hash_key)),
+            blocks: Arc::new(Table::carve(carver, sizes.shards, hosts * BLOCKS_PER_HOST, hash_key)),
         }
     }
 }
@@ -287,6 +311,8 @@ impl State {
             sessions_max: self.parts.sessions.slots_max(),
             mappings: self.parts.mappings.len(),
             hosts: self.parts.hosts.len(),
+            hosts_max: self.parts.hosts.slots_max(),
+            mappings_max: self.parts.mappings.slots_max(),
             permissions: self.parts.permissions.len(),
             blocks: self.parts.blocks.len(),
             neighbours: self.in_process.neighbours.len(),
@@ -399,7 +425,7 @@ mod tests {
 
     #[test]
     fn fifty_million_sessions_behind_four_thousand_addresses_fit_in_24_gib() {
-        let sizes = Sizes { sessions: 50_000_000, shards: 32, addresses: 4_096 };
+        let sizes = Sizes::new(50_000_000, 32, 4_096);
         assert!(sizes.bytes() <= 24 << 30, "{} bytes", sizes.bytes());
     }
 }

@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::{invariants, rules_text, scene};
 
 /// Slots of a shard are enough for every session that the worlds' few endpoints can have: what is scarce here is ports.
-const SIZES: Sizes = Sizes { sessions: 4_096, shards: 4, addresses: 24 };
+const SIZES: Sizes = Sizes::new(4_096, 4, 24);
 
 /// So that the first that is counted is a change: whatever was counted before was counted by others.
 const NOTHING_COUNTED: [u64; 2] = [u64::MAX; 2];

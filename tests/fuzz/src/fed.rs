@@ -104,7 +104,7 @@ fn carry(rules: Arc<rules::RuleSet>, numbers: &Numbers, outcome: &mut Outcome) {
     if addresses > scene::ADDRESSES_MAX {
         return;
     }
-    let sizes = Sizes { sessions: 64, shards: 1, addresses: scene::ADDRESSES_MAX };
+    let sizes = Sizes::new(64, 1, scene::ADDRESSES_MAX);
     let (state, shards) = State::anonymous(&sizes, [1; 4]).unwrap();
     state.assign(1);
     state.store(numbers, rules.generation);

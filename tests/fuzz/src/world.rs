@@ -169,7 +169,7 @@ pub(crate) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(crate) fn new(setup: &Setup, outcome: &'a mut Outcome) -> Self {
-        let sizes = Sizes { sessions: setup.sessions, shards: setup.shards, addresses: scene::ADDRESSES_MAX };
+        let sizes = Sizes::new(setup.sessions, setup.shards, scene::ADDRESSES_MAX);
         let (state, shards) = State::anonymous(&sizes, [1, 2, 3, 4]).unwrap();
         let configuration = Configuration { checks_checksums: [setup.checks_checksums; PORTS_MAX] };
         let mut world = Self {

@@ -92,7 +92,7 @@ impl Mappings {
                 external.0.set(rules.ports.into());
             }) else {
                 space.end_lease(lease);
-                return Err(DropReason::TableFull);
+                return Err(DropReason::HostTableFull);
             };
             if let Some(port) = self.choose_free(choice, lease.ports) {
                 return Ok(Some(choice.at(port)));

@@ -193,7 +193,7 @@ routers:
     #[test]
     fn what_is_foreseen_for_a_burst_is_what_comes() {
         for more in ["", "pairing: none", "preserve_port: true", "preserve_parity: true"] {
-            let sizes = Sizes { sessions: 1_000, shards: 1, addresses: 32 };
+            let sizes = Sizes::new(1_000, 1, 32);
             let (state, mut shards) = State::anonymous(&sizes, [1, 2, 3, 4]).unwrap();
             let valid = rules::validate(&rules::read_rules(&rules(more)).unwrap(), &PORTS.map(str::to_owned))
                 .unwrap();

@@ -88,7 +88,7 @@ impl Mappings {
             host.set_external(address);
             host.uses.set(uses);
         });
-        let slot = inserted.map_err(|_| DropReason::TableFull)?;
+        let slot = inserted.map_err(|_| DropReason::HostTableFull)?;
         Ok(self.hosts.table().line_of(slot, 0))
     }
 

@@ -94,9 +94,9 @@ fn a_realm_is_named_while_it_has_a_neighbour() {
 }
 
 #[test]
-fn where_there_is_room_for_more_sessions_there_is_for_more_neighbours() {
-    let slots = |sessions| table(2, sessions, HashKey([1, 2])).slots_max();
-    assert_eq!([0, 1 << 20, 1 << 21, 1 << 23].map(slots), [65_536, 65_536, 65_536, 1 << 18]);
+fn where_there_is_room_for_more_hosts_there_is_for_more_neighbours() {
+    let slots = |hosts| table(2, hosts, HashKey([1, 2])).slots_max();
+    assert_eq!([0, 1 << 15, 1 << 16, 1 << 18].map(slots), [65_536, 65_536, 65_536, 1 << 18]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ use super::Sizes;
 use crate::random::checksum;
 
 /// Rises with every change of what the bytes in the region mean that the layout hash does not see.
-const LAYOUT_VERSION: u32 = 6;
+const LAYOUT_VERSION: u32 = 7;
 
 const MAGIC: [u8; 8] = *b"natgate\0";
 
@@ -49,6 +49,8 @@ pub(crate) struct Identity {
     layout_hash: u64,
     sessions: u32,
     addresses: u32,
+    hosts: u32,
+    mappings: u32,
     hash_kind: u64,
     /// Of every table; from the operating system when the region began.
     pub(crate) hash_key: [u64; 2],
@@ -77,11 +79,11 @@ pub(crate) struct Header {
 pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
 
 const _: () = {
-    assert!(size_of::<Identity>() == 88);
-    assert!(std::mem::offset_of!(Header, checksum) == 88);
-    assert!(std::mem::offset_of!(Header, generation) == 96);
-    assert!(std::mem::offset_of!(Header, early_crashes_ms) == 120);
-    assert!(HEADER_BYTES == 144);
+    assert!(size_of::<Identity>() == 96);
+    assert!(std::mem::offset_of!(Header, checksum) == 96);
+    assert!(std::mem::offset_of!(Header, generation) == 104);
+    assert!(std::mem::offset_of!(Header, early_crashes_ms) == 128);
+    assert!(HEADER_BYTES == 152);
 };
 
 /// Why a region starts empty.
@@ -138,9 +140,10 @@ impl fmt::Display for FreshReason {
                 write!(f, "the flow state has layout version {found}, this natgate has {ours}")
             }
             Self::BadHeader => f.write_str("the header of the flow state is damaged"),
-            Self::OtherSizes { found: Sizes { sessions, shards, addresses } } => write!(
+            Self::OtherSizes { found: Sizes { sessions, shards, addresses, hosts, mappings } } => write!(
                 f,
-                "the flow state was made for other sizes: {sessions} sessions, {shards} shards, {addresses} external addresses"
+                "the flow state was made for other sizes: {sessions} sessions, {shards} shards, {addresses} external \
+                 addresses, {hosts} hosts, {mappings} mappings"
             ),
             Self::OtherBoot => f.write_str("the flow state is of another boot of the machine"),
             Self::HashUnavailable => {
@@ -173,6 +176,8 @@ impl Identity {
             layout_hash,
             sessions: sizes.sessions,
             addresses: sizes.addresses,
+            hosts: sizes.hosts,
+            mappings: sizes.mappings,
             hash_kind: hash_kind(),
             hash_key,
             shard_key: [derived(0), derived(1)],
@@ -190,7 +195,8 @@ impl Identity {
 
     fn sizes(&self) -> Sizes {
         let shards = u8::try_from(self.shards).unwrap_or(u8::MAX);
-        Sizes { sessions: self.sessions, shards, addresses: self.addresses }
+        let (hosts, mappings) = (self.hosts, self.mappings);
+        Sizes { sessions: self.sessions, shards, addresses: self.addresses, hosts, mappings }
     }
 }
 

@@ -66,7 +66,7 @@ impl InProcess {
     pub(crate) fn new(sizes: &Sizes, hash_key: HashKey) -> Self {
         Self {
             quiescence: Quiescence::new(),
-            neighbours: neighbours::table(sizes.shards, sizes.sessions, hash_key),
+            neighbours: neighbours::table(sizes.shards, sizes.hosts, hash_key),
             finished: Finished::new(WORKERS_MAX),
             order_key: hash_key.0,
             turns: Turns::default(),

@@ -11,7 +11,7 @@ use crate::world::scene::*;
 use crate::world::{Host, Packet, Setup, World};
 
 /// Where a reason is reached, if not by one packet in the scene.
-const ELSEWHERE: [(DropReason, &str); 15] = [
+const ELSEWHERE: [(DropReason, &str); 16] = [
     (
         DropReason::ForwardingTaken,
         "port_forwarding.rs: replies_leave_by_the_port_that_was_asked_where_many_lead_to_one",
@@ -30,6 +30,7 @@ const ELSEWHERE: [(DropReason, &str); 15] = [
         DropReason::NeighbourQueueFull,
         "neighbours.rs: waiting_packets_leave_in_order_and_no_more_than_a_few_wait",
     ),
+    (DropReason::HostTableFull, "ports.rs: a_full_table_of_hosts_refuses_new_hosts_and_no_others"),
     (DropReason::ShardFull, "workers.rs: a_full_shard_refuses_its_hosts_and_no_others"),
     (
         DropReason::HandOffRingFull,
@@ -61,7 +62,7 @@ const fn row(reason: DropReason, packet: fn(&mut World) -> Packet) -> Row {
 
 const OUT: (Ipv4Addr, u16) = (SERVER.address, 53);
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 29] = [
     row(DropReason::Malformed, |_| RED_A.udp(1, OUT, b"").change(|bytes| bytes[..30].to_vec())),
     row(DropReason::UnknownEthertype, |_| RED_A.says(vec![0; 60])),
     row(DropReason::UnknownVlan, |_| {
@@ -117,6 +118,13 @@ const ROWS: [Row; 28] = [
     },
     Row {
         reason: DropReason::TableFull,
+        before: |world| {
+            (0..SESSIONS_MAX).for_each(|port| _ = world.one(RED_A.tcp(port, OUT, packet::tcp::SYN)))
+        },
+        packet: |_| RED_A.tcp(SESSIONS_MAX, OUT, packet::tcp::SYN),
+    },
+    Row {
+        reason: DropReason::MappingTableFull,
         before: |world| (0..SESSIONS_MAX).for_each(|port| _ = world.one(RED_A.udp(port, OUT, b""))),
         packet: |_| RED_A.udp(SESSIONS_MAX, OUT, b""),
     },

@@ -58,7 +58,7 @@ impl PacketIo for Sink {
 
 #[test]
 fn a_frame_without_headroom_for_its_tag_is_dropped_for_that() {
-    let (state, shards) = State::anonymous(&Sizes { sessions: 16, shards: 1, addresses: 2 }, [0; 4]).unwrap();
+    let (state, shards) = State::anonymous(&Sizes::new(16, 1, 2), [0; 4]).unwrap();
     let counters = state.counters(WorkerIndex(0));
     let mut gateway = Gateway::new(&state, WorkerIndex(0), shards, Configuration::default());
     let fed = rules::read_rules(RULES).unwrap();

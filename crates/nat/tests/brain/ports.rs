@@ -58,15 +58,38 @@ fn a_full_table_refuses_new_sessions_and_ends_none() {
     world.one(RED_A.tcp(5_000, DNS, SYN));
 }
 
+//= rfc6888#REQ-11
+#[test]
+fn a_full_table_of_hosts_refuses_new_hosts_and_no_others() {
+    let mut world = scene_on(Setup { hosts_max: Some(1), ..Setup::with_sessions(64) }, &[]);
+    world.one(RED_A.tcp(4_000, DNS, SYN));
+    let error = world.refuses(RED_B.tcp(4_000, DNS, SYN), DropReason::HostTableFull);
+    assert_eq!(error.icmp(), (3, 1, 0));
+    (4_001..4_010).for_each(|port| _ = world.one(RED_A.tcp(port, DNS, SYN)));
+    assert_eq!(world.occupancy().hosts, 1);
+}
+
+//= rfc6888#REQ-11
+#[test]
+fn a_full_table_of_mappings_refuses_new_ones_and_what_needs_none_goes_on() {
+    let mut world = scene_on(Setup { mappings_max: Some(1), ..Setup::with_sessions(64) }, &[]);
+    world.one(RED_A.udp(4_000, DNS, b""));
+    let error = world.refuses(RED_A.udp(4_001, DNS, b""), DropReason::MappingTableFull);
+    assert_eq!(error.icmp(), (3, 1, 0));
+    world.one(RED_A.udp(4_000, DNS, b""));
+    (4_001..4_010).for_each(|port| _ = world.one(RED_B.tcp(port, DNS, SYN)));
+    assert_eq!(world.occupancy().mappings, 1);
+}
+
 #[test]
 fn a_session_refused_for_want_of_room_leaves_nothing_behind() {
     let mut world = scene_on(Setup::with_sessions(1), &[]);
     world.one(RED_A.udp(4_000, DNS, b""));
     // Towards another remote the mapping serves, but there is no room for the permission.
-    world.refuses(RED_A.udp(4_000, (OTHER.address, 1), b""), DropReason::TableFull);
+    world.refuses(RED_A.udp(4_000, (OTHER.address, 1), b""), DropReason::MappingTableFull);
     for port in 0..3 {
-        world.refuses(RED_B.udp(port, DNS, b""), DropReason::TableFull);
-        world.refuses(RED_B.ping(port, SERVER.address), DropReason::TableFull);
+        world.refuses(RED_B.udp(port, DNS, b""), DropReason::HostTableFull);
+        world.refuses(RED_B.ping(port, SERVER.address), DropReason::HostTableFull);
     }
     world.pass(31_000);
     // The mapping of the refused datagram rests first, as any other does.

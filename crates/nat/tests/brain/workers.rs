@@ -355,7 +355,8 @@ fn a_frame_that_two_workers_hold_to_be_each_others_is_dropped_in_the_end() {
 
 #[test]
 fn a_full_shard_refuses_its_hosts_and_no_others() {
-    let mut world = scene_on(Setup { sessions_max: 16, shards: 2, ..Setup::default() }, &[]);
+    let mut world =
+        scene_on(Setup { sessions_max: 16, hosts_max: Some(64), shards: 2, ..Setup::default() }, &[]);
     let hosts: Vec<_> = (100..120).map(red).collect();
     hosts.iter().for_each(|host| world.add(*host));
     (0..8).for_each(|port| _ = world.one(hosts[0].tcp(port, WWW, SYN)));

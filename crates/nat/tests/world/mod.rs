@@ -64,6 +64,9 @@ pub(crate) struct World {
 /// What a world is made with.
 pub(crate) struct Setup {
     pub(crate) sessions_max: u32,
+    /// Where there is to be room for other numbers of them than is usual.
+    pub(crate) hosts_max: Option<u32>,
+    pub(crate) mappings_max: Option<u32>,
     pub(crate) shards: u8,
     pub(crate) addresses_max: u32,
     /// By port.
@@ -76,6 +79,8 @@ impl Default for Setup {
         let workers = std::env::var("NATGATE_TEST_WORKERS").map_or(1, |workers| workers.parse().unwrap());
         Self {
             sessions_max: 8_192,
+            hosts_max: None,
+            mappings_max: None,
             shards: 4,
             addresses_max: 16,
             checks_checksums: [false; 3],
@@ -107,6 +112,13 @@ impl Setup {
         Self { team: TeamSetup { workers, ..setup.team }, ..setup }
     }
 
+    pub(crate) fn sizes(&self) -> Sizes {
+        let usual = Sizes::new(self.sessions_max, self.shards, self.addresses_max);
+        let (hosts, mappings) =
+            (self.hosts_max.unwrap_or(usual.hosts), self.mappings_max.unwrap_or(usual.mappings));
+        Sizes { hosts, mappings, ..usual }
+    }
+
     pub(crate) fn configuration(&self) -> Configuration {
         let mut checks_checksums = [false; PORTS_MAX];
         checks_checksums[..3].copy_from_slice(&self.checks_checksums);
@@ -134,10 +146,8 @@ impl World {
 
     /// Gateways that have just started.
     pub(crate) fn without_rules(setup: Setup) -> Self {
-        let sizes =
-            Sizes { sessions: setup.sessions_max, shards: setup.shards, addresses: setup.addresses_max };
         Self {
-            team: Team::new(&sizes, &setup.configuration(), setup.team),
+            team: Team::new(&setup.sizes(), &setup.configuration(), setup.team),
             now: Moment::from_ms(START_MS),
             heard_arp: Vec::new(),
             lenient: false,

@@ -17,8 +17,7 @@ impl World {
         hosts: &[Host],
     ) -> (Self, Takeover) {
         let workers = setup.team.workers;
-        let sizes =
-            Sizes { sessions: setup.sessions_max, shards: setup.shards, addresses: setup.addresses_max };
+        let sizes = setup.sizes();
         let configuration = setup.configuration();
         let mut world = Self::without_rules(Setup { team: Setup::of_one_worker().team, ..setup });
         let (state, shards, takeover) = State::open(path, &sizes, [now.ms(), 2, now.ms(), 4], now).unwrap();

@@ -19,7 +19,7 @@ pub(crate) const INSIDE: u8 = 0;
 pub(crate) const OUTSIDE: u8 = 1;
 
 /// Small, so that a sweep over all of it costs little: what is scarce in these worlds is ports.
-const SIZES: Sizes = Sizes { sessions: 4_096, shards: 4, addresses: 16 };
+const SIZES: Sizes = Sizes::new(4_096, 4, 16);
 
 /// What a port's queue holds.
 const QUEUE_FRAMES_MAX: usize = 1_024;
@@ -40,13 +40,15 @@ const ASKED_PER_TURN_MAX: u64 = 16 + 4 * DUE_PER_SHARD_MAX;
 
 /// Drops that say that a gateway had too much at once, or changed its rules meanwhile: whoever lost a datagram then knows
 /// why.
-const OVERLOAD: [DropReason; 7] = [
+const OVERLOAD: [DropReason; 9] = [
     DropReason::NeighbourQueueFull,
     DropReason::HandOffRingFull,
     DropReason::HandOffAstray,
     DropReason::NeighbourUnresolved,
     DropReason::TableFull,
     DropReason::ShardFull,
+    DropReason::HostTableFull,
+    DropReason::MappingTableFull,
     DropReason::GatewayEnded,
 ];
 

@@ -35,7 +35,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn new(sessions: u32) -> Self {
-        let sizes = Sizes { sessions, shards: 16, addresses: 16 };
+        let sizes = Sizes::new(sessions, 16, 16);
         let (state, shards) = State::anonymous(&sizes, SEED).unwrap();
         let numbers = state.numbers();
         Self { state, shards, numbers, rules: Arc::default() }

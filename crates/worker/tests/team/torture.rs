@@ -24,7 +24,15 @@ const TIMEOUTS_FIRST: &str = "{udp_initial_s: 8, udp_stream_s: 8}";
 const TIMEOUTS: &str = "{udp_initial_s: 2, udp_stream_s: 8, tcp_syn_s: 2, tcp_rst_s: 1}";
 
 /// What a full table, or a session that ended before its last packet came, may cost what is opened.
-const MAY_BE_DROPPED: [&str; 5] = ["filtered", "not_syn", "shard_full", "table_full", "hand_off_astray"];
+const MAY_BE_DROPPED: [&str; 7] = [
+    "filtered",
+    "not_syn",
+    "shard_full",
+    "table_full",
+    "host_table_full",
+    "mapping_table_full",
+    "hand_off_astray",
+];
 
 #[test]
 fn a_table_that_is_nearly_full_serves_on_under_constant_change() {

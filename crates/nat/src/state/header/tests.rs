@@ -1,6 +1,6 @@
 use super::*;
 
-const SIZES: Sizes = Sizes { sessions: 1_000, shards: 4, addresses: 2 };
+const SIZES: Sizes = Sizes::new(1_000, 4, 2);
 
 fn identity() -> Identity {
     Identity::new(&SIZES, 77, [5, 6], [1, 2, 3, 4])

@@ -210,8 +210,8 @@ fn a_region_that_does_not_fit_is_emptied_and_says_why() {
     is_refused(&left, FreshReason::NotARegion, not_a_region, |path| fs::write(path, [0; 9_000]).unwrap());
     is_refused(
         &left,
-        FreshReason::OtherLayout { found: 7, ours: 6 },
-        "the flow state has layout version 7, this natgate has 6",
+        FreshReason::OtherLayout { found: 6, ours: 7 },
+        "the flow state has layout version 6, this natgate has 7",
         |path| flip(path, 8, 0),
     );
     is_refused(
@@ -241,10 +241,15 @@ fn other_sizes_and_another_boot_are_refused() {
             .map(|(_, _, takeover)| takeover.to_string())
     };
     assert!(open(&SIZES, BOOT).unwrap().starts_with("took over 60 sessions and 30 mappings after a crash"));
-    let sizes = "the flow state was made for other sizes: 4096 sessions, 4 shards, 4 external addresses";
-    for other in
-        [Sizes { sessions: 8_192, ..SIZES }, Sizes { shards: 8, ..SIZES }, Sizes { addresses: 5, ..SIZES }]
-    {
+    let sizes = "the flow state was made for other sizes: 4096 sessions, 4 shards, 4 external addresses, \
+                 4096 hosts, 4096 mappings";
+    for other in [
+        Sizes { sessions: 8_192, ..SIZES },
+        Sizes { shards: 8, ..SIZES },
+        Sizes { addresses: 5, ..SIZES },
+        Sizes { hosts: 4_095, ..SIZES },
+        Sizes { mappings: 4_095, ..SIZES },
+    ] {
         assert_eq!(open(&other, BOOT).unwrap(), format!("{sizes}: starting without sessions"));
     }
     assert_eq!(

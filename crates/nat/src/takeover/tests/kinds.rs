@@ -9,7 +9,7 @@ use std::sync::Arc;
 use packet::Protocol;
 use zerocopy::IntoBytes;
 
-use super::process::{Process, SIZES, TENANTS, rules};
+use super::process::{Process, SIZES, TENANTS, emptied, rules};
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::ports::Holder;
@@ -52,9 +52,7 @@ fn all_go_on_and_end(mut process: Process, sessions: &BTreeMap<String, (Flow, En
     }
     process.pass(4_000_000);
     let (occupancy, ports) = process.holdings();
-    let (sessions_max, neighbours_max) = (occupancy.sessions_max, occupancy.neighbours_max);
-    let nothing = crate::Occupancy { sessions_max, neighbours_max, ..Default::default() };
-    assert_eq!(occupancy, nothing, "{what}");
+    assert_eq!(occupancy, emptied(occupancy), "{what}");
     assert!(ports.values().all(|used| *used == (0, 0)), "{what}: {ports:?}");
     for (address, _) in process.state.parts.addresses.records() {
         for space in process.state.parts.ports.spaces_of(address) {

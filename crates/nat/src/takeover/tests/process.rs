@@ -19,7 +19,7 @@ use crate::shard::Shard;
 use crate::state::{Sizes, State, WorkerIndex};
 use crate::takeover::Takeover;
 
-pub(super) const SIZES: Sizes = Sizes { sessions: 4_096, shards: 4, addresses: 4 };
+pub(super) const SIZES: Sizes = Sizes::new(4_096, 4, 4);
 pub(super) const BOOT: [u64; 2] = [11, 22];
 /// How many turns of the worker's time is passed in.
 const TURNS: u64 = 1_000;
@@ -222,6 +222,12 @@ impl Process {
     pub(super) fn holdings(&self) -> (crate::Occupancy, BTreeMap<Ipv4Addr, (u32, usize)>) {
         (self.state.occupancy(), self.ports_used())
     }
+}
+
+/// What is left of this where nothing is held: how much there is room for.
+pub(super) fn emptied(occupancy: crate::Occupancy) -> crate::Occupancy {
+    let crate::Occupancy { sessions_max, hosts_max, mappings_max, neighbours_max, .. } = occupancy;
+    crate::Occupancy { sessions_max, hosts_max, mappings_max, neighbours_max, ..Default::default() }
 }
 
 /// As much of a packet of the flow as a session looks at.

@@ -25,7 +25,7 @@ fn a_million_sessions_are_taken_over_in_a_stream() {
         std::env::var("NATGATE_TAKEOVER_SESSIONS").map_or(1_000_000, |count| count.parse().unwrap());
     // Half of them TCP, half UDP, each with a port of its own; some shards have more of them than others.
     let addresses = u32::div_ceil(sessions / 2, PORTS);
-    let sizes = Sizes { sessions: sessions / 10 * 13, shards: 16, addresses };
+    let sizes = Sizes::new(sessions / 10 * 13, 16, addresses);
     let pool = (0..addresses).map(|number| format!("203.0.{}.{}", 114 + number / 250, number % 250 + 1));
     let rules = rules(&["red"])
         .replace("203.0.113.10, 203.0.113.11", &pool.collect::<Vec<_>>().join(", "))
