@@ -20,6 +20,7 @@
 //! same way. And no packet overtakes another of its flow: behind one that goes the long way, all between the same two
 //! addresses do.
 
+mod news;
 mod openings;
 mod ways;
 
@@ -34,7 +35,7 @@ use rules::legs::{Door, Purpose};
 use crate::flow::Flow;
 use crate::gateway::Gateway;
 use crate::neighbours::Neighbours;
-use crate::sessions::Line;
+use crate::sessions::{INBOUND, Line, OUTBOUND};
 use crate::state::State;
 
 use openings::Begun;
@@ -60,6 +61,17 @@ impl Sought<Flow> for Candidate {
     #[inline]
     fn sought(&self) -> Option<(ShardIndex, &Flow)> {
         self.shard.map(|shard| (shard, &self.flow))
+    }
+}
+
+impl Candidate {
+    /// Which line its session has for it.
+    #[inline]
+    fn side(&self) -> usize {
+        match self.translation {
+            Translation::Out(_) | Translation::FloatingOut(..) => OUTBOUND,
+            Translation::In(_) | Translation::FloatingIn(..) => INBOUND,
+        }
     }
 }
 
@@ -113,7 +125,8 @@ impl<F: Frame> Gateway<F> {
             self.prepare_openings(port, &mut candidates, &lines);
         }
         let received = frames.len();
-        self.send_established(frames, &candidates, &mut lines, now, io);
+        let has_checksums = !self.checks_checksums(port);
+        self.send_established(has_checksums, frames, &candidates, &mut lines, now, io);
         self.counters().express.add((received - frames.len()) as u64);
     }
 
@@ -214,6 +227,7 @@ impl<F: Frame> Gateway<F> {
 
     fn send_established<I: PacketIo<Frame = F>>(
         &mut self,
+        has_checksums: bool,
         frames: &mut Burst<F>,
         candidates: &Candidates,
         lines: &mut Lines,
@@ -235,7 +249,7 @@ impl<F: Frame> Gateway<F> {
                 && (behind == 0 || behind & pair_bit(candidate.plain.addresses) == 0)
                 && (keeps_order || !self.is_behind_another(candidate))
                 && (!candidate.begins || self.begin(candidate, line, &mut begun, now_ms))
-                && let Some(port) = self.make_ready(candidate, *line, &mut frame, now_ms)
+                && let Some(port) = self.make_ready(has_checksums, candidate, *line, &mut frame, now_ms)
             {
                 io.send(port, frame);
                 continue;
@@ -253,15 +267,17 @@ impl<F: Frame> Gateway<F> {
     #[inline]
     fn make_ready(
         &mut self,
+        has_checksums: bool,
         candidate: &Candidate,
         line: Option<LineIndex>,
         frame: &mut F,
         now_ms: u32,
     ) -> Option<PortIndex> {
         #[cfg(debug_assertions)]
-        self.assert_judged_alike(candidate, line, frame, now_ms);
+        self.assert_judged_alike(has_checksums, candidate, line, frame, now_ms);
         let plain = &candidate.plain;
-        let Way { session, exit, next_hop } = Way::of(&self.rules, &self.state, candidate, line)?;
+        let Way { session, next_hop, exit, news } =
+            Way::of(&self.rules, &self.state, &self.shards, candidate, line, has_checksums)?;
         let remembered = match session {
             Some(line) => line.next_hop(),
             None => candidate.remembered,
@@ -281,7 +297,12 @@ impl<F: Frame> Gateway<F> {
             } else {
                 plain.replace_destination(bytes, offset, new);
             }
-            State::touch_established(line, plain, now_ms);
+            match news {
+                None => State::touch_established(line, plain, now_ms),
+                Some(news) => {
+                    news.note(&self.rules, &self.state, &mut self.shards, bytes, exit.mtu, now_ms);
+                }
+            }
             if !self.shards.has(shard) {
                 self.state.counters(self.me()).translated_for_others.add(1);
             }
@@ -304,6 +325,7 @@ impl<F: Frame> Gateway<F> {
     #[cfg(debug_assertions)]
     fn assert_judged_alike(
         &mut self,
+        has_checksums: bool,
         candidate: &Candidate,
         line: Option<LineIndex>,
         frame: &F,
@@ -317,7 +339,9 @@ impl<F: Frame> Gateway<F> {
 
         let me = self.me();
         let Self { rules, state, shards, .. } = self;
-        let Some(Way { next_hop, .. }) = Way::of(rules, state, candidate, line) else { return };
+        let Some(Way { next_hop, .. }) = Way::of(rules, state, shards, candidate, line, has_checksums) else {
+            return;
+        };
         let Ok(parsed) = Parsed::read(frame.bytes()) else { unreachable!("a plain packet can be parsed") };
         let (segment, leg) = match candidate.translation {
             Translation::Out(leg) | Translation::FloatingOut(leg, _) => {

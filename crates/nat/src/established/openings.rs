@@ -24,6 +24,7 @@ use rules::RuleSet;
 use rules::compiled::{NextHop, PoolRules, RouterRules};
 use rules::legs::{Exit, Leg};
 
+use super::news::is_opening;
 use super::{Candidate, Candidates, Lines, Translation, find_neighbour, is_plainly_a_host, pair_bit};
 use crate::flow::Flow;
 use crate::forwarding;
@@ -80,7 +81,7 @@ impl<F: Frame> Gateway<F> {
         let (source, destination) = (plain.source(), plain.destination());
         let Some((exit, next_hop)) = self.way_out(leg, destination) else { return false };
         self.neighbours.prefetch(self.neighbours.remembered(exit.realm, next_hop.address));
-        plain.protocol == Protocol::UDP
+        (plain.protocol == Protocol::UDP || is_opening(plain))
             && leg.is_plainly_a_hosts(source)
             && is_plainly_a_host(source)
             && is_plainly_a_host(destination)

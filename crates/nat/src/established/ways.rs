@@ -6,8 +6,10 @@ use rules::RuleSet;
 use rules::compiled::NextHop;
 use rules::legs::Exit;
 
+use super::news::News;
 use super::{Candidate, Translation, is_plainly_a_host};
 use crate::sessions::{INBOUND, Line, OUTBOUND};
+use crate::shards::Shards;
 use crate::state::State;
 
 /// How a packet goes on.
@@ -16,6 +18,8 @@ pub(super) struct Way<'a> {
     pub(super) session: Option<&'a Line>,
     pub(super) next_hop: NextHop,
     pub(super) exit: &'a Exit,
+    /// What it says of its connection that is to be noted.
+    pub(super) news: Option<News<'a>>,
 }
 
 impl<'a> Way<'a> {
@@ -24,11 +28,13 @@ impl<'a> Way<'a> {
     pub(super) fn of(
         rules: &'a RuleSet,
         state: &'a State,
+        shards: &Shards,
         candidate: &Candidate,
         line: Option<LineIndex>,
+        has_checksums: bool,
     ) -> Option<Self> {
         match line {
-            Some(line) => Self::by_session(rules, state, candidate, line),
+            Some(line) => Self::by_session(rules, state, shards, candidate, line, has_checksums),
             None => Self::by_floating_ip(rules, candidate),
         }
     }
@@ -38,8 +44,10 @@ impl<'a> Way<'a> {
     fn by_session(
         rules: &'a RuleSet,
         state: &'a State,
+        shards: &Shards,
         candidate: &Candidate,
         index: LineIndex,
+        has_checksums: bool,
     ) -> Option<Self> {
         let Candidate { plain, translation, .. } = candidate;
         let sessions = &state.parts.sessions;
@@ -60,12 +68,21 @@ impl<'a> Way<'a> {
             }
         };
         let exit = &rules.leg(next_hop.interface)?.exit;
+        // The first packet from outside may be asked whether its checksum is there.
+        let is_heard = State::has_been_heard(line, side) || has_checksums && side == INBOUND;
         let agrees = line.is_of_generation(generation)
             && sessions.side_of(index) == side
-            && State::is_established(line, side, plain)
+            && is_heard
             && plain.total_length <= exit.mtu
             && (side == INBOUND || !rules.is_own(exit, plain.destination()));
-        agrees.then_some(Way { session: Some(line), next_hop, exit })
+        if !agrees {
+            return None;
+        }
+        let news = match State::is_one_of_many(line, plain) {
+            true => None,
+            false => Some(News::of(rules, state, shards, candidate, index)?),
+        };
+        Some(Way { session: Some(line), next_hop, exit, news })
     }
 
     #[inline]
@@ -86,7 +103,7 @@ impl<'a> Way<'a> {
             && plain.total_length <= exit.mtu
             && plain.tcp_flags & tcp::SYN == 0
             && is_plainly_a_host(source);
-        agrees.then_some(Way { session: None, next_hop, exit })
+        agrees.then_some(Way { session: None, next_hop, exit, news: None })
     }
 }
 

@@ -151,16 +151,21 @@ impl State {
         line.last_seen_ms.store(now_ms, Relaxed);
     }
 
-    /// Whether a plain packet brings no news to the line's session: no word of its connection that is new, and not the host's
-    /// first.
+    /// Whether a plain packet is one like those before it, for its line's session: [`Self::touch_established`] is all there is to
+    /// note.
     #[inline]
-    pub(crate) fn is_established(line: &Line, side: usize, packet: &Plain) -> bool {
-        let is_plain = packet.protocol != Protocol::TCP || line.side().is_plain(packet.tcp_flags);
-        is_plain
-            && match side {
-                OUTBOUND => line.seen().contains(Seen::SPOKEN),
-                _ => line.packets() > 0,
-            }
+    pub(crate) fn is_one_of_many(line: &Line, packet: &Plain) -> bool {
+        packet.protocol != Protocol::TCP || line.side().is_plain(packet.tcp_flags)
+    }
+
+    /// Whether something has passed on the line's side that was looked at closely: from inside the host's first word, from
+    /// outside the first packet.
+    #[inline]
+    pub(crate) fn has_been_heard(line: &Line, side: usize) -> bool {
+        match side {
+            OUTBOUND => line.seen().contains(Seen::SPOKEN),
+            _ => line.packets() > 0,
+        }
     }
 
     /// Whether a SYN opens the same endpoints' next connection: the last one is over, and there was a reset, or the SYN's
