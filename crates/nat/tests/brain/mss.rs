@@ -74,6 +74,25 @@ fn a_syn_through_a_floating_ip_is_lowered_where_no_other_packet_needs_a_judgemen
     }
 }
 
+/// The same of a connection through the pool, between hosts whose MACs are known.
+#[test]
+fn a_syn_of_a_known_host_is_lowered_and_so_is_its_answer() {
+    for (rules, mss) in [(CLAMP, 1_360), ("", 1_460)] {
+        let mut world = world(rules, rules);
+        let server = (SERVER.address, 80);
+        let known = world.one(RED_A.udp(1, server, b"")).source();
+        world.one(SERVER.udp(80, known, b""));
+        let asked = world.one(segment(RED_A, 4_000, server, SYN, &options(1_460)));
+        let external = asked.source();
+        assert_eq!(asked, segment(SERVER.peer(external.0), external.1, server, SYN, &options(mss)).hop());
+        for (flags, mss) in [(SYN | ACK, mss), (ACK, 1_460)] {
+            let answer = world.one(segment(SERVER, 80, external, flags, &options(1_460)));
+            let host = (RED_A.address, 4_000);
+            assert_eq!(answer, segment(RED_A.peer(SERVER.address), 80, host, flags, &options(mss)).hop());
+        }
+    }
+}
+
 #[test]
 fn what_is_small_enough_no_syn_or_unreadable_passes_as_it_is() {
     let mut world = world(CLAMP, "");
