@@ -53,7 +53,7 @@ struct Candidate {
     remembered: LineIndex,
     /// Which frame of the burst.
     at: u8,
-    /// Its session has yet to be opened, in its turn.
+    /// Its session is to be opened in its turn.
     begins: bool,
 }
 

@@ -12,8 +12,8 @@
 //! begin     one after another, each in its turn
 //! ```
 //!
-//! Only a shard's owner opens. What asks for more than the pool, another owner's hosts and first segments of connections take
-//! the long way; where they are this owner's, their memory is asked for here all the same.
+//! Only a shard's owner opens. What asks for more than the pool, and another owner's hosts, take the long way; where they are this
+//! owner's, their memory is asked for here all the same.
 
 use std::net::Ipv4Addr;
 
