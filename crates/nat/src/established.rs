@@ -6,8 +6,8 @@
 //! shard      where their sessions are        outbound: a function; inbound: the address, or the port's cell
 //! look up    their sessions' lines                                    table, in bursts
 //! foresee    the neighbours they were sent to last; flows without a session that may begin here (openings.rs): their memory
-//! send       in its turn a flow is begun; the line is of this generation, so the rules agree -> by which leg, to whom;
-//!            the neighbour's MAC, the packet changed, noted, sent
+//! send       in its turn a flow is begun; the line is of this generation, so the rules agree -> by which leg, to whom (ways.rs);
+//!            the neighbour's MAC, the packet changed, noted (what is new of a connection: news.rs), sent
 //! ```
 //!
 //! Each stage asks for the memory that the next one reads. What a session's generation vouches for is not asked again: that
