@@ -49,6 +49,8 @@ pub struct EalConfig {
     pub memory: MemoryPolicy,
     /// Memory to set aside at once, in MiB: mbufs, rings and the drivers' own.
     pub memory_mib: u32,
+    /// The NUMA nodes that huge pages come from, in equal shares; as EAL likes where there are none.
+    pub memory_nodes: Vec<u32>,
     /// Names the directory with EAL's sockets; letters, digits, `_` and `-`.
     pub file_prefix: String,
     /// The core that EAL starts on and keeps its helper threads off; every allowed one where `None`.
@@ -65,6 +67,7 @@ impl EalConfig {
             queues: 1,
             memory: MemoryPolicy::Auto,
             memory_mib: 256,
+            memory_nodes: Vec::new(),
             file_prefix: format!("natgate-{}", process::id()),
             main_core: None,
             extra_arguments: Vec::new(),
@@ -81,9 +84,11 @@ impl EalConfig {
             "--log-level=warning".to_owned(),
             // It warns at each start that something of old was not asked for.
             "--log-level=lib.telemetry:error".to_owned(),
-            "-m".to_owned(),
-            self.memory_mib.to_string(),
         ];
+        match self.memory_by_node() {
+            Some(shares) if hugepages => arguments.push(format!("--socket-mem={shares}")),
+            _ => arguments.extend(["-m".to_owned(), self.memory_mib.to_string()]),
+        }
         if hugepages {
             // No mount and no files; few large segments are what vhost-user peers can map.
             arguments.extend(["--in-memory", "--single-file-segments"].map(String::from));
@@ -98,6 +103,16 @@ impl EalConfig {
         arguments.extend(self.devices.iter().map(|device| device.eal_argument(self.queues)));
         arguments.extend(self.extra_arguments.iter().cloned());
         arguments
+    }
+}
+
+impl EalConfig {
+    /// MiB of each node, from the first on, as EAL wants them.
+    fn memory_by_node(&self) -> Option<String> {
+        let share = self.memory_mib.div_ceil(self.memory_nodes.len().max(1) as u32);
+        let last = self.memory_nodes.iter().max()?;
+        let of = |node| if self.memory_nodes.contains(&node) { share } else { 0 };
+        Some((0..=*last).map(|node| of(node).to_string()).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -359,6 +374,16 @@ mod tests {
         let line = config(&["net_null0"]).arguments(false, &[0]).join(" ");
         assert!(line.contains("-m 256 --no-huge --no-shconf"), "{line}");
         assert!(!line.contains("--in-memory"), "{line}");
+    }
+
+    #[test]
+    fn memory_comes_from_the_nodes_that_are_named() {
+        let line = |hugepages| {
+            let config = EalConfig { memory_nodes: vec![3, 1], memory_mib: 301, ..config(&["net_null0"]) };
+            config.arguments(hugepages, &[0]).join(" ")
+        };
+        assert!(line(true).contains("--socket-mem=0,151,0,151 ") && !line(true).contains("-m "));
+        assert!(line(false).contains("-m 301 --no-huge"), "plain pages are not EAL's to place");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use dpdk_sys::{rte_eth_conf, rte_eth_dev_info, rte_eth_stats};
 use packet::MacAddress;
 
 use crate::error::Support;
+use crate::steering::{self, Functions, Hashing, TakesRules};
 use crate::{DeviceSpec, Eal, Errno, Link, Mempool, PortError, PortStats, log};
 
 /// Ours until it is dropped; a device that was configured is stopped and closed then.
@@ -29,8 +30,10 @@ pub(crate) struct Limits {
     pub(crate) interface: u32,
     pub(crate) rx_queues_max: u16,
     pub(crate) tx_queues_max: u16,
-    /// The functions it can spread received frames by; 0 where it cannot.
+    /// The functions it can spread received frames by, as DPDK's bits; 0 where it cannot.
     pub(crate) spread_functions: u64,
+    /// Bytes of the key that it hashes with; 0 where it does not tell.
+    pub(crate) hash_key_bytes: u8,
 }
 
 /// Queues each way.
@@ -87,24 +90,34 @@ impl Held {
         let info = unsafe { info.assume_init() };
         // SAFETY: the driver's name is a static, terminated string, there after a successful call.
         let driver = unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned();
-        // SAFETY: a constant of the shim.
-        let functions = unsafe { dpdk_sys::dpdk_sys_rss_functions } & info.flow_type_rss_offloads;
         Ok(Limits {
             driver,
             interface: info.if_index,
             rx_queues_max: info.max_rx_queues,
             tx_queues_max: info.max_tx_queues,
-            spread_functions: if info.reta_size > 0 { functions } else { 0 },
+            spread_functions: if info.reta_size > 0 { info.flow_type_rss_offloads } else { 0 },
+            hash_key_bytes: info.hash_key_size,
         })
     }
 
-    /// Configures so many queues, no offload, and spreading by `spread_functions` where it is not 0.
-    pub(crate) fn configure(&mut self, count: QueueCount, spread_functions: u64) -> Result<(), PortError> {
+    /// Configures so many queues, spread over by `hashing`, and no offload (docs/decisions/0017).
+    pub(crate) fn configure(
+        &mut self,
+        count: QueueCount,
+        hashing: Hashing,
+        hash_key_bytes: u8,
+    ) -> Result<(), PortError> {
         // SAFETY: plain data, for which zero is a value: the defaults.
         let mut config: rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
-        if spread_functions != 0 {
+        // Drivers read the key, and are not trusted not to write to it.
+        let mut key = steering::KEY;
+        if hashing.functions != 0 {
             config.rxmode.mq_mode = dpdk_sys::RTE_ETH_MQ_RX_RSS;
-            config.rx_adv_conf.rss_conf.rss_hf = spread_functions;
+            config.rx_adv_conf.rss_conf.rss_hf = hashing.functions;
+        }
+        if hashing.of_remote && (1..=key.len()).contains(&hash_key_bytes.into()) {
+            config.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
+            config.rx_adv_conf.rss_conf.rss_key_len = hash_key_bytes;
         }
         self.configured = true;
         // SAFETY: see above.
@@ -227,6 +240,30 @@ impl Held {
 
     fn failed(&self, step: &'static str, errno: Errno) -> PortError {
         PortError::Step { device: self.name.clone(), step, errno, said: log::said() }
+    }
+}
+
+impl TakesRules for Held {
+    fn spread_by_remote(&mut self, functions: u64, queues: u16) -> bool {
+        let key = &steering::KEY;
+        // SAFETY: see above; the call copies the key, whose length it takes from the device, up to that of ours.
+        let answer = unsafe {
+            dpdk_sys::dpdk_sys_spread_by_rules(self.id, functions, queues, key.as_ptr(), key.len() as u32)
+        };
+        log::forget();
+        answer == 0
+    }
+}
+
+/// The hash functions that devices are asked for.
+pub(crate) fn functions() -> Functions {
+    // SAFETY: constants of the shim.
+    unsafe {
+        Functions {
+            endpoints: dpdk_sys::dpdk_sys_rss_functions,
+            source_only: dpdk_sys::dpdk_sys_rss_source_only,
+            destination_only: dpdk_sys::dpdk_sys_rss_destination_only,
+        }
     }
 }
 

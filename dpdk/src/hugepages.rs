@@ -37,6 +37,11 @@ pub fn check(wanted_mib: u64) -> Result<(), HugepageError> {
     map_one(page_kib * 1024).map_err(|error| HugepageError::Refused(error.to_string()))
 }
 
+/// KiB in free pages of one size.
+pub fn free_kib(page_kib: u64) -> u64 {
+    free().into_iter().filter(|&(kib, _)| kib == page_kib).map(|(kib, pages)| kib * pages).sum()
+}
+
 /// Sizes (KiB) of which pages are free, with their number.
 fn free() -> Vec<(u64, u64)> {
     let Ok(sizes) = fs::read_dir(SIZES) else { return Vec::new() };

@@ -33,11 +33,13 @@ mod lcore;
 pub mod log;
 mod mbuf;
 mod mempool;
+pub mod numa;
 mod packet_socket;
 mod port;
 mod queue;
 mod share;
 mod start;
+mod steering;
 
 pub use device::{DeviceSpec, DeviceSpecError};
 pub use eal::{Eal, EalConfig, EalError, MemoryPolicy, MemoryUse};
@@ -50,6 +52,7 @@ pub use port::{Link, Port, PortError, PortStats};
 pub use queue::{RxQueue, TxQueue};
 pub use share::QueueMap;
 pub use start::{PortBuilder, Started};
+pub use steering::{Side, Steering};
 
 /// The release of the DPDK that is in use, such as `DPDK 22.11.11`.
 pub fn version() -> String {

@@ -9,7 +9,7 @@ use packet::MacAddress;
 
 use crate::held::{Held, Limits};
 use crate::packet_socket::{self, PacketSockets};
-use crate::{Errno, Mempool};
+use crate::{Errno, Mempool, Steering};
 
 /// Why a port does not run, or does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub struct Port {
     mac: MacAddress,
     mtu: u16,
     driver: String,
-    receive_spread: bool,
+    steering: Steering,
     packet_sockets: PacketSockets,
     /// DPDK's control calls for one port must not run in two threads at once.
     _not_shared: PhantomData<Cell<()>>,
@@ -102,18 +102,14 @@ pub struct Link {
 }
 
 impl Port {
-    pub(crate) fn new(
-        running: Arc<Running>,
-        limits: Limits,
-        receive_spread: bool,
-    ) -> Result<Self, PortError> {
+    pub(crate) fn new(running: Arc<Running>, limits: Limits, steering: Steering) -> Result<Self, PortError> {
         let (mac, mtu) = (running.held.mac()?, running.held.mtu()?);
         let Limits { driver, interface, .. } = limits;
         let packet_sockets = match driver.as_str() {
             packet_socket::DRIVER => PacketSockets::of_interface(interface),
             _ => PacketSockets::none(),
         };
-        Ok(Self { running, mac, mtu, driver, receive_spread, packet_sockets, _not_shared: PhantomData })
+        Ok(Self { running, mac, mtu, driver, steering, packet_sockets, _not_shared: PhantomData })
     }
 
     /// The device's name, as the configuration has it.
@@ -141,9 +137,9 @@ impl Port {
         self.running.held.numa_node()
     }
 
-    /// Whether the device itself spreads received frames over the queues (receive-side scaling).
-    pub fn receive_spread(&self) -> bool {
-        self.receive_spread
+    /// How received frames are spread over the queues.
+    pub fn steering(&self) -> Steering {
+        self.steering
     }
 
     /// Whether the device delivers frames to any MAC address. A driver that cannot be asked to may do so all the same.
@@ -181,14 +177,14 @@ impl Port {
 /// shared between threads, and by whoever drops last, when nobody else is left.
 pub(crate) struct Running {
     held: Held,
-    /// The receive queues refill themselves from it.
-    _pool: Mempool,
+    /// The receive queues refill themselves from these.
+    _pools: Vec<Mempool>,
     multi_segment_dropped: AtomicU64,
 }
 
 impl Running {
-    pub(crate) fn new(held: Held, pool: Mempool) -> Self {
-        Self { held, _pool: pool, multi_segment_dropped: AtomicU64::new(0) }
+    pub(crate) fn new(held: Held, pools: Vec<Mempool>) -> Self {
+        Self { held, _pools: pools, multi_segment_dropped: AtomicU64::new(0) }
     }
 
     pub(crate) fn id(&self) -> u16 {

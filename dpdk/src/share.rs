@@ -46,8 +46,19 @@ impl WorkerPorts {
         workers: u16,
         pool: &Mempool,
     ) -> (Vec<Self>, QueueMap) {
+        Self::share_out_from(ports, &vec![pool.clone(); workers.into()])
+    }
+
+    /// The same, with a pool for each worker.
+    ///
+    /// # Panics
+    /// As [`share_out`](Self::share_out).
+    pub fn share_out_from(
+        ports: impl IntoIterator<Item = (Vec<RxQueue>, Vec<TxQueue>)>,
+        pools: &[Mempool],
+    ) -> (Vec<Self>, QueueMap) {
         let ports: Vec<_> = ports.into_iter().collect();
-        let workers = usize::from(workers);
+        let workers = pools.len();
         let map = QueueMap::draw(ports.iter().map(|(rx, _)| rx.len()), workers);
         let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         for ((rx, tx), readers) in ports.into_iter().zip(&map.0) {
@@ -59,7 +70,8 @@ impl WorkerPorts {
                 }
             }
         }
-        (shares.into_iter().map(|share| Self::new(share, pool.clone())).collect(), map)
+        let shares = shares.into_iter().zip(pools);
+        (shares.map(|(share, pool)| Self::new(share, pool.clone())).collect(), map)
     }
 }
 

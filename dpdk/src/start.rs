@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::held::{Descriptors, Held, QueueCount};
+use crate::held::{self, Descriptors, Held, QueueCount};
 use crate::port::Running;
-use crate::{DeviceSpec, Eal, Mempool, Port, PortError, RxQueue, TxQueue};
+use crate::steering::Plan;
+use crate::{DeviceSpec, Eal, Mempool, Port, PortError, RxQueue, Side, TxQueue};
 
 /// A device that was found and is not started yet.
 pub struct PortBuilder {
@@ -12,6 +13,7 @@ pub struct PortBuilder {
     queues: u16,
     descriptors: Descriptors,
     mtu: Option<u16>,
+    side: Option<Side>,
 }
 
 /// A port that has just been started.
@@ -31,7 +33,13 @@ impl Eal {
     /// [`PortError::NotFound`], [`PortError::InUse`].
     pub fn port(&self, device: &DeviceSpec) -> Result<PortBuilder, PortError> {
         let held = Held::take(self, device)?;
-        Ok(PortBuilder { held, queues: 1, descriptors: Descriptors { rx: 1024, tx: 1024 }, mtu: None })
+        Ok(PortBuilder {
+            held,
+            queues: 1,
+            descriptors: Descriptors { rx: 1024, tx: 1024 },
+            mtu: None,
+            side: None,
+        })
     }
 }
 
@@ -56,15 +64,30 @@ impl PortBuilder {
         self
     }
 
+    /// Says that all networks of the port are on one side of translation. Then a device that can, and has a queue for each
+    /// worker, spreads by the remote endpoint alone.
+    pub fn side(mut self, side: Option<Side>) -> Self {
+        self.side = side;
+        self
+    }
+
     /// Starts the port; received frames come from `pool`.
     ///
     /// It receives frames to any MAC address, because the gateway has several. Received frames are spread over several
-    /// queues by addresses and ports where the device can do so itself.
+    /// queues as far as the device can do so itself: [`Port::steering`] says how.
     ///
     /// # Errors
     /// [`PortError`]; the device is closed then.
     pub fn start(self, pool: &Mempool) -> Result<Started, PortError> {
-        let Self { mut held, queues, descriptors, mtu } = self;
+        self.start_from(|_| pool)
+    }
+
+    /// The same, with a pool for each receive queue.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_from<'p>(self, pool_of: impl Fn(u16) -> &'p Mempool) -> Result<Started, PortError> {
+        let Self { mut held, queues, descriptors, mtu, side } = self;
         let limits = held.limits()?;
         let least = [("receive", limits.rx_queues_max, 1), ("transmit", limits.tx_queues_max, queues)];
         for (direction, offered, least) in least {
@@ -74,24 +97,26 @@ impl PortBuilder {
             }
         }
         let count = QueueCount { rx: limits.rx_queues_max.min(queues), tx: queues };
-        let spread_functions = if count.rx > 1 { limits.spread_functions } else { 0 };
-        held.configure(count, spread_functions)?;
+        let plan = Plan::new(held::functions(), limits.spread_functions, count.rx, queues, side);
+        held.configure(count, plan.hashing, limits.hash_key_bytes)?;
         if let Some(mtu) = mtu {
             held.set_mtu(mtu)?;
         }
         let descriptors = held.fit(descriptors)?;
         for index in 0..count.rx {
-            held.set_up_receive_queue(index, descriptors, pool)?;
+            held.set_up_receive_queue(index, descriptors, pool_of(index))?;
         }
         for index in 0..count.tx {
             held.set_up_transmit_queue(index, descriptors)?;
         }
         held.start()?;
         held.receive_to_any_address()?;
+        let steering = plan.finish(&mut held);
 
-        let running = Arc::new(Running::new(held, pool.clone()));
+        let pools = (0..count.rx).map(|index| pool_of(index).clone()).collect();
+        let running = Arc::new(Running::new(held, pools));
         Ok(Started {
-            port: Port::new(Arc::clone(&running), limits, spread_functions != 0)?,
+            port: Port::new(Arc::clone(&running), limits, steering)?,
             // SAFETY: the port runs with so many queues, and each number is used once.
             rx: (0..count.rx).map(|index| unsafe { RxQueue::new(Arc::clone(&running), index) }).collect(),
             // SAFETY: as above.

@@ -44,7 +44,7 @@ const FUNCTIONS: [&str; 27] = [
     "rte_version",
 ];
 
-const VARIABLES: [&str; 3] = ["dpdk_sys_rss_functions", "rte_eth_fp_ops", "RTE_PKTMBUF_HEADROOM"];
+const VARIABLES: [&str; 3] = ["dpdk_sys_rss_.*", "rte_eth_fp_ops", "RTE_PKTMBUF_HEADROOM"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");

@@ -34,6 +34,16 @@ int dpdk_sys_link_get(uint16_t port, struct dpdk_sys_link *link);
 /* The RSS functions that spread IPv4 and IPv6 by addresses, and TCP and UDP by ports as well (a macro). */
 extern const uint64_t dpdk_sys_rss_functions;
 
+/* Beside these: by the source alone, or by the destination alone (macros). */
+extern const uint64_t dpdk_sys_rss_source_only;
+extern const uint64_t dpdk_sys_rss_destination_only;
+
+/*
+ * Spreads IPv4 over queues 0 to queues - 1 by rules that hash by `functions`, with as much of `key` as the device hashes with
+ * (rte_flow, whose structures have bit-fields). 0, or a negative errno: then no rule was left behind.
+ */
+int dpdk_sys_spread_by_rules(uint16_t port, uint64_t functions, uint16_t queues, const uint8_t *key, uint32_t key_length);
+
 /* Sends DPDK's log to `write` instead of stderr, a piece at a time; 0 or -1. Call before rte_eal_init. */
 int dpdk_sys_log_to(void (*write)(const char *text, uintptr_t length));
 

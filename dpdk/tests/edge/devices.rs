@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use dpdk::{Eal, EalConfig, Started, WorkerPorts};
+use dpdk::{Eal, EalConfig, Side, Started, Steering, WorkerPorts};
 use packet::{Burst, Frame, PacketIo, PortIndex, Sent};
 
 use crate::{config, device, edge, frame, in_own_process, pattern, pool, receive};
@@ -224,7 +224,22 @@ fn a_port_tells_what_it_is() {
         let link = port.link().unwrap();
         assert!(link.up && link.speed_mbps.is_some());
         assert!(port.receives_to_any_address());
-        assert!(!port.receive_spread());
+        assert_eq!(port.steering(), Steering::OneWorker);
+    });
+}
+
+#[test]
+fn a_port_that_cannot_be_steered_serves_any_worker() {
+    in_own_process("devices::a_port_that_cannot_be_steered_serves_any_worker", || {
+        // The one knows no hash, the other all functions but the remote's alone; neither takes rules.
+        let devices = ["net_ring0", "net_null0"];
+        let eal = Eal::init(&EalConfig { queues: 2, ..config(&devices) }).unwrap();
+        let pool = pool(&eal);
+        let steering = |name: &str| {
+            let port = eal.port(&device(name)).unwrap().queues(2).side(Some(Side::Outside));
+            port.start(&pool).unwrap().port.steering()
+        };
+        assert_eq!(devices.map(steering), [Steering::AnyWorker, Steering::BothEndpoints]);
     });
 }
 
