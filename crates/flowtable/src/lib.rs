@@ -113,6 +113,8 @@ pub use machine::prefetch_value;
 pub use owner::Owner;
 pub use quiescence::{Grace, Quiescence, READERS_MAX, Reader};
 pub use region::{Cells, Region, Shared};
+#[cfg(not(any(loom, shuttle)))]
+pub use region::{HugePages, Pages};
 pub use table::{Place, Sought, Table};
 pub use take_over::TakenOver;
 

@@ -1,8 +1,8 @@
-//! Memory that several threads share and that may outlive the process; and arrays in it. With `machine`, all `unsafe`
-//! of the crate.
+//! Memory that several threads share and that may outlive the process; and arrays in it. With `region/memory` and
+//! `machine`, all `unsafe` of the crate.
 //!
 //! ```text
-//! file or anonymous memory, page by page touched before anybody waits for it
+//! file or anonymous memory, every page there before anybody waits for it (`memory`)
 //! | cells of A, stride a | pad | cells of B, stride b | pad | ...  | never cut |
 //!                          64                         64     ^ cut: only rises
 //! ```
@@ -23,13 +23,24 @@ use std::io;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
-
 use crate::machine::{CACHE_LINE_BYTES, prefetch};
-use crate::sync::{Arc, AtomicU8, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
 
-/// No machine has smaller pages.
-const PAGE_BYTES: usize = 4096;
+mod memory;
+mod pages;
+
+use memory::Memory;
+pub use pages::Pages;
+
+/// Whether a new file's small pages are put together to huge ones, which takes its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HugePages {
+    /// As far as the kernel has any.
+    #[default]
+    Wanted,
+    /// Whatever pages the file comes with.
+    NotAsked,
+}
 
 /// Atomics, and structs of atomics: any bytes are a value, zeros the first one.
 pub trait Shared: zerocopy::FromBytes + Sync {}
@@ -37,7 +48,7 @@ impl<T: zerocopy::FromBytes + Sync> Shared for T {}
 
 /// See the file's page.
 pub struct Region {
-    memory: MmapRaw,
+    memory: Memory,
     /// Bytes handed out so far.
     cut: AtomicU64,
 }
@@ -48,37 +59,33 @@ impl Region {
     /// # Errors
     /// If there is not as much memory.
     pub fn anonymous(bytes: u64) -> io::Result<Arc<Self>> {
-        let memory = MmapRaw::from(MmapMut::map_anon(length(bytes)?)?);
-        // Advice: a kernel without huge pages refuses it, and small pages serve too.
-        _ = memory.advise(Advice::HugePage);
-        Self::populated(memory)
+        Memory::anonymous(bytes).map(Self::over)
     }
 
-    /// The first `bytes` bytes of a file, shared with whoever else maps it and kept when the process ends.
+    /// The first `bytes` bytes of a file, shared with whoever else maps it and kept when the process ends. All of it is there.
     ///
     /// # Errors
     /// If the file is shorter, cannot be mapped for reading and writing, or its file system is full.
-    pub fn map(file: &File, bytes: u64) -> io::Result<Arc<Self>> {
+    pub fn map(file: &File, bytes: u64, huge_pages: HugePages) -> io::Result<Arc<Self>> {
         if file.metadata()?.len() < bytes {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than its region"));
         }
-        Self::populated(MmapOptions::new().len(length(bytes)?).map_raw(file)?)
+        Memory::of_file(file, bytes, huge_pages == HugePages::Wanted).map(Self::over)
     }
 
-    /// Has the kernel bring in every page now, writable: not a packet is to wait for one. An error now is better
-    /// than a `SIGBUS` later.
-    fn populated(memory: MmapRaw) -> io::Result<Arc<Self>> {
-        match memory.advise(Advice::PopulateWrite) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => touch(&memory),
-            populated => populated?,
-        }
-        Ok(Arc::new(Self { memory, cut: AtomicU64::new(0) }))
+    fn over(memory: Memory) -> Arc<Self> {
+        Arc::new(Self { memory, cut: AtomicU64::new(0) })
+    }
+
+    /// The pages it lies in, as far as the kernel tells. Reads a file of the kernel's that may be long.
+    pub fn pages(&self) -> Option<Pages> {
+        self.memory.pages()
     }
 
     /// Hands out the next `bytes` bytes from a cache line's border on. `None` where the region ends before.
     fn cut(&self, bytes: u64) -> Option<u64> {
         let rounded = bytes.checked_next_multiple_of(CACHE_LINE_BYTES as u64)?;
-        let fits = |cut: u64| cut.checked_add(rounded).filter(|&end| end <= self.memory.len() as u64);
+        let fits = |cut: u64| cut.checked_add(rounded).filter(|&end| end <= self.memory.bytes() as u64);
         self.cut.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()
     }
 
@@ -86,20 +93,6 @@ impl Region {
     pub(crate) fn is_whole(&self) -> bool {
         self.cut.load(Ordering::Relaxed) == 0
     }
-}
-
-/// For kernels before 5.14, which cannot be asked: a page comes when it is written to.
-fn touch(memory: &MmapRaw) {
-    for offset in (0..memory.len()).step_by(PAGE_BYTES) {
-        // SAFETY: inside the mapping, which is writable and has been given to nobody yet; an `AtomicU8` is one byte.
-        let byte = unsafe { AtomicU8::from_ptr(memory.as_mut_ptr().add(offset)) };
-        byte.fetch_or(0, Ordering::Relaxed);
-    }
-}
-
-fn length(bytes: u64) -> io::Result<usize> {
-    // An empty mapping is none.
-    usize::try_from(bytes.max(1)).map_err(|_| io::ErrorKind::OutOfMemory.into())
 }
 
 /// A fixed array in a region. Cloned, it is the same array.
@@ -157,7 +150,7 @@ impl<T: Shared> Cells<T> {
     pub(crate) fn cut_from(region: &Arc<Region>, count: usize) -> Self {
         let offset = region.cut(Self::bytes(count));
         assert!(offset.is_some(), "the region is smaller than what is cut out of it");
-        let base = region.memory.as_mut_ptr().wrapping_add(offset.unwrap_or_default() as usize);
+        let base = region.memory.start().wrapping_add(offset.unwrap_or_default() as usize);
         let Some(base) = NonNull::new(base) else { return Self::none() };
         Self { base, len: count, region: Some(Arc::clone(region)), cell: PhantomData }
     }
@@ -228,14 +221,14 @@ impl<T: Shared> Cells<T> {
 #[cfg(test)]
 impl Region {
     /// All of it, whatever it is cut into. For one thread alone.
-    pub(crate) fn bytes(&self) -> &[AtomicU8] {
+    pub(crate) fn bytes(&self) -> &[crate::sync::AtomicU8] {
         // SAFETY: the mapping is that long and lives as long as `self`; an `AtomicU8` is one byte, and any is one.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.memory.len()) }
+        unsafe { std::slice::from_raw_parts(self.memory.start().cast(), self.memory.bytes()) }
     }
 
     /// A region of the same bytes, of which nothing is cut yet.
     pub(crate) fn copy(&self) -> Arc<Self> {
-        let copy = Self::anonymous(self.memory.len() as u64).unwrap();
+        let copy = Self::anonymous(self.memory.bytes() as u64).unwrap();
         let bytes = self.bytes().iter().map(|byte| byte.load(Ordering::Relaxed));
         copy.bytes().iter().zip(bytes).for_each(|(to, from)| to.store(from, Ordering::Relaxed));
         copy
@@ -246,7 +239,7 @@ impl Region {
 mod tests {
     use super::*;
     use crate::Carver;
-    use crate::sync::AtomicU32;
+    use crate::sync::{AtomicU8, AtomicU32};
 
     #[test]
     fn cells_are_aligned_so_that_a_small_one_never_straddles_two_cache_lines() {
@@ -295,7 +288,9 @@ mod tests {
     fn what_is_written_to_a_file_is_there_when_it_is_mapped_again() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 16).unwrap();
-        let cells = || Carver::over(&Region::map(&file, 1 << 16).unwrap()).cells::<AtomicU64>(1 << 13);
+        let cells = || {
+            Carver::over(&Region::map(&file, 1 << 16, HugePages::Wanted).unwrap()).cells::<AtomicU64>(1 << 13)
+        };
         let first = cells();
         assert!(first.iter().all(|word| word.load(Ordering::Relaxed) == 0));
         first.get(5000).store(5, Ordering::Relaxed);
@@ -307,12 +302,40 @@ mod tests {
     fn a_file_that_is_too_short_is_refused_and_not_mapped() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(4095).unwrap();
-        let error = Region::map(&file, 4096).err().unwrap();
+        let error = Region::map(&file, 4096, HugePages::Wanted).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
     fn memory_that_is_not_there_is_an_error() {
         assert!(Region::anonymous(1 << 60).is_err());
+    }
+
+    #[test]
+    fn a_new_file_on_tmpfs_is_put_into_huge_pages_and_the_next_process_finds_it_so() {
+        let Ok(file) = tempfile::tempfile_in("/dev/shm") else {
+            println!("skipped: no file can be made in /dev/shm");
+            return;
+        };
+        let thp = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+        if thp.is_empty() || thp.contains("[never]") {
+            println!("skipped: this kernel gives no transparent huge pages ({})", thp.trim());
+            return;
+        }
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let number = |part: &str| part.parse::<u32>().unwrap_or_default();
+        if release.split('.').map(number).take(2).lt([6, 1]) {
+            println!("skipped: Linux {} does not put pages of a tmpfs together", release.trim());
+            return;
+        }
+        let bytes = (4 << 20) + 4096;
+        file.set_len(bytes).unwrap();
+        let region = Region::map(&file, bytes, HugePages::Wanted).unwrap();
+        Carver::over(&region).cells::<AtomicU64>(1 << 19).get(400_000).store(5, Ordering::Relaxed);
+        assert!(region.pages().unwrap().are_huge(), "{}", region.pages().unwrap());
+        drop(region);
+        let next = Region::map(&file, bytes, HugePages::NotAsked).unwrap();
+        assert!(next.pages().unwrap().are_huge(), "{}", next.pages().unwrap());
+        assert_eq!(Carver::over(&next).cells::<AtomicU64>(1 << 19).get(400_000).load(Ordering::Relaxed), 5);
     }
 }

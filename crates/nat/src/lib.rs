@@ -68,6 +68,7 @@ mod waiting;
 pub use counters::{Books, Counter, Counters, PORTS_MAX, PortCounters};
 pub use drop_reason::DropReason;
 pub use flow::{Endpoint, Flow};
+pub use flowtable::{HugePages, Pages};
 pub use gateway::{Configuration, Gateway, new_addresses};
 pub use lane::Handed;
 pub use ports::PortBooks;

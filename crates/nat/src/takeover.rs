@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use flowtable::{Owner, Region, ShardIndex, TakenOver};
+use flowtable::{HugePages, Owner, Pages, Region, ShardIndex, TakenOver};
 use packet::Moment;
 use rules::compiled::Realm;
 use zerocopy::FromBytes;
@@ -78,6 +78,8 @@ pub struct Takeover {
     pub shards_recounted: u32,
     /// How long it took.
     pub elapsed: Duration,
+    /// The pages that the region lies in, as far as the kernel tells.
+    pub pages: Option<Pages>,
 }
 
 impl fmt::Display for Takeover {
@@ -109,7 +111,8 @@ impl fmt::Display for Takeover {
 impl State {
     /// Opens the region in a file, on hugetlbfs, tmpfs or any other, and takes over what is there; makes it where there is
     /// none. `now` is a time of the clock that gives all later ones. The seed keys a region that begins, and in any case
-    /// the choice of ports from now on.
+    /// the choice of ports from now on. A region that begins may be put into `huge_pages`; one that is taken over stays in
+    /// those it has, because packets wait.
     ///
     /// # Errors
     /// [`OpenError`]: the file cannot be had. A file that holds something else, or cannot be understood, is emptied, and
@@ -122,8 +125,9 @@ impl State {
         sizes: &Sizes,
         seed: [u64; 4],
         now: Moment,
+        huge_pages: HugePages,
     ) -> Result<(Arc<Self>, Vec<Shard>, Takeover), OpenError> {
-        Self::open_in(path, sizes, seed, now, boot())
+        Self::open_in(path, sizes, seed, now, huge_pages, boot())
     }
 
     /// The same, in a boot of the test's choice.
@@ -132,6 +136,7 @@ impl State {
         sizes: &Sizes,
         seed: [u64; 4],
         now: Moment,
+        huge_pages: HugePages,
         boot: [u64; 2],
     ) -> Result<(Arc<Self>, Vec<Shard>, Takeover), OpenError> {
         let failed = |action| move |source| OpenError::Io { path: path.to_owned(), action, source };
@@ -145,16 +150,18 @@ impl State {
             file.set_len(0).map_err(failed("empty it"))?;
         }
         file.set_len(bytes).map_err(failed("set its length"))?;
-        let region = Region::map(&file, bytes).map_err(failed("map it"))?;
+        let region = Region::map(&file, bytes, if found.is_err() { huge_pages } else { HugePages::NotAsked })
+            .map_err(failed("map it"))?;
         let identity = *found.as_ref().unwrap_or(&expected);
         let state = Arc::new(Self::over(&region, Some(file), sizes, &identity));
-        let (shards, takeover) = match found {
+        let (shards, mut takeover) = match found {
             Ok(_) => state.take_over(seed, now),
             Err(reason) => {
                 state.header().begin(&identity, now.ms());
                 (state.shards_of(seed), Takeover { fresh: Some(reason), ..Takeover::default() })
             }
         };
+        takeover.pages = region.pages();
         Ok((state, shards, takeover))
     }
 

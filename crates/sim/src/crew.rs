@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nat::{
-    Books, Configuration, Counters, DropReason, Gateway, Handed, Shard, Sizes, State, Takeover, WORKERS_MAX,
-    WorkerIndex,
+    Books, Configuration, Counters, DropReason, Gateway, Handed, HugePages, Shard, Sizes, State, Takeover,
+    WORKERS_MAX, WorkerIndex,
 };
 use packet::{Burst, Moment, PacketIo, PortIndex, Sent};
 use rules::limits::REALMS_MAX;
@@ -66,7 +66,7 @@ impl Crew {
     pub(crate) fn new(sizes: &'static Sizes, keys: [u64; 4], now: Moment, workers: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("region-0");
-        let (state, shards, _) = State::open(&path, sizes, keys, now).unwrap();
+        let (state, shards, _) = State::open(&path, sizes, keys, now, HugePages::NotAsked).unwrap();
         let mut crew = Self {
             state,
             rules: Arc::default(),
@@ -110,7 +110,8 @@ impl Crew {
         std::fs::copy(&self.path, &path).unwrap();
         std::fs::remove_file(&self.path).unwrap();
         self.workers.clear();
-        let (state, shards, takeover) = State::open(&path, self.sizes, keys, now).unwrap();
+        let (state, shards, takeover) =
+            State::open(&path, self.sizes, keys, now, HugePages::NotAsked).unwrap();
         (self.path, self.numbers, self.state, self.rules) = (path, state.numbers(), state, Arc::default());
         self.begin(shards, workers);
         takeover

@@ -19,7 +19,7 @@ const FREE: &[&str] = &["arrayvec", "bitflags", "ipnet", "thiserror", "zerocopy"
 /// Each crate of the workspace, and what it may depend on besides [`FREE`].
 const FLOORS: &[(&str, &[&str])] = &[
     ("packet", &[]),
-    ("flowtable", &["siphasher", "memmap2", "rustix"]),
+    ("flowtable", &["libc", "siphasher"]),
     (
         "rules",
         &[

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nat::{Gateway, Sizes, State, Takeover};
+use nat::{Gateway, HugePages, Sizes, State, Takeover};
 use packet::Moment;
 
 use super::{Host, Setup, World, index};
@@ -20,7 +20,8 @@ impl World {
         let sizes = setup.sizes();
         let configuration = setup.configuration();
         let mut world = Self::without_rules(Setup { team: Setup::of_one_worker().team, ..setup });
-        let (state, shards, takeover) = State::open(path, &sizes, [now.ms(), 2, now.ms(), 4], now).unwrap();
+        let (state, shards, takeover) =
+            State::open(path, &sizes, [now.ms(), 2, now.ms(), 4], now, HugePages::NotAsked).unwrap();
         state.assign(1);
         world.team.gateways = vec![Gateway::new(&state, index(0), shards, configuration)];
         world.numbers = state.numbers();

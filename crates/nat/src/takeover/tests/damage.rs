@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use flowtable::HugePages;
 use packet::{Moment, Protocol};
 use rules::compiled::Dependence;
 use zerocopy::IntoBytes;
@@ -237,7 +238,7 @@ fn other_sizes_and_another_boot_are_refused() {
     let open = |sizes: &Sizes, boot| -> Result<String, OpenError> {
         let path = left.path.with_extension("other");
         fs::copy(&left.path, &path).unwrap();
-        State::open_in(&path, sizes, [1; 4], Moment::from_ms(20_000), boot)
+        State::open_in(&path, sizes, [1; 4], Moment::from_ms(20_000), HugePages::NotAsked, boot)
             .map(|(_, _, takeover)| takeover.to_string())
     };
     assert!(open(&SIZES, BOOT).unwrap().starts_with("took over 60 sessions and 30 mappings after a crash"));

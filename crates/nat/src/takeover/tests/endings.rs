@@ -209,14 +209,28 @@ fn a_region_has_one_process_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     let process = Process::start(&path, 10_000);
-    let second = State::open_in(&path, &super::process::SIZES, [1; 4], packet::Moment::from_ms(1), [0, 0]);
+    let second = State::open_in(
+        &path,
+        &super::process::SIZES,
+        [1; 4],
+        packet::Moment::from_ms(1),
+        flowtable::HugePages::NotAsked,
+        [0, 0],
+    );
     assert!(matches!(second, Err(OpenError::Busy { .. })));
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600, "it says who speaks with whom");
     drop(process);
     assert_eq!(Process::start(&path, 20_000).takeover.fresh, None);
     let nowhere = directory.path().join("missing").join("region");
-    let error = State::open_in(&nowhere, &super::process::SIZES, [1; 4], packet::Moment::from_ms(1), [0, 0]);
+    let error = State::open_in(
+        &nowhere,
+        &super::process::SIZES,
+        [1; 4],
+        packet::Moment::from_ms(1),
+        flowtable::HugePages::NotAsked,
+        [0, 0],
+    );
     assert!(error.err().unwrap().to_string().contains("cannot open it"));
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flowtable::LineIndex;
+use flowtable::{HugePages, LineIndex};
 use packet::tcp::SYN;
 use packet::{Fragment, Moment, Parsed, Payload, Protocol};
 use rules::RuleSet;
@@ -75,7 +75,7 @@ impl Process {
         // The operating system gives every process another seed.
         let seed = [now_ms, 2, now_ms, 4];
         let (state, shards, takeover) =
-            State::open_in(path, sizes, seed, Moment::from_ms(now_ms), BOOT).unwrap();
+            State::open_in(path, sizes, seed, Moment::from_ms(now_ms), HugePages::NotAsked, BOOT).unwrap();
         state.assign(2);
         let mut process =
             Self { state, shards, rules: RuleSet::default(), takeover, now_ms, path: path.to_owned() };
