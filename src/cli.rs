@@ -107,7 +107,11 @@ pub(crate) struct Validate {
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Query {
     /// Show the node: rules, workers, ports, books, warnings
-    Status,
+    Status {
+        /// The workers alone, and what the stages of their loop cost
+        #[arg(long)]
+        workers: bool,
+    },
     /// Show all routers, or one in full
     Routers {
         /// The router's id
@@ -192,7 +196,10 @@ mod tests {
             panic!("another command");
         };
         assert_eq!((filter, limit), (vec!["router=r1".into(), "idle>60".into()], Some(5)));
-        assert!(matches!(parse("natgate status").unwrap().command, Command::Ask(Query::Status)));
+        assert!(matches!(
+            parse("natgate status --workers").unwrap().command,
+            Command::Ask(Query::Status { workers: true })
+        ));
         assert!(matches!(parse("natgate pools").unwrap().command, Command::Ask(Query::Pools)));
         assert!(matches!(
             parse("natgate routers r1").unwrap().command,

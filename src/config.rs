@@ -40,7 +40,7 @@ pub(crate) struct NodeConfig {
     /// Where the rules come from: `unix:/path` or `host:port`. `--feed` and `--rules` go before it.
     #[serde(default)]
     pub(crate) feed: Option<String>,
-    /// The file that flow state lies in, and is found in by the next process. Absent: see [`NodeConfig::region`].
+    /// The file that flow state lies in, and is found in by the next process. Absent: see `region.rs`.
     #[serde(default)]
     pub(crate) region: Option<PathBuf>,
     /// The most sessions; memory for all of them, and for their mappings, is taken at the start.
@@ -61,7 +61,10 @@ pub(crate) struct NodeConfig {
     /// What an idle worker does.
     #[serde(default)]
     pub(crate) idle: IdleConfig,
-    /// Where packet memory comes from.
+    /// Has the stages of each worker's loop clocked.
+    #[serde(default)]
+    pub(crate) stage_clocks: bool,
+    /// Where packet memory and flow state lie.
     #[serde(default)]
     pub(crate) hugepages: HugepagesConfig,
     /// Packet memory set aside at the start, in MiB.
@@ -86,6 +89,19 @@ pub(crate) struct PortConfig {
     /// Bytes behind the Ethernet header, 68 to 9216.
     #[serde(default = "default_mtu")]
     pub(crate) mtu: u16,
+    /// The side of translation that all of its networks are on; absent: both, or either.
+    #[serde(default)]
+    pub(crate) side: Option<SideConfig>,
+}
+
+/// The side of translation that all networks of a port are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SideConfig {
+    /// Routers' own networks.
+    Inside,
+    /// External networks.
+    Outside,
 }
 
 /// What an idle worker does.
@@ -99,7 +115,7 @@ pub(crate) enum IdleConfig {
     Spin,
 }
 
-/// Where packet memory comes from.
+/// Where packet memory and flow state lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum HugepagesConfig {
@@ -166,11 +182,6 @@ impl NodeConfig {
     /// The ports' names, by index.
     pub(crate) fn port_names(&self) -> Vec<String> {
         self.ports.iter().map(|port| port.name.clone()).collect()
-    }
-
-    /// The region's file: memory that outlives the process, and not the machine's uptime, as the clock of the flow state.
-    pub(crate) fn region(&self) -> PathBuf {
-        self.region.clone().unwrap_or_else(|| format!("/dev/shm/natgate-{}", self.node).into())
     }
 
     /// How much flow state there is room for.
@@ -248,13 +259,9 @@ mod tests {
     }
 
     #[test]
-    fn the_region_is_where_it_outlives_the_process_unless_it_is_named() {
-        let node = |text: &str| rules::read_document::<NodeConfig>(text).unwrap();
-        let text = "node: a\nports: [{name: inside, device: net_null0}]\nworkers: [1]\n";
-        assert_eq!(node(text).region(), PathBuf::from("/dev/shm/natgate-a"));
-        assert_eq!(node(&format!("{text}region: /mnt/huge/a\n")).region(), PathBuf::from("/mnt/huge/a"));
-        let slash = text.replace("node: a", "node: a/b");
-        assert_eq!(faults(&slash).len(), 1);
+    fn a_node_whose_name_is_no_files_name_says_where_its_region_is() {
+        let slash = "node: a/b\nports: [{name: inside, device: net_null0}]\nworkers: [1]\n";
+        assert_eq!(faults(slash).len(), 1);
         assert_eq!(faults(&format!("{slash}region: /mnt/huge/a\n")), Vec::<String>::new());
     }
 
@@ -267,6 +274,15 @@ mod tests {
         };
         assert_eq!(faults(&node(3)), Vec::<String>::new());
         assert_eq!(faults(&node(2)).len(), 1);
+    }
+
+    #[test]
+    fn a_port_is_on_one_side_or_the_other() {
+        let node =
+            |side| format!("node: a\nports: [{{name: a, device: net_null0, side: {side}}}]\nworkers: [1]\n");
+        assert_eq!(faults(&node("outside")), Vec::<String>::new());
+        let error = rules::read_document::<NodeConfig>(&node("both")).unwrap_err().to_string();
+        assert!(error.contains("inside") && error.contains("outside"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod embedded;
 mod fleet;
 mod ledger;
 mod node;
+mod numa;
+mod region;
 mod run;
 mod serve;
 mod show;

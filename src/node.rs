@@ -12,14 +12,14 @@ use control::rows::{
 };
 use control::{NodeError, SessionCursor, SessionPage};
 use feed::{FeedState, Reject, ServerState};
-use nat::{Counters, DropReason, SessionView, State, Takeover};
+use nat::{Counters, DropReason, SessionView, State};
 use packet::PortIndex;
 use rules::compiled::Realm;
 use rules::model::Router;
 use tokio::sync::watch;
-use worker::clock;
+use worker::{Handle, StageTotals, clock};
 
-use self::rows::{pool_rows, protocol, router_row, session_row, state};
+use self::rows::{pool_rows, protocol, router_row, session_row, stages_row, state};
 use crate::config::NodeConfig;
 use crate::edge::Edge;
 use crate::fleet::Fleet;
@@ -50,12 +50,14 @@ pub(crate) struct FeedView {
     pub(crate) server: Option<watch::Receiver<ServerState>>,
 }
 
-/// How busy a worker was between the last two samples.
+/// How busy a worker was between the last two samples, and with what.
 #[derive(Clone, Copy, Default)]
 struct Busy {
     at: Duration,
     busy: Duration,
     ratio: f64,
+    stages: StageTotals,
+    stages_recent: StageTotals,
 }
 
 impl GatewayNode {
@@ -63,19 +65,12 @@ impl GatewayNode {
         config: NodeConfig,
         fleet: Arc<Fleet>,
         state: Arc<State>,
-        takeover: &Takeover,
+        region: RegionRow,
         edge: Edge,
         feed: FeedView,
     ) -> Self {
         let started = clock::now();
         let busy = vec![Busy { at: started, ..Busy::default() }; config.workers.len()];
-        let region = RegionRow {
-            path: config.region().display().to_string(),
-            taken_over: takeover.fresh.is_none(),
-            sessions_kept: takeover.sessions_kept.into(),
-            sessions_dropped: takeover.sessions_dropped.into(),
-            message: takeover.to_string(),
-        };
         let (edge, busy) = (Mutex::new(edge), Mutex::new(busy));
         Self { config, fleet, state, region, edge, feed, started, busy }
     }
@@ -83,10 +78,12 @@ impl GatewayNode {
     /// Looks how busy the workers were since the last look.
     pub(crate) async fn sample(&self) {
         let at = clock::now();
-        let workers = self.fleet.each(|handle| handle.status.busy()).await;
-        for (sample, busy) in locked(&self.busy).iter_mut().zip(workers) {
+        let read = |handle: &Handle| (handle.status.busy(), handle.status.stages().unwrap_or_default());
+        let workers = self.fleet.each(read).await;
+        for (sample, (busy, stages)) in locked(&self.busy).iter_mut().zip(workers) {
             let ratio = (busy - sample.busy).as_secs_f64() / (at - sample.at).as_secs_f64();
-            *sample = Busy { at, busy, ratio: ratio.clamp(0.0, 1.0) };
+            let stages_recent = stages.since(&sample.stages);
+            *sample = Busy { at, busy, ratio: ratio.clamp(0.0, 1.0), stages, stages_recent };
         }
     }
 
@@ -120,8 +117,8 @@ impl GatewayNode {
     fn tables(&self) -> Vec<TableRow> {
         let occupancy = self.state.occupancy();
         let (frames, available) = {
-            let pool = &locked(&self.edge).pool;
-            (pool.frames(), pool.available())
+            let edge = locked(&self.edge);
+            (edge.frames(), edge.available())
         };
         let row = |(table, entries, capacity): (&str, u32, u32)| TableRow {
             table: table.to_owned(),
@@ -162,7 +159,7 @@ impl GatewayNode {
 
     async fn worker_rows(&self) -> Vec<WorkerRow> {
         let now = clock::moment();
-        let busy: Vec<f64> = locked(&self.busy).iter().map(|busy| busy.ratio).collect();
+        let samples = locked(&self.busy).clone();
         let rows = self.fleet.each(|handle| {
             let (status, counters) = (&handle.status, handle.counters());
             let books = counters.books();
@@ -179,6 +176,7 @@ impl GatewayNode {
                 translated_for_others: counters.translated_for_others.get(),
                 sessions_created: counters.sessions_created.get(),
                 sessions_closed: counters.sessions_closed.get(),
+                stages: status.stages().map(|totals| stages_row(&totals)),
                 state: match status.turns() {
                     _ if status.is_stuck(now) => WorkerState::Stuck,
                     (0, _) => WorkerState::Starting,
@@ -188,8 +186,11 @@ impl GatewayNode {
             }
         });
         let mut rows = rows.await;
-        for ((row, core), busy) in rows.iter_mut().zip(&self.config.workers).zip(busy) {
-            (row.core, row.busy_ratio) = (*core, busy);
+        let nodes = locked(&self.edge).worker_nodes.clone();
+        for ((row, core), sample) in rows.iter_mut().zip(&self.config.workers).zip(samples) {
+            (row.core, row.busy_ratio) = (*core, sample.ratio);
+            row.stages_recent = row.stages.map(|_| stages_row(&sample.stages_recent));
+            row.numa_node = nodes.get(usize::from(row.worker)).copied().flatten();
             if row.state == WorkerState::Running && row.busy_ratio == 0.0 {
                 row.state = WorkerState::Idle;
             }
@@ -207,6 +208,8 @@ impl GatewayNode {
                 device: port.name().to_owned(),
                 driver: port.driver().to_owned(),
                 mac: port.mac().to_string(),
+                numa_node: port.numa_node(),
+                steering: port.steering().to_string(),
                 link_up: port.link().is_ok_and(|link| link.up),
                 rx_frames: stats.rx_frames,
                 rx_bytes: stats.rx_bytes,

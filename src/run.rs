@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use control::{AdminServer, Limits, MetricsServer};
 use dpdk::{Eal, WorkerPorts};
 use feed::{FeedAddress, Subscriber, SubscriberConfig};
-use nat::{Configuration, DropReason, PORTS_MAX, Shard, State, Takeover};
+use nat::{Configuration, DropReason, PORTS_MAX, Shard, State};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use worker::Idle;
@@ -21,6 +20,7 @@ use crate::embedded::Embedded;
 use crate::fleet::{Fleet, Programmer};
 use crate::ledger::Ledger;
 use crate::node::{FeedView, GatewayNode, SAMPLE_EVERY};
+use crate::region::{self, Opened, make_directory};
 
 /// How often the log repeats that frames are dropped for a reason that has a cure.
 const CURE_EVERY: Duration = Duration::from_secs(60);
@@ -47,8 +47,9 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
     };
     let saved = config.state_dir.join("rules.json");
     let (embedded, feeds) = rules_from(arguments, &config, &saved)?;
-    let (state, shards, takeover) = open_region(&config)?;
+    let Opened { path, state, shards, takeover, warnings } = region::open(&config)?;
     let (mut edge, io) = edge::start(&config)?;
+    edge.warnings.extend(warnings);
     if config.seed.is_some() {
         edge.warnings
             .push("the configuration has a `seed`: anyone can foresee the ports that are chosen".into());
@@ -67,7 +68,14 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
         Programmer::new(Arc::clone(&fleet), Arc::clone(&ledger)),
     );
     let feed = FeedView { follower: subscriber.state(), server: embedded.as_ref().map(Embedded::state) };
-    let node = Arc::new(GatewayNode::new(config.clone(), Arc::clone(&fleet), state, &takeover, edge, feed));
+    let node = Arc::new(GatewayNode::new(
+        config.clone(),
+        Arc::clone(&fleet),
+        state,
+        region::row(&path, &takeover),
+        edge,
+        feed,
+    ));
     let (stopping, stopped) = watch::channel(false);
     let until_stop = || {
         let mut stopped = stopped.clone();
@@ -118,22 +126,6 @@ fn rules_from(
     }
 }
 
-/// The flow state, as an earlier process left it or anew.
-fn open_region(config: &NodeConfig) -> anyhow::Result<(Arc<State>, Vec<Shard>, Takeover)> {
-    let mut seed = config.seed.unwrap_or_default();
-    if config.seed.is_none() {
-        for word in &mut seed {
-            *word = getrandom::u64().context("the system gives no random numbers")?;
-        }
-    }
-    let path = config.region();
-    make_directory(path.parent())?;
-    let opened = State::open(&path, &config.sizes(), seed, worker::clock::moment());
-    let (state, shards, takeover) = opened.context("the region cannot be opened")?;
-    tracing::info!(region = %path.display(), "{takeover}");
-    Ok((state, shards, takeover))
-}
-
 type Threads = Vec<JoinHandle<(WorkerPorts, Vec<Shard>)>>;
 
 fn start_workers(
@@ -158,6 +150,7 @@ fn start_workers(
     for (index, ((worker, handle), core)) in team.into_iter().zip(config.workers.iter().copied()).enumerate()
     {
         handles.push(handle);
+        let worker = if config.stage_clocks { worker.with_stage_clocks() } else { worker };
         let (eal, (registered, outcome)) = (eal.clone(), std::sync::mpsc::channel());
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let lcore = eal.register_this_thread(core);
@@ -228,13 +221,5 @@ async fn stop_signal() -> std::io::Result<&'static str> {
     tokio::select! {
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
-    }
-}
-
-fn make_directory(path: Option<&Path>) -> anyhow::Result<()> {
-    match path {
-        Some(path) => std::fs::create_dir_all(path)
-            .with_context(|| format!("cannot make the directory {}", path.display())),
-        None => Ok(()),
     }
 }

@@ -19,6 +19,8 @@ mod edge;
 #[path = "../crates/nat/tests/brain/exchange.rs"]
 #[allow(dead_code, reason = "of the brain's tests; the exchanges are theirs, the way they are played is not")]
 mod exchange;
+#[path = "../src/numa.rs"]
+mod numa;
 mod support;
 #[path = "../crates/nat/tests/world/mod.rs"]
 mod world;

@@ -22,6 +22,8 @@ mod edge;
 #[path = "../crates/nat/tests/brain/exchange.rs"]
 #[allow(dead_code, reason = "of the brain's tests; the exchanges are theirs, the way they are played is not")]
 mod exchange;
+#[path = "../src/numa.rs"]
+mod numa;
 mod support;
 #[path = "../crates/nat/tests/world/mod.rs"]
 mod world;
@@ -74,7 +76,7 @@ fn the_gateway_on_vhost_ports_loses_nothing() {
         let [back, front] = devices(directory);
         write_node_config(directory, back, MTU, workers);
         let (edge, io) = edge::start(&node_config(directory)).unwrap();
-        let gateway = Side { ports: edge.ports, io, pool: edge.pool };
+        let gateway = Side { ports: edge.ports, io, pool: edge.pools[0].clone() };
         // The front ends connect while they are attached: the sockets are there now.
         let front = front.map(|device| attach(&edge.eal, &device, workers));
         let far = start(&edge.eal, "far", &front, workers);

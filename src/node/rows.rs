@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use control::rows::{
     FloatingIpRow, GatewayRow, InterfaceRow, PoolRow, PortForwardingRow, RouterRow, RouterState,
-    SessionProtocol, SessionRow, SessionState,
+    SessionProtocol, SessionRow, SessionState, StagesRow,
 };
 use nat::{Phase, SessionView};
 use packet::Protocol;
 use rules::compiled::{AddressIndex, PoolAddress, PoolRules, RuleSet};
 use rules::model::{PortForwarding, PortProtocol, Router, Segment};
+use worker::{Stage, StageTotals};
 
 use crate::fleet::Programmed;
 
@@ -135,4 +136,16 @@ pub(super) fn pool_rows(rules: &RuleSet, ports_used: impl Fn(AddressIndex) -> u3
     };
     let rows = rules.pools.iter().flat_map(|pool| pool.addresses.iter().map(move |one| row(pool, one)));
     rows.collect()
+}
+
+/// What stages cost, as the admin socket has it.
+pub(super) fn stages_row(totals: &StageTotals) -> StagesRow {
+    StagesRow {
+        packets: totals.packets,
+        receive: totals.clocks(Stage::Receive),
+        process: totals.clocks(Stage::Process),
+        handed: totals.clocks(Stage::Handed),
+        tick: totals.clocks(Stage::Tick),
+        transmit: totals.clocks(Stage::Transmit),
+    }
 }

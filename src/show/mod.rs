@@ -86,7 +86,8 @@ pub(crate) fn answer(
 
 fn table(query: &Query, admin: &Path, out: &mut impl Write) -> Result<(), Unanswered> {
     let text = match query {
-        Query::Status => status::show(&Client::connect(admin)?.status()?),
+        Query::Status { workers: false } => status::show(&Client::connect(admin)?.status()?),
+        Query::Status { workers: true } => status::show_workers(&Client::connect(admin)?.status()?),
         Query::Routers { id: None } => routers::show_all(&Client::connect(admin)?.routers()?),
         Query::Routers { id: Some(id) } => routers::show_one(&Client::connect(admin)?.router(id)?),
         Query::Pools => pools::show(&Client::connect(admin)?.pools()?),
@@ -104,7 +105,7 @@ fn table(query: &Query, admin: &Path, out: &mut impl Write) -> Result<(), Unansw
 /// One document: the row itself where there is one by nature, else an array with a row on each line.
 fn json(query: &Query, admin: &Path, out: &mut impl Write) -> Result<(), Unanswered> {
     let (request, one) = match query {
-        Query::Status => (Request::Status {}, true),
+        Query::Status { .. } => (Request::Status {}, true),
         Query::Routers { id: Some(id) } => (Request::Router { id: id.clone() }, true),
         Query::Routers { id: None } => (Request::Routers {}, false),
         Query::Pools => (Request::Pools {}, false),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use control::rows::{FeedRow, PortRow, Status, TableRow, WorkerRow};
+use control::rows::{FeedRow, PortRow, RegionRow, Status, TableRow, WorkerRow};
 
 use super::grid::{Column, count, grid, lasting, percent};
 
@@ -15,6 +15,7 @@ pub(super) fn show(status: &Status) -> String {
         workers(&status.workers),
         hand_offs(&status.workers),
         port_devices(&status.ports),
+        port_places(&status.ports),
         port_counters(&status.ports),
         tables(&status.tables),
         warnings(&status.warnings),
@@ -27,6 +28,12 @@ pub(super) fn show(status: &Status) -> String {
     text
 }
 
+/// The workers alone.
+pub(super) fn show_workers(status: &Status) -> String {
+    let parts = [workers(&status.workers), hand_offs(&status.workers), stages(&status.workers)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
 fn write_heading(text: &mut String, status: &Status) -> std::fmt::Result {
     let Status { node, version, revision, .. } = status;
     writeln!(text, "natgate {version} ({revision}) on {node}, up {}", lasting(status.uptime_s))?;
@@ -35,7 +42,12 @@ fn write_heading(text: &mut String, status: &Status) -> std::fmt::Result {
         generation => writeln!(text, "Rules      generation {generation}, version {}", status.feed.version)?,
     }
     if !status.region.path.is_empty() {
-        writeln!(text, "Region     {}\n           {}", status.region.path, status.region.message)?;
+        let RegionRow { path, kib, pages, message, .. } = &status.region;
+        writeln!(text, "Region     {path}")?;
+        if !pages.is_empty() {
+            writeln!(text, "           {} MiB in {pages}", kib.div_ceil(1024))?;
+        }
+        writeln!(text, "           {message}")?;
     }
     writeln!(text, "Feed       {}", feed(&status.feed))?;
     for reject in &status.feed.rejects {
@@ -96,6 +108,7 @@ fn workers(rows: &[WorkerRow]) -> String {
         [
             Column::Right("WORKER"),
             Column::Right("CORE"),
+            Column::Right("NODE"),
             Column::Left("STATE"),
             Column::Right("GENERATION"),
             Column::Right("HEARTBEAT\nms ago"),
@@ -108,6 +121,7 @@ fn workers(rows: &[WorkerRow]) -> String {
             [
                 row.worker.to_string(),
                 row.core.to_string(),
+                node(row.numa_node),
                 row.state.word().to_owned(),
                 row.generation.to_string(),
                 row.heartbeat_age_ms.to_string(),
@@ -147,6 +161,38 @@ fn hand_offs(rows: &[WorkerRow]) -> String {
     )
 }
 
+/// Where a packet's clocks go, over the last second.
+fn stages(rows: &[WorkerRow]) -> String {
+    let recent = || rows.iter().filter_map(|row| Some((row.worker, row.stages_recent?)));
+    if recent().next().is_none() {
+        return "Stage clocks are off: `stage_clocks: true` in the node's configuration has them read.\n"
+            .to_owned();
+    }
+    let columns = [
+        Column::Right("WORKER"),
+        Column::Right("PACKETS\nlast second"),
+        Column::Right("RECEIVE\nclocks"),
+        Column::Right("PROCESS\nclocks"),
+        Column::Right("HANDED\nclocks"),
+        Column::Right("TICK\nclocks"),
+        Column::Right("TRANSMIT\nclocks"),
+        Column::Right("ALL\na packet"),
+    ];
+    grid(
+        columns,
+        recent().map(|(worker, row)| {
+            let each = |clocks: u64| match row.packets {
+                0 => "-".to_owned(),
+                packets => format!("{:.0}", clocks as f64 / packets as f64),
+            };
+            let stages = row.by_name();
+            let all = each(stages.iter().map(|(_, clocks)| clocks).sum());
+            let [receive, process, handed, tick, transmit] = stages.map(|(_, clocks)| each(clocks));
+            [worker.to_string(), row.packets.to_string(), receive, process, handed, tick, transmit, all]
+        }),
+    )
+}
+
 fn port_devices(rows: &[PortRow]) -> String {
     if rows.is_empty() {
         return "There is no port.\n".to_owned();
@@ -173,6 +219,22 @@ fn port_devices(rows: &[PortRow]) -> String {
             ]
         }),
     )
+}
+
+/// Which worker a port's frames come to, and how far they have to go.
+fn port_places(rows: &[PortRow]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    grid(
+        [Column::Left("PORT"), Column::Right("NODE"), Column::Left("STEERING")],
+        rows.iter().map(|row| [row.name.clone(), node(row.numa_node), row.steering.clone()]),
+    )
+}
+
+/// A NUMA node, where it is known.
+fn node(node: Option<u32>) -> String {
+    node.map_or_else(|| "-".to_owned(), |node| node.to_string())
 }
 
 fn port_counters(rows: &[PortRow]) -> String {

@@ -70,7 +70,10 @@ fn json_is_one_document_made_of_the_rows_that_came() {
     let one = Query::Routers { id: Some("r1".into()) };
     let all = Query::Routers { id: None };
     let sessions = list(&["proto=tcp"], Some(2));
-    assert_eq!(daemon.ask(&Query::Status, Output::Json).unwrap(), "{\"node\":\"a\",\"new\":1}\n");
+    assert_eq!(
+        daemon.ask(&Query::Status { workers: false }, Output::Json).unwrap(),
+        "{\"node\":\"a\",\"new\":1}\n"
+    );
     assert_eq!(daemon.ask(&one, Output::Json).unwrap(), "{\"id\":\"r1\"}\n");
     assert_eq!(daemon.ask(&all, Output::Json).unwrap(), "[]\n");
     let text = daemon.ask(&sessions, Output::Json).unwrap();
@@ -111,7 +114,10 @@ fn failures_end_with_their_documented_codes() {
         assert_eq!(error.exit(), Exit::Usage);
 
         let nobody = Daemon { path: "/nonexistent/admin.sock".into() };
-        assert_eq!(nobody.ask(&Query::Status, output).unwrap_err().exit(), Exit::Unreachable);
+        assert_eq!(
+            nobody.ask(&Query::Status { workers: false }, output).unwrap_err().exit(),
+            Exit::Unreachable
+        );
     }
 }
 

@@ -191,7 +191,7 @@ fn be_the_gateway(directory: &Path) {
     let rules = fs::read_to_string(directory.join("rules.yaml")).unwrap();
 
     let (edge, io) = edge::start(&config).unwrap();
-    let (before, counted_before) = (edge.pool.available(), books::stats(&edge.ports));
+    let (before, counted_before) = (edge.available(), books::stats(&edge.ports));
     let Team { mut workers, mut handles } = team(io, &rules);
     let mut now = Moment::from_ms(1_000);
     while !workers[0].turn(now) {
@@ -202,9 +202,9 @@ fn be_the_gateway(directory: &Path) {
 
     books::assert_closed(&handles, &edge.ports, &counted_before);
     let held = books::sum(&handles, |counters| counters.held.get()) as u32;
-    assert_eq!(edge.pool.available() + held, before, "all buffers but those held are back");
+    assert_eq!(edge.available() + held, before, "all buffers but those held are back");
     drop(workers);
-    assert_eq!(edge.pool.available(), before, "all buffers are back");
+    assert_eq!(edge.available(), before, "all buffers are back");
     let report = Report {
         dropped: books::drops(&handles).into_iter().map(|(reason, count)| (reason.into(), count)).collect(),
         multi_segment: [0, 1].map(|port: usize| edge.ports[port].multi_segment_dropped()),

@@ -91,6 +91,12 @@ fn a_scrape_shows_the_nodes_numbers() {
         (r#"natgate_worker_handed_in_packets_total{worker="0"}"#, 20.0),
         (r#"natgate_worker_express_packets_total{worker="0"}"#, 900.0),
         (r#"natgate_worker_translated_for_others_packets_total{worker="0"}"#, 10.0),
+        (r#"natgate_worker_stage_packets_total{worker="0"}"#, 1020.0),
+        (r#"natgate_worker_stage_clocks_total{worker="0",stage="receive"}"#, 1.0),
+        (r#"natgate_worker_stage_clocks_total{worker="0",stage="process"}"#, 2.0),
+        (r#"natgate_worker_stage_clocks_total{worker="0",stage="handed"}"#, 3.0),
+        (r#"natgate_worker_stage_clocks_total{worker="0",stage="tick"}"#, 4.0),
+        (r#"natgate_worker_stage_clocks_total{worker="0",stage="transmit"}"#, 5.0),
         ("natgate_feed_connected", 1.0),
         ("natgate_feed_staleness_seconds", 1.5),
         ("natgate_feed_applied_version", 12.0),
@@ -98,7 +104,7 @@ fn a_scrape_shows_the_nodes_numbers() {
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}\n{body}");
     }
-    assert_eq!(samples.len(), 50, "a sample that this test does not know:\n{body}");
+    assert_eq!(samples.len(), 56, "a sample that this test does not know:\n{body}");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! What a worker shows of itself: written by it alone, read by anyone, at any time.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use packet::Moment;
+
+use crate::stages::{Shown, StageTotals};
 
 /// A worker that has not completed a turn for so long is stuck: it sleeps a millisecond at most, and a turn's work is
 /// bounded, so it hangs in a driver, or its core is not given to it.
@@ -17,6 +20,7 @@ pub struct Status {
     turns: AtomicU64,
     busy_turns: AtomicU64,
     busy_ns: AtomicU64,
+    stages: OnceLock<Shown>,
 }
 
 impl Status {
@@ -45,6 +49,15 @@ impl Status {
     /// Time spent in turns that brought at least one frame, since the start.
     pub fn busy(&self) -> Duration {
         Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed))
+    }
+
+    /// What the stages of its turns cost since the start; `None` unless [asked for](crate::Worker::with_stage_clocks).
+    pub fn stages(&self) -> Option<StageTotals> {
+        self.stages.get().map(Shown::read)
+    }
+
+    pub(crate) fn show_stages(&self) -> &Shown {
+        self.stages.get_or_init(Shown::default)
     }
 
     pub(crate) fn adopted(&self, generation: u64) {

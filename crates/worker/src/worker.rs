@@ -11,6 +11,7 @@ use crate::clock;
 use crate::exchange::Exchange;
 use crate::idle::Idle;
 use crate::mailbox::{Command, Handle, Mailbox, Report, SESSION_PAGE_MAX};
+use crate::stages::{Stage, Stopwatch};
 use crate::status::Status;
 
 /// How long a worker that leaves waits for the others to do so too.
@@ -27,6 +28,7 @@ pub struct Worker<I: PacketIo> {
     me: WorkerIndex,
     mailbox: Arc<Mailbox>,
     status: Arc<Status>,
+    stopwatch: Stopwatch,
 }
 
 impl<I: PacketIo> Worker<I>
@@ -42,7 +44,15 @@ where
         handle: &Handle,
     ) -> Self {
         let (mailbox, status) = (Arc::clone(&handle.mailbox), Arc::clone(&handle.status));
-        Self { io, ports, gateway, exchange, state, me: handle.index(), mailbox, status }
+        let (me, stopwatch) = (handle.index(), Stopwatch::default());
+        Self { io, ports, gateway, exchange, state, me, mailbox, status, stopwatch }
+    }
+
+    /// With a clock read between the stages of each turn; [`Status::stages`] shows what they cost.
+    pub fn with_stage_clocks(mut self) -> Self {
+        self.stopwatch.runs = true;
+        self.status.show_stages();
+        self
     }
 
     /// Turns until [`Handle::stop`], and gives back what another team can be made of.
@@ -80,10 +90,17 @@ where
         if let Some(command) = self.mailbox.commands.pop() {
             self.obey(command, now);
         }
+        self.stopwatch.begin();
         let mut was_empty = self.receive(now);
         was_empty &= self.take_handed(now);
+        self.stopwatch.end(Stage::Handed);
         self.gateway.tick(now, &mut self.io);
+        self.stopwatch.end(Stage::Tick);
         self.send_out();
+        self.stopwatch.end(Stage::Transmit);
+        if self.stopwatch.runs {
+            self.stopwatch.settle(self.status.show_stages());
+        }
         self.status.turned(now, was_empty);
         was_empty
     }
@@ -93,9 +110,12 @@ where
         for port in (0..self.ports).map(PortIndex) {
             let mut frames = Burst::new();
             self.io.receive(port, &mut frames);
+            self.stopwatch.end(Stage::Receive);
             if !frames.is_empty() {
                 was_empty = false;
+                self.stopwatch.count(frames.len());
                 self.gateway.process_burst(port, &mut frames, now, &mut self.io);
+                self.stopwatch.end(Stage::Process);
             }
         }
         was_empty
@@ -108,6 +128,7 @@ where
             self.exchange.take(ring, &mut handed);
             if !handed.is_empty() {
                 was_empty = false;
+                self.stopwatch.count(handed.len());
                 self.gateway.process_handed(&mut handed, now, &mut self.io);
             }
         }

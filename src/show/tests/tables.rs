@@ -37,6 +37,8 @@ fn node() -> Status {
         },
         region: RegionRow {
             path: "/dev/shm/natgate-gateway-1".into(),
+            kib: 1_500_000,
+            pages: "pages of 2 MiB".into(),
             taken_over: true,
             message: "123400 sessions were taken over".into(),
             ..RegionRow::default()
@@ -48,6 +50,7 @@ fn node() -> Status {
             WorkerRow {
                 worker: 0,
                 core: 2,
+                numa_node: Some(1),
                 state: WorkerState::Running,
                 generation: 7,
                 shards: 8,
@@ -61,6 +64,8 @@ fn node() -> Status {
                 translated_for_others: 40_617_271_600,
                 sessions_created: 0,
                 sessions_closed: 0,
+                stages: None,
+                stages_recent: None,
             },
             WorkerRow {
                 worker: 1,
@@ -78,6 +83,8 @@ fn node() -> Status {
             device: "0000:3b:00.0".into(),
             driver: "net_ice".into(),
             mac: "b4:96:91:00:00:01".into(),
+            numa_node: Some(0),
+            steering: "RSS on the remote endpoint (never run on hardware)".into(),
             receivers: vec![0, 1],
             link_up: true,
             rx_frames: 81_234_567_890,
@@ -104,16 +111,17 @@ fn status_shows_a_node_in_order() {
         |natgate 0.1.0 (9e50522) on gateway-1, up 1 d 2 h
         |Rules      generation 7, version 12
         |Region     /dev/shm/natgate-gateway-1
+        |           1465 MiB in pages of 2 MiB
         |           123400 sessions were taken over
         |Feed       connected to 192.0.2.10:7600
         |Books      1000 received + 10 originated
         |         = 990 transmitted + 5 consumed + 7 dropped + 5 held + 3 between workers
         |Hugepages  412 of 1024 free, 2048 KiB each
         |
-        |WORKER  CORE  STATE    GENERATION  HEARTBEAT  BUSY           RX           TX  EXPRESS
-        |                                      ms ago     %       frames       frames  % of rx
-        |     0     2  running           7          0    83  81234567890  81234567001     99.0
-        |     1     3  stuck             7      12001     0            0            0        -
+        |WORKER  CORE  NODE  STATE    GENERATION  HEARTBEAT  BUSY           RX           TX  EXPRESS
+        |                                            ms ago     %       frames       frames  % of rx
+        |     0     2     1  running           7          0    83  81234567890  81234567001     99.0
+        |     1     3     -  stuck             7      12001     0            0            0        -
         |
         |WORKER  SHARDS   FOR OTHERS  HANDED ON  TAKEN OVER  WRONG WORKER
         |                    packets     frames      frames       % of rx
@@ -122,6 +130,9 @@ fn status_shows_a_node_in_order() {
         |
         |PORT    LINK  QUEUES  MAC                DRIVER   DEVICE
         |inside  up         2  b4:96:91:00:00:01  net_ice  0000:3b:00.0
+        |
+        |PORT    NODE  STEERING
+        |inside     0  RSS on the remote endpoint (never run on hardware)
         |
         |PORT             RX              RX      RX      RX   RX NO           TX              TX      TX
         |             frames           bytes  missed  errors  BUFFER       frames           bytes  errors
@@ -132,6 +143,35 @@ fn status_shows_a_node_in_order() {
         |sessions   123456   4194304   2.9
         "#,
     );
+}
+
+#[test]
+fn status_of_workers_shows_where_a_packets_clocks_go() {
+    let mut node = node();
+    let off = "\nStage clocks are off: `stage_clocks: true` in the node's configuration has them read.\n";
+    assert!(status::show_workers(&node).ends_with(off), "{}", status::show_workers(&node));
+    let recent = StagesRow {
+        packets: 1_000,
+        receive: 30_400,
+        process: 150_000,
+        handed: 0,
+        tick: 600,
+        transmit: 40_000,
+    };
+    node.workers[0].stages_recent = Some(recent);
+    node.workers[1].stages_recent = Some(StagesRow::default());
+    let text = status::show_workers(&node);
+    let stages = &text[text.rfind("\n\n").unwrap() + 2..];
+    assert_shows(
+        stages,
+        r#"
+        |WORKER      PACKETS  RECEIVE  PROCESS  HANDED    TICK  TRANSMIT       ALL
+        |        last second   clocks   clocks  clocks  clocks    clocks  a packet
+        |     0         1000       30      150       0       1        40       221
+        |     1            0        -        -       -       -         -         -
+        "#,
+    );
+    assert!(text.starts_with("WORKER  CORE") && text.contains("WRONG WORKER"), "{text}");
 }
 
 #[test]

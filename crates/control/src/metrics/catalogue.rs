@@ -100,6 +100,10 @@ metrics! {
         "Packets that took a worker's express way: those of established sessions and floating IPs, mostly";
     WORKER_FOR_OTHERS = Counter "worker_translated_for_others_packets_total" ["worker"]
         "Packets a worker translated although another owns their shard";
+    WORKER_STAGE_PACKETS = Counter "worker_stage_packets_total" ["worker"]
+        "Packets of the turns whose stages were clocked; none unless stage_clocks is on";
+    WORKER_STAGE_CLOCKS = Counter "worker_stage_clocks_total" ["worker", "stage"]
+        "Clocks that stages of a worker's loop took: receive, process, handed, tick, transmit";
 
     FEED_CONNECTED = Gauge "feed_connected" [] "1 while the stream of rules stands";
     FEED_STALENESS = Gauge "feed_staleness_seconds" [] "Seconds since the source of rules was last heard of";

@@ -173,7 +173,15 @@ fn workers(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     counter(&name::WORKER_HANDED_OUT, |row| row.handed_out)?;
     counter(&name::WORKER_HANDED_IN, |row| row.handed_in)?;
     counter(&name::WORKER_EXPRESS, |row| row.express)?;
-    counter(&name::WORKER_FOR_OTHERS, |row| row.translated_for_others)
+    counter(&name::WORKER_FOR_OTHERS, |row| row.translated_for_others)?;
+    counter(&name::WORKER_STAGE_PACKETS, |row| row.stages.map_or(0, |stages| stages.packets))?;
+    let mut clocks = family(out, &name::WORKER_STAGE_CLOCKS)?;
+    for (worker, row) in &labelled {
+        for (stage, count) in row.stages.unwrap_or_default().by_name() {
+            clocks.counter(&[worker, stage], count)?;
+        }
+    }
+    Ok(())
 }
 
 fn feed(out: &mut DescriptorEncoder<'_>, feed: &FeedRow) -> fmt::Result {

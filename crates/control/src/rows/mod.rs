@@ -14,5 +14,6 @@ pub use router::{
 };
 pub use session::{SessionProtocol, SessionRow, SessionState};
 pub use status::{
-    BooksRow, FeedRow, HugepagesRow, PortRow, RegionRow, RejectRow, Status, TableRow, WorkerRow, WorkerState,
+    BooksRow, FeedRow, HugepagesRow, PortRow, RegionRow, RejectRow, StagesRow, Status, TableRow, WorkerRow,
+    WorkerState,
 };

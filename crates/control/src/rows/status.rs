@@ -46,6 +46,14 @@ pub struct Status {
 pub struct RegionRow {
     /// Its file.
     pub path: String,
+    /// KiB of it; 0 where the kernel does not tell.
+    pub kib: u64,
+    /// KiB of it in huge pages.
+    pub huge_kib: u64,
+    /// KiB of a huge page, or of an ordinary one where there are no others.
+    pub page_kib: u64,
+    /// The same in words: `pages of 2 MiB`; empty where the kernel does not tell.
+    pub pages: String,
     /// Whether it held what an earlier process left behind, and that was taken over.
     pub taken_over: bool,
     /// Sessions that were taken over.
@@ -97,6 +105,8 @@ pub struct WorkerRow {
     pub worker: u16,
     /// The core it is pinned to.
     pub core: u16,
+    /// The NUMA node of that core; absent where the machine does not tell.
+    pub numa_node: Option<u32>,
     /// What it is doing.
     pub state: WorkerState,
     /// The generation of rules it runs.
@@ -123,6 +133,41 @@ pub struct WorkerRow {
     pub sessions_created: u64,
     /// Sessions it closed, for whatever reason.
     pub sessions_closed: u64,
+    /// What the stages of its loop cost since the start; absent unless `stage_clocks` is on.
+    pub stages: Option<StagesRow>,
+    /// The same, over the last second.
+    pub stages_recent: Option<StagesRow>,
+}
+
+/// What the stages of a worker's loop cost, in ticks of the processor's time-stamp counter, in turns that brought a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StagesRow {
+    /// Packets that came, by ports and from other workers.
+    pub packets: u64,
+    /// The drivers brought frames.
+    pub receive: u64,
+    /// The brain dealt with them.
+    pub process: u64,
+    /// It dealt with what other workers handed on.
+    pub handed: u64,
+    /// What time asks for was done.
+    pub tick: u64,
+    /// The drivers took frames, the rings what is handed on.
+    pub transmit: u64,
+}
+
+impl StagesRow {
+    /// The stages by name, in their order.
+    pub fn by_name(&self) -> [(&'static str, u64); 5] {
+        [
+            ("receive", self.receive),
+            ("process", self.process),
+            ("handed", self.handed),
+            ("tick", self.tick),
+            ("transmit", self.transmit),
+        ]
+    }
 }
 
 /// What a worker is doing.
@@ -167,6 +212,10 @@ pub struct PortRow {
     pub driver: String,
     /// Its MAC address.
     pub mac: String,
+    /// The NUMA node it is attached to; absent for virtual devices.
+    pub numa_node: Option<u32>,
+    /// How frames are spread over its receive queues, in words.
+    pub steering: String,
     /// The workers that receive from it, one for each of its receive queues, in the order of these.
     pub receivers: Vec<u16>,
     /// Whether the link is up.

@@ -115,6 +115,7 @@ fn status() -> Status {
         sessions_created: 2060,
         sessions_closed: 60,
         workers: vec![WorkerRow {
+            numa_node: None,
             worker: 0,
             core: 1,
             state: WorkerState::Running,
@@ -130,6 +131,15 @@ fn status() -> Status {
             translated_for_others: 10,
             sessions_created: 60,
             sessions_closed: 40,
+            stages: Some(StagesRow {
+                packets: 1020,
+                receive: 1,
+                process: 2,
+                handed: 3,
+                tick: 4,
+                transmit: 5,
+            }),
+            stages_recent: None,
         }],
         ports: vec![PortRow {
             name: "in".into(),

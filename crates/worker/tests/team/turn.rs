@@ -10,7 +10,7 @@ use packet::arp::{Arp, Operation};
 use packet::ethernet::{self, LinkHeader};
 use packet::{BURST_FRAMES_MAX, MacAddress, Moment, Parsed, testing};
 use rules::RuleSet;
-use worker::{Busy, Handle, Idle, SESSION_PAGE_MAX, SessionPage, Worker, clock};
+use worker::{Busy, Handle, Idle, SESSION_PAGE_MAX, SessionPage, Stage, Worker, clock};
 
 use crate::fleet::{Gateway, wait};
 use crate::wires::{Driver, Io, Wires};
@@ -126,6 +126,33 @@ fn rules_are_adopted_between_bursts_and_show_their_generation() {
     bench.turn();
     assert_eq!(bench.handle.status.generation(), 2);
     assert_eq!(ethernet::destination(&bench.take_sent(0)[0]), host(51).0);
+}
+
+#[test]
+fn the_stages_of_turns_that_bring_packets_are_clocked_where_that_is_asked_for() {
+    let mut bench = Bench::running();
+    bench.arrive(OUT, to_web(1));
+    bench.turn();
+    assert_eq!(bench.handle.status.stages(), None, "nobody asked");
+
+    bench.worker = bench.worker.with_stage_clocks();
+    (1..=3).for_each(|port| bench.arrive(OUT, to_web(port)));
+    let begun = clock::ticks();
+    bench.turn();
+    let took = clock::ticks() - begun;
+    let totals = bench.handle.status.stages().unwrap();
+    let all = [Stage::Receive, Stage::Process, Stage::Handed, Stage::Tick, Stage::Transmit];
+    let clocks = all.map(|stage| totals.clocks(stage));
+    assert_eq!(totals.packets, 3);
+    assert!(clocks.iter().all(|&clocks| clocks > 0), "{clocks:?}");
+    assert!(clocks.iter().sum::<u64>() <= took, "{clocks:?} of {took}");
+
+    bench.turn();
+    assert_eq!(bench.handle.status.stages(), Some(totals), "a turn without packets costs none anything");
+    bench.arrive(OUT, to_web(4));
+    bench.turn();
+    let recent = bench.handle.status.stages().unwrap().since(&totals);
+    assert!(recent.packets == 1 && all.iter().all(|stage| recent.clocks(*stage) > 0), "{recent:?}");
 }
 
 #[test]
