@@ -113,6 +113,8 @@ pub(crate) enum IdleConfig {
     Sleep,
     /// Never gives its core away.
     Spin,
+    /// Spins a while, then sleeps until its devices raise an interrupt, for at most a millisecond at a time.
+    Interrupt,
 }
 
 /// Where packet memory and flow state lie.

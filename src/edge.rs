@@ -6,7 +6,7 @@ use dpdk::{
     Eal, EalConfig, MemoryPolicy, MemoryUse, Mempool, MempoolConfig, Port, QueueMap, Side, WorkerPorts,
 };
 
-use crate::config::{HugepagesConfig, NodeConfig, SideConfig};
+use crate::config::{HugepagesConfig, IdleConfig, NodeConfig, SideConfig};
 use crate::numa::{self, Node};
 
 /// Link header, one VLAN tag, and room to spare, in bytes.
@@ -80,7 +80,9 @@ pub(crate) fn start(config: &NodeConfig) -> anyhow::Result<(Edge, Vec<WorkerPort
             SideConfig::Inside => Side::Inside,
             SideConfig::Outside => Side::Outside,
         });
-        let builder = eal.port(device).map(|builder| builder.queues(workers).mtu(port.mtu).side(side));
+        let builder = eal.port(device).map(|builder| {
+            builder.queues(workers).mtu(port.mtu).side(side).interrupts(config.idle == IdleConfig::Interrupt)
+        });
         // Where each worker has a queue, it is that of its own number.
         let started = builder.and_then(|builder| builder.start_from(pool_of_worker));
         let started = started.with_context(|| format!("port {} cannot be started", port.name))?;

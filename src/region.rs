@@ -1,7 +1,7 @@
 //! Where flow state lies, in which pages, and its opening.
 //!
-//! Where the configuration names no `region`, it is looked for, and else made, in this order: hugetlbfs, larger pages first,
-//! if it has room beside packet memory; then `/dev/shm`, whose pages the kernel puts together to huge ones. All of these
+//! Where the configuration names no `region`, it is looked for, and else made, in this order: hugetlbfs under `/dev`, larger
+//! pages first, if it has room beside packet memory; then `/dev/shm`, whose pages the kernel puts together to huge ones. All of these
 //! outlive the process and not the machine's uptime, as does the clock of the flow state.
 
 use std::fs;
@@ -167,7 +167,7 @@ fn in_order(
     roomy.chain([shared_memory.clone()]).collect()
 }
 
-/// The hugetlbfs in a list of mounts, each with its pages' size in KiB.
+/// The hugetlbfs under `/dev` in a list of mounts, each with its pages' size in KiB. Elsewhere they are another program's own.
 fn mounts_of_hugetlbfs(mounts: &str) -> Vec<(u64, PathBuf)> {
     let mount = |line: &str| {
         let mut words = line.split(' ').skip(1);
@@ -182,7 +182,8 @@ fn mounts_of_hugetlbfs(mounts: &str) -> Vec<(u64, PathBuf)> {
             "G" => number << 20,
             _ => return None,
         };
-        (kind == "hugetlbfs" && kib > 0 && !directory.contains('\\')).then(|| (kib, directory.into()))
+        let is_machines = directory.starts_with("/dev/") && !directory.contains('\\');
+        (kind == "hugetlbfs" && kib > 0 && is_machines).then(|| (kib, directory.into()))
     };
     mounts.lines().filter_map(mount).collect()
 }
@@ -194,14 +195,15 @@ mod tests {
     const MOUNTS: &str = "\
 tmpfs /dev/shm tmpfs rw,nosuid,nodev 0 0
 hugetlbfs /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0
-none /mnt/huge\\0401G hugetlbfs rw,pagesize=1024M 0 0
-none /mnt/1G hugetlbfs rw,relatime,mode=700,pagesize=1024M,size=4194304K 0 0
+none /dev/huge\\0401G hugetlbfs rw,pagesize=1024M 0 0
+none /run/other/huge hugetlbfs rw,relatime,pagesize=2M 0 0
+none /dev/hugepages1G hugetlbfs rw,relatime,mode=700,pagesize=1024M,size=4194304K 0 0
 ";
 
     #[test]
     fn hugetlbfs_is_found_among_the_mounts() {
         let found = mounts_of_hugetlbfs(MOUNTS);
-        assert_eq!(found, [(2048, "/dev/hugepages".into()), (1 << 20, "/mnt/1G".into())]);
+        assert_eq!(found, [(2048, "/dev/hugepages".into()), (1 << 20, "/dev/hugepages1G".into())]);
     }
 
     fn order(free_kib: [u64; 2], huge: bool, there: &str) -> String {

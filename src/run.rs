@@ -6,12 +6,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use control::{AdminServer, Limits, MetricsServer};
-use dpdk::{Eal, WorkerPorts};
+use dpdk::{Eal, Interrupts, WorkerPorts};
 use feed::{FeedAddress, Subscriber, SubscriberConfig};
 use nat::{Configuration, DropReason, PORTS_MAX, Shard, State};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use worker::Idle;
+use worker::{Idle, Sleep, Worker};
 
 use crate::cli::Run;
 use crate::config::{IdleConfig, NodeConfig};
@@ -54,10 +54,10 @@ async fn serve(arguments: &Run, config: NodeConfig) -> anyhow::Result<()> {
         edge.warnings
             .push("the configuration has a `seed`: anyone can foresee the ports that are chosen".into());
     }
+    let (fleet, threads) = start_workers(&config, &edge.eal, io, &state, shards, &mut edge.warnings)?;
     for warning in &edge.warnings {
         tracing::warn!("{warning}");
     }
-    let (fleet, threads) = start_workers(&config, &edge.eal, io, &state, shards)?;
     let ledger = Arc::new(Ledger::new(Arc::clone(&state)));
 
     let subscriber = Subscriber::new(
@@ -134,6 +134,7 @@ fn start_workers(
     io: Vec<WorkerPorts>,
     state: &Arc<State>,
     shards: Vec<Shard>,
+    warnings: &mut Vec<String>,
 ) -> anyhow::Result<(Arc<Fleet>, Threads)> {
     let mut checks_checksums = [false; PORTS_MAX];
     for (checks, port) in checks_checksums.iter_mut().zip(&config.ports) {
@@ -143,6 +144,7 @@ fn start_workers(
     let idle = match config.idle {
         IdleConfig::Sleep => Idle::Sleep,
         IdleConfig::Spin => Idle::Spin,
+        IdleConfig::Interrupt => Idle::Interrupt,
     };
     let configuration = Configuration { checks_checksums };
     let team = worker::team(state, shards, io, config.ports.len() as u8, &configuration);
@@ -151,18 +153,48 @@ fn start_workers(
     {
         handles.push(handle);
         let worker = if config.stage_clocks { worker.with_stage_clocks() } else { worker };
-        let (eal, (registered, outcome)) = (eal.clone(), std::sync::mpsc::channel());
+        let (eal, (began, begun)) = (eal.clone(), std::sync::mpsc::channel());
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let lcore = eal.register_this_thread(core);
-            let _ = registered.send(lcore.as_ref().err().map(ToString::to_string));
-            worker.run(idle)
+            let sleeper = Sleeper::new(&worker, idle);
+            let error = lcore.as_ref().err().map(ToString::to_string);
+            let _ = began.send((error, sleeper.as_ref().err().map(ToString::to_string)));
+            match sleeper {
+                Ok(Some(mut sleeper)) => worker.run_with(idle, &mut sleeper),
+                Ok(None) => worker.run(idle),
+                Err(_) => worker.run(Idle::Sleep),
+            }
         })?;
         threads.push(thread);
-        if let Ok(Some(error)) = outcome.recv() {
+        let (error, wakeless) = begun.recv().unwrap_or_default();
+        if let Some(error) = error {
             anyhow::bail!("worker {index} cannot run on core {core}: {error}");
         }
+        let warning = |error| format!("worker {index} sleeps without being woken by its ports: {error}");
+        warnings.extend(wakeless.map(warning));
     }
     Ok((Arc::new(Fleet::new(handles, &config.port_names())), threads))
+}
+
+/// Waits for the receive interrupts of a worker's ports.
+struct Sleeper(Interrupts);
+
+impl Sleeper {
+    /// Where the worker is to be woken by them. On its own thread.
+    fn new(worker: &Worker<WorkerPorts>, idle: Idle) -> anyhow::Result<Option<Self>> {
+        if idle != Idle::Interrupt {
+            return Ok(None);
+        }
+        let interrupts = worker.io().interrupts()?;
+        worker.wake_by(interrupts.alarm()?);
+        Ok(Some(Self(interrupts)))
+    }
+}
+
+impl Sleep for Sleeper {
+    fn sleep(&mut self, time: Duration) {
+        self.0.sleep(time);
+    }
 }
 
 async fn stop_workers(fleet: &Fleet, threads: Threads) -> anyhow::Result<()> {

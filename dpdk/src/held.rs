@@ -100,12 +100,13 @@ impl Held {
         })
     }
 
-    /// Configures so many queues, spread over by `hashing`, and no offload (docs/decisions/0017).
+    /// Configures so many queues, spread over by `hashing`, receive interrupts or not, and no offload (docs/decisions/0017).
     pub(crate) fn configure(
         &mut self,
         count: QueueCount,
         hashing: Hashing,
         hash_key_bytes: u8,
+        interrupts: bool,
     ) -> Result<(), PortError> {
         // SAFETY: plain data, for which zero is a value: the defaults.
         let mut config: rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -119,6 +120,7 @@ impl Held {
             config.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
             config.rx_adv_conf.rss_conf.rss_key_len = hash_key_bytes;
         }
+        config.intr_conf.set_rxq(interrupts.into());
         self.configured = true;
         // SAFETY: see above.
         let answer = unsafe { dpdk_sys::rte_eth_dev_configure(self.id, count.rx, count.tx, &config) };

@@ -1,8 +1,11 @@
 //! One worker's way to its ports.
 
+use std::sync::Arc;
+
 use arrayvec::ArrayVec;
 use packet::{Burst, Frame, PacketIo, PortIndex, Sent};
 
+use crate::port::Running;
 use crate::queue::free;
 use crate::{Mbuf, Mempool, RxQueue, TxQueue};
 
@@ -31,6 +34,13 @@ impl WorkerPorts {
     pub(crate) fn new(queues: impl IntoIterator<Item = (Option<RxQueue>, TxQueue)>, pool: Mempool) -> Self {
         let side = |(rx, tx)| Side { rx, tx, pending: ArrayVec::new(), sent: Sent::default() };
         Self { sides: queues.into_iter().map(side).collect(), pool }
+    }
+}
+
+impl WorkerPorts {
+    /// The port and number of each receive queue.
+    pub(crate) fn receive_queues(&self) -> impl Iterator<Item = (Arc<Running>, u16)> {
+        self.sides.iter().filter_map(|side| side.rx.as_ref()).map(RxQueue::place)
     }
 }
 

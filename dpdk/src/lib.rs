@@ -20,7 +20,7 @@
 //!
 //! Bursts go through DPDK's table of driver functions in Rust, as DPDK's own inline functions do, without a call into
 //! C in between. DPDK's receive and transmit callbacks (packet capture by `dpdk-pdump`, latency statistics) are
-//! therefore not called. There is no secondary process, no scatter, and no offload yet.
+//! therefore not called. There is no secondary process, no scatter, and no offload (docs/decisions/0017).
 
 pub mod cores;
 mod device;
@@ -28,6 +28,7 @@ mod eal;
 mod error;
 mod held;
 pub mod hugepages;
+mod interrupts;
 mod io;
 mod lcore;
 pub mod log;
@@ -44,6 +45,7 @@ mod steering;
 pub use device::{DeviceSpec, DeviceSpecError};
 pub use eal::{Eal, EalConfig, EalError, MemoryPolicy, MemoryUse};
 pub use error::Errno;
+pub use interrupts::{InterruptError, Interrupts};
 pub use io::{TRANSMIT_PENDING_MAX, WorkerPorts};
 pub use lcore::{Lcore, LcoreError};
 pub use mbuf::Mbuf;

@@ -191,6 +191,10 @@ impl Running {
         self.held.id()
     }
 
+    pub(crate) fn name(&self) -> &str {
+        self.held.name()
+    }
+
     pub(crate) fn count_multi_segment(&self, frames: u64) {
         self.multi_segment_dropped.fetch_add(frames, Ordering::Relaxed);
     }

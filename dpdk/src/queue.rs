@@ -91,6 +91,11 @@ impl RxQueue {
         }
     }
 
+    /// Its port and its number there.
+    pub(crate) fn place(&self) -> (Arc<Running>, u16) {
+        (Arc::clone(&self.0.port), self.0.index)
+    }
+
     #[cold]
     fn drop_segmented<const N: usize>(&mut self, frames: &mut ArrayVec<Mbuf, N>) {
         let before = frames.len();

@@ -14,6 +14,7 @@ pub struct PortBuilder {
     descriptors: Descriptors,
     mtu: Option<u16>,
     side: Option<Side>,
+    interrupts: bool,
 }
 
 /// A port that has just been started.
@@ -39,6 +40,7 @@ impl Eal {
             descriptors: Descriptors { rx: 1024, tx: 1024 },
             mtu: None,
             side: None,
+            interrupts: false,
         })
     }
 }
@@ -71,6 +73,13 @@ impl PortBuilder {
         self
     }
 
+    /// Has the device raise receive interrupts for whoever asks ([`WorkerPorts::interrupts`](crate::WorkerPorts::interrupts)),
+    /// where it can.
+    pub fn interrupts(mut self, wanted: bool) -> Self {
+        self.interrupts = wanted;
+        self
+    }
+
     /// Starts the port; received frames come from `pool`.
     ///
     /// It receives frames to any MAC address, because the gateway has several. Received frames are spread over several
@@ -87,7 +96,7 @@ impl PortBuilder {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_from<'p>(self, pool_of: impl Fn(u16) -> &'p Mempool) -> Result<Started, PortError> {
-        let Self { mut held, queues, descriptors, mtu, side } = self;
+        let Self { mut held, queues, descriptors, mtu, side, interrupts } = self;
         let limits = held.limits()?;
         let least = [("receive", limits.rx_queues_max, 1), ("transmit", limits.tx_queues_max, queues)];
         for (direction, offered, least) in least {
@@ -98,7 +107,7 @@ impl PortBuilder {
         }
         let count = QueueCount { rx: limits.rx_queues_max.min(queues), tx: queues };
         let plan = Plan::new(held::functions(), limits.spread_functions, count.rx, queues, side);
-        held.configure(count, plan.hashing, limits.hash_key_bytes)?;
+        held.configure(count, plan.hashing, limits.hash_key_bytes, interrupts)?;
         if let Some(mtu) = mtu {
             held.set_mtu(mtu)?;
         }

@@ -14,18 +14,23 @@ const DPDK_OLDEST: &str = "22.11";
 /// The libraries that hold what is called; the drivers are plugins and bring what they need.
 const LIBRARIES: [&str; 5] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_eal"];
 
-const FUNCTIONS: [&str; 27] = [
+const FUNCTIONS: [&str; 32] = [
     "dpdk_sys_.*",
     "rte_dev_probe",
     "rte_eal_cleanup",
     "rte_eal_get_runtime_dir",
     "rte_eal_init",
+    "rte_epoll_ctl",
+    "rte_epoll_wait",
     "rte_eth_dev_adjust_nb_rx_tx_desc",
     "rte_eth_dev_close",
     "rte_eth_dev_configure",
     "rte_eth_dev_get_mtu",
     "rte_eth_dev_get_port_by_name",
     "rte_eth_dev_info_get",
+    "rte_eth_dev_rx_intr_ctl_q",
+    "rte_eth_dev_rx_intr_disable",
+    "rte_eth_dev_rx_intr_enable",
     "rte_eth_dev_set_mtu",
     "rte_eth_dev_socket_id",
     "rte_eth_dev_start",
@@ -44,7 +49,13 @@ const FUNCTIONS: [&str; 27] = [
     "rte_version",
 ];
 
-const VARIABLES: [&str; 3] = ["dpdk_sys_rss_.*", "rte_eth_fp_ops", "RTE_PKTMBUF_HEADROOM"];
+const VARIABLES: [&str; 5] = [
+    "dpdk_sys_rss_.*",
+    "rte_eth_fp_ops",
+    "RTE_EPOLL_PER_THREAD",
+    "RTE_INTR_EVENT_.*",
+    "RTE_PKTMBUF_HEADROOM",
+];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");

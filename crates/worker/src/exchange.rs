@@ -23,6 +23,7 @@
 //! its account too: so once all have left, the sums are equal only where nothing is in a ring nor in anyone's hands,
 //! provided that what was taken out is summed first.
 
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
@@ -31,6 +32,7 @@ use std::time::Duration;
 use nat::{WORKERS_MAX, WorkerIndex};
 use packet::Burst;
 
+use crate::idle::Sleep;
 use crate::ring::{Consumer, Producer, ring};
 
 /// What a ring holds. See the module's page.
@@ -64,7 +66,15 @@ struct Seat {
 #[repr(align(128))]
 struct Bell {
     sleeps: AtomicBool,
-    thread: OnceLock<Thread>,
+    waking: OnceLock<Waking>,
+}
+
+/// How a worker that sleeps is woken.
+enum Waking {
+    /// Its thread is parked.
+    Thread(Thread),
+    /// It waits for an eventfd among other things.
+    Alarm(OwnedFd),
 }
 
 /// Read at the end only.
@@ -130,13 +140,17 @@ impl<T: Send> Exchange<T> {
         }
         fence(Ordering::SeqCst);
         for (to, seat) in self.seats.iter().enumerate() {
-            let Bell { sleeps, thread } = &seat.bell;
+            let Bell { sleeps, waking } = &seat.bell;
             if self.handed & 1 << to != 0
                 && sleeps.load(Ordering::Relaxed)
                 && sleeps.swap(false, Ordering::Relaxed)
-                && let Some(thread) = thread.get()
             {
-                thread.unpark();
+                match waking.get() {
+                    Some(Waking::Thread(thread)) => thread.unpark(),
+                    // It cannot fail: nobody rings 2^64 times before the sleeper looks.
+                    Some(Waking::Alarm(alarm)) => _ = rustix::io::write(alarm, &1_u64.to_ne_bytes()),
+                    None => {}
+                }
             }
         }
         self.handed = 0;
@@ -165,16 +179,21 @@ impl<T: Send> Exchange<T> {
 
     /// The calling thread is the worker's from now on.
     pub(crate) fn take_seat(&self) {
-        let _ = self.seats[self.me].bell.thread.set(thread::current());
+        let _ = self.seats[self.me].bell.waking.set(Waking::Thread(thread::current()));
+    }
+
+    /// The worker is woken by an eventfd from now on. Before it takes its seat.
+    pub(crate) fn wake_by(&self, alarm: OwnedFd) {
+        let _ = self.seats[self.me].bell.waking.set(Waking::Alarm(alarm));
     }
 
     /// Sleeps for `time`, or until something comes.
-    pub(crate) fn sleep(&mut self, time: Duration) {
+    pub(crate) fn sleep(&mut self, time: Duration, sleeper: &mut impl Sleep) {
         let sleeps = &self.seats[self.me].bell.sleeps;
         sleeps.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.incoming.iter_mut().all(Consumer::is_empty) {
-            thread::park_timeout(time);
+            sleeper.sleep(time);
         }
         sleeps.store(false, Ordering::Relaxed);
     }

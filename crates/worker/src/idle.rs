@@ -22,12 +22,34 @@ pub enum Idle {
     Sleep,
     /// Never sleep.
     Spin,
+    /// Spin a while, then sleep a millisecond at a time, woken by what comes: for whoever can be.
+    Interrupt,
+}
+
+/// How a worker's thread sleeps.
+pub trait Sleep {
+    /// Sleeps for `time`, or less.
+    fn sleep(&mut self, time: Duration);
+}
+
+/// Parks the thread.
+pub(crate) struct Parked;
+
+impl Sleep for Parked {
+    fn sleep(&mut self, time: Duration) {
+        std::thread::park_timeout(time);
+    }
 }
 
 impl Idle {
     /// How long to sleep after `silence` without a frame, `None` to look again at once.
     pub(crate) fn sleep_after(self, silence: Duration) -> Option<Duration> {
-        (self == Self::Sleep && silence >= SPIN).then(|| (silence / SILENCE_SHARE).min(SLEEP_MAX))
+        match self {
+            _ if silence < SPIN => None,
+            Self::Sleep => Some((silence / SILENCE_SHARE).min(SLEEP_MAX)),
+            Self::Interrupt => Some(SLEEP_MAX),
+            Self::Spin => None,
+        }
     }
 }
 
@@ -44,5 +66,7 @@ mod tests {
         assert_eq!(Idle::Sleep.sleep_after(us(1_600)), Some(us(100)));
         assert_eq!(Idle::Sleep.sleep_after(Duration::from_secs(3600)), Some(us(1_000)));
         assert_eq!(Idle::Spin.sleep_after(Duration::from_secs(3600)), None);
+        assert_eq!(Idle::Interrupt.sleep_after(us(319)), None);
+        assert_eq!(Idle::Interrupt.sleep_after(us(320)), Some(us(1_000)));
     }
 }

@@ -28,7 +28,7 @@ mod team;
 mod worker;
 
 pub use exchange::RING_FRAMES_MAX;
-pub use idle::Idle;
+pub use idle::{Idle, Sleep};
 pub use mailbox::{Busy, Handle, SESSION_PAGE_MAX, SessionPage};
 pub use stages::{Stage, StageTotals};
 pub use status::Status;

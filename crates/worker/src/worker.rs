@@ -1,5 +1,6 @@
 //! The loop.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use packet::{Burst, Moment, PacketIo, PortIndex};
 
 use crate::clock;
 use crate::exchange::Exchange;
-use crate::idle::Idle;
+use crate::idle::{Idle, Parked, Sleep};
 use crate::mailbox::{Command, Handle, Mailbox, Report, SESSION_PAGE_MAX};
 use crate::stages::{Stage, Stopwatch};
 use crate::status::Status;
@@ -55,11 +56,26 @@ where
         self
     }
 
+    /// Its ports.
+    pub fn io(&self) -> &I {
+        &self.io
+    }
+
+    /// Has other workers wake this one by an eventfd, for which a sleeper of the caller's waits. Before it runs.
+    pub fn wake_by(&self, alarm: OwnedFd) {
+        self.exchange.wake_by(alarm);
+    }
+
     /// Turns until [`Handle::stop`], and gives back what another team can be made of.
     ///
     /// All workers of a team are to be stopped together: a worker waits a second for the others, so that what is under
     /// way between them arrives.
-    pub fn run(mut self, idle: Idle) -> (I, Vec<Shard>) {
+    pub fn run(self, idle: Idle) -> (I, Vec<Shard>) {
+        self.run_with(idle, &mut Parked)
+    }
+
+    /// The same, with a sleeper that is [woken](Self::wake_by).
+    pub fn run_with(mut self, idle: Idle, sleeper: &mut impl Sleep) -> (I, Vec<Shard>) {
         self.exchange.take_seat();
         let mut began = clock::now();
         let mut silent_since = began;
@@ -68,7 +84,7 @@ where
             let was_empty = self.turn(moment(began));
             if was_empty {
                 match idle.sleep_after(began - silent_since) {
-                    Some(time) => self.exchange.sleep(time),
+                    Some(time) => self.exchange.sleep(time, sleeper),
                     None => std::hint::spin_loop(),
                 }
             }

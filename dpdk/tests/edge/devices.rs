@@ -5,7 +5,7 @@ use std::thread;
 use dpdk::{Eal, EalConfig, Side, Started, Steering, WorkerPorts};
 use packet::{Burst, Frame, PacketIo, PortIndex, Sent};
 
-use crate::{config, device, edge, frame, in_own_process, pattern, pool, receive};
+use crate::{config, device, edge, frame, in_own_process, pattern, pool, receive, worker};
 
 const PORT: PortIndex = PortIndex(0);
 
@@ -225,6 +225,18 @@ fn a_port_tells_what_it_is() {
         assert!(link.up && link.speed_mbps.is_some());
         assert!(port.receives_to_any_address());
         assert_eq!(port.steering(), Steering::OneWorker);
+    });
+}
+
+#[test]
+fn a_device_without_interrupts_is_named() {
+    in_own_process("devices::a_device_without_interrupts_is_named", || {
+        let eal = Eal::init(&config(&["net_null0"])).unwrap();
+        let pool = pool(&eal);
+        let started = eal.port(&device("net_null0")).unwrap().interrupts(true).start(&pool).unwrap();
+        let (_ports, io) = worker([started], &pool);
+        let error = io.interrupts().err().unwrap().to_string();
+        assert!(error.starts_with("net_null0 raises no receive interrupts: "), "{error}");
     });
 }
 

@@ -1,6 +1,9 @@
+use std::io::Read;
+use std::sync::mpsc;
 use std::time::Instant;
 
 use super::*;
+use crate::idle::Parked;
 
 const ZERO: WorkerIndex = WorkerIndex(0);
 const ONE: WorkerIndex = WorkerIndex(1);
@@ -66,8 +69,33 @@ fn nobody_sleeps_while_there_is_something_to_take() {
     let (mut zero, mut one) = pair();
     zero.put(ONE, 1).unwrap();
     let start = Instant::now();
-    one.sleep(FOR_EVER);
+    one.sleep(FOR_EVER, &mut Parked);
     assert!(start.elapsed() < FOR_EVER);
+}
+
+#[test]
+fn an_alarm_rings_for_a_sleeper_that_has_one() {
+    struct Waits(std::fs::File, mpsc::Sender<()>);
+    impl Sleep for Waits {
+        fn sleep(&mut self, _: Duration) {
+            self.1.send(()).unwrap();
+            // Eight bytes, as an eventfd's.
+            self.0.read_exact(&mut [0; 8]).unwrap();
+        }
+    }
+    let (mut zero, mut one) = pair();
+    let (reader, writer) = std::io::pipe().unwrap();
+    one.wake_by(writer.into());
+    one.take_seat();
+    let (asleep, sleeps) = mpsc::channel();
+    let sleeper = thread::spawn(move || {
+        one.sleep(FOR_EVER, &mut Waits(std::os::fd::OwnedFd::from(reader).into(), asleep));
+        take_all(&mut one)
+    });
+    sleeps.recv().unwrap();
+    zero.put(ONE, 7).unwrap();
+    zero.wake();
+    assert_eq!(sleeper.join().unwrap(), [7]);
 }
 
 #[test]
@@ -89,7 +117,7 @@ fn whoever_sleeps_is_woken_each_time() {
                     me.put(other, next).unwrap();
                     me.wake();
                 }
-                None => me.sleep(FOR_EVER),
+                None => me.sleep(FOR_EVER, &mut Parked),
             }
         }
     };
