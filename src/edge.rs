@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 use dpdk::cores::Sharing;
 use dpdk::{
-    Eal, EalConfig, MemoryPolicy, MemoryUse, Mempool, MempoolConfig, Port, QueueMap, Side, WorkerPorts,
+    DeviceSpec, Eal, EalConfig, MemoryPolicy, MemoryUse, Mempool, MempoolConfig, Port, QueueMap, Side,
+    WorkerPorts,
 };
 
 use crate::config::{HugepagesConfig, IdleConfig, NodeConfig, SideConfig};
@@ -20,6 +21,8 @@ pub(crate) struct Edge {
     pub(crate) pools: Vec<Mempool>,
     /// Which worker receives from which queue.
     pub(crate) queues: QueueMap,
+    /// The NUMA node of each port; of virtual devices none.
+    pub(crate) port_nodes: Vec<Node>,
     /// The NUMA node of each worker's core.
     pub(crate) worker_nodes: Vec<Node>,
     /// Worth telling the operator, at the start and in `status`.
@@ -93,12 +96,16 @@ pub(crate) fn start(config: &NodeConfig) -> anyhow::Result<(Edge, Vec<WorkerPort
         }
         ports.push(started.port);
     }
-    let of_ports: Vec<_> =
-        config.ports.iter().zip(&ports).map(|(config, port)| (&*config.name, port.numa_node())).collect();
-    warnings.extend(numa::warnings(&of_ports, &worker_nodes));
+    // A virtual device is wherever DPDK's main thread happened to be.
+    let node = |(port, device): (&Port, &DeviceSpec)| {
+        matches!(device, DeviceSpec::Pci { .. }).then(|| port.numa_node()).flatten()
+    };
+    let port_nodes: Vec<Node> = ports.iter().zip(&devices).map(node).collect();
+    let named: Vec<_> = config.ports.iter().map(|port| &*port.name).zip(port_nodes.iter().copied()).collect();
+    warnings.extend(numa::warnings(&named, &worker_nodes));
     let by_worker: Vec<_> = (0..workers).map(|worker| pool_of_worker(worker).clone()).collect();
     let (io, queues) = WorkerPorts::share_out_from(queues, &by_worker);
-    Ok((Edge { eal, ports, pools, queues, worker_nodes, warnings }, io))
+    Ok((Edge { eal, ports, pools, queues, port_nodes, worker_nodes, warnings }, io))
 }
 
 /// A pool on each node that workers run on, which share the frames; one anywhere where no node is known.

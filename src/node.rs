@@ -208,7 +208,7 @@ impl GatewayNode {
                 device: port.name().to_owned(),
                 driver: port.driver().to_owned(),
                 mac: port.mac().to_string(),
-                numa_node: port.numa_node(),
+                numa_node: edge.port_nodes[usize::from(index)],
                 steering: port.steering().to_string(),
                 link_up: port.link().is_ok_and(|link| link.up),
                 rx_frames: stats.rx_frames,

@@ -1,8 +1,8 @@
 //! Where flow state lies, in which pages, and its opening.
 //!
 //! Where the configuration names no `region`, it is looked for, and else made, in this order: hugetlbfs under `/dev`, larger
-//! pages first, if it has room beside packet memory; then `/dev/shm`, whose pages the kernel puts together to huge ones. All of these
-//! outlive the process and not the machine's uptime, as does the clock of the flow state.
+//! pages first, if it has room beside packet memory; then `/dev/shm`, whose pages the kernel puts together to huge ones. All of
+//! these outlive the process and not the machine's uptime, as does the clock of the flow state.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -167,7 +167,7 @@ fn in_order(
     roomy.chain([shared_memory.clone()]).collect()
 }
 
-/// The hugetlbfs under `/dev` in a list of mounts, each with its pages' size in KiB. Elsewhere they are another program's own.
+/// The hugetlbfs under `/dev` in a list of mounts, each with its pages' size in KiB. Elsewhere they are other programs' own.
 fn mounts_of_hugetlbfs(mounts: &str) -> Vec<(u64, PathBuf)> {
     let mount = |line: &str| {
         let mut words = line.split(' ').skip(1);

@@ -35,6 +35,10 @@ impl Node {
     }
 
     fn configure(&self, workers: usize, sessions_max: u32) {
+        self.configure_in(&self.path("region"), "off", workers, sessions_max);
+    }
+
+    fn configure_in(&self, region: &Path, hugepages: &str, workers: usize, sessions_max: u32) {
         let core = dpdk::cores::allowed().unwrap()[0];
         let config = json!({
             "node": "restarted",
@@ -43,10 +47,11 @@ impl Node {
             "cores_shared": true,
             "admin": self.path("admin.sock"),
             "state_dir": self.path("state"),
-            "region": self.path("region"),
+            "region": region,
             "sessions_max": sessions_max,
             "external_addresses_max": 4,
-            "hugepages": "off",
+            "hugepages": hugepages,
+            "memory_mib": 64,
             "frames": 8191,
         });
         fs::write(self.path("node.json"), config.to_string()).unwrap();
@@ -155,6 +160,58 @@ fn the_next_process_goes_on_with_what_it_finds() {
     let fourth = node.start();
     let (taken_over, message) = says(&fourth);
     assert!(!taken_over && message.contains("other sizes"), "{message}");
+}
+
+/// Why a tmpfs here has no huge pages to be put into.
+fn no_huge_pages() -> Option<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let transparent = read("/sys/kernel/mm/transparent_hugepage/enabled");
+    let release = read("/proc/sys/kernel/osrelease");
+    let number = |part: &str| part.parse::<u32>().unwrap_or_default();
+    if transparent.is_empty() || transparent.contains("[never]") {
+        return Some(format!("no transparent huge pages ({})", transparent.trim()));
+    }
+    release.split('.').map(number).take(2).lt([6, 1]).then(|| format!("Linux {}", release.trim()))
+}
+
+#[test]
+fn flow_state_stays_in_huge_pages_from_one_process_to_the_next() {
+    if let Some(reason) = no_huge_pages() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let region = directory.path().join("region");
+    let pages = |status: &Value| {
+        let number = |key: &str| status["region"][key].as_u64().unwrap();
+        assert!(number("huge_kib") > 2048 && number("kib") - number("huge_kib") < 2048, "{status}");
+        assert_eq!(status["region"]["pages"], "pages of 2 MiB");
+    };
+    let mut node = Node::new();
+    node.configure_in(&region, "auto", 1, 4_096);
+    pages(&node.start());
+    assert_eq!(node.end("-KILL"), None);
+    let second = node.start();
+    assert!(says(&second).0, "it was taken over: {second}");
+    pages(&second);
+}
+
+#[test]
+fn a_node_that_requires_huge_pages_does_not_start_without() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let system = Command::new("stat").args(["-f", "-c", "%T"]).arg(directory.path()).output().unwrap();
+    if system.stdout == b"tmpfs\n" {
+        println!("skipped: the build's directory is on a tmpfs, whose files may have huge pages");
+        return;
+    }
+    let node = Node::new();
+    let region = directory.path().join("region");
+    node.configure_in(&region, "required", 1, 4_096);
+    let Output { status, stderr, .. } = node.run("node.json").output().unwrap();
+    let said = String::from_utf8_lossy(&stderr);
+    assert_eq!(status.code(), Some(1), "{said}");
+    let sentence = "hugepages are required, but flow state lies in pages of 4 KiB";
+    assert!(said.contains(&format!("{sentence} ({})", region.display())), "{said}");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! WorkerPorts::interrupts, on the worker's thread -> Interrupts::sleep: enable each queue's | wait | disable
 //! ```
 //!
-//! Between two polls and the enabling a frame may have come for which the device raises no interrupt; so a sleep is to be short.
+//! Between the last poll and the enabling a frame may have come for which the device raises no interrupt: a sleep is to be
+//! short.
 
 use core::marker::PhantomData;
 use std::io;
@@ -75,14 +76,13 @@ impl WorkerPorts {
         };
         interrupts.watch_alarm(libc::EPOLL_CTL_ADD).map_err(InterruptError::Alarm)?;
         for (port, index) in self.receive_queues() {
-            let added = register(&port, index, dpdk_sys::RTE_INTR_EVENT_ADD as i32);
-            let enabled = added.and_then(|()| enable(&port, index));
-            disable(&port, index);
-            if let Err(errno) = enabled {
-                return Err(InterruptError::Device { device: port.name().to_owned(), errno });
-            }
+            let failed = |errno| InterruptError::Device { device: port.name().to_owned(), errno };
+            register(&port, index, dpdk_sys::RTE_INTR_EVENT_ADD as i32).map_err(failed)?;
             // From here on dropping it takes the queue out again.
-            interrupts.queues.push((port, index));
+            interrupts.queues.push((Arc::clone(&port), index));
+            let enabled = enable(&port, index);
+            disable(&port, index);
+            enabled.map_err(failed)?;
         }
         interrupts.events.resize_with(interrupts.queues.len() + 1, event);
         Ok(interrupts)
@@ -93,10 +93,11 @@ impl Interrupts {
     /// Sleeps for so many whole milliseconds, one at least, or until a frame or the alarm comes.
     pub fn sleep(&mut self, time: Duration) {
         let milliseconds = i32::try_from(time.as_millis().max(1)).unwrap_or(i32::MAX);
-        let enabled = self.queues.iter().try_for_each(|(port, index)| enable(port, *index));
+        for (port, index) in &self.queues {
+            // One that cannot be enabled any more has its frames wait for the end of the time, as without interrupts.
+            _ = enable(port, *index);
+        }
         let (events, count) = (self.events.as_mut_ptr(), self.events.len() as i32);
-        // Where one cannot be enabled any more, its frames wait for the end of the time, as without interrupts.
-        _ = enabled;
         // SAFETY: there is room for so many events, and what is waited for is registered for this thread.
         let woken = unsafe { dpdk_sys::rte_epoll_wait(OF_THIS_THREAD, events, count, milliseconds) };
         self.queues.iter().for_each(|(port, index)| disable(port, *index));

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use dpdk::{Eal, EalConfig, Side, Started, Steering, WorkerPorts};
+use dpdk::{Eal, EalConfig, MempoolConfig, Side, Started, Steering, WorkerPorts};
 use packet::{Burst, Frame, PacketIo, PortIndex, Sent};
 
 use crate::{config, device, edge, frame, in_own_process, pattern, pool, receive, worker};
@@ -225,6 +225,26 @@ fn a_port_tells_what_it_is() {
         assert!(link.up && link.speed_mbps.is_some());
         assert!(port.receives_to_any_address());
         assert_eq!(port.steering(), Steering::OneWorker);
+    });
+}
+
+#[test]
+fn each_worker_receives_into_its_own_pool_and_takes_from_it() {
+    in_own_process("devices::each_worker_receives_into_its_own_pool_and_takes_from_it", || {
+        let eal = Eal::init(&EalConfig { queues: 2, ..config(&["net_null0"]) }).unwrap();
+        let pool = |name: &str| {
+            eal.mempool(&MempoolConfig { name: name.into(), frames: 1023, ..MempoolConfig::default() })
+        };
+        let pools = ["near", "far"].map(|name| pool(name).unwrap());
+        let builder = eal.port(&device("net_null0")).unwrap().queues(2);
+        let Started { port: _port, rx, tx } = builder.start_from(|queue| &pools[usize::from(queue)]).unwrap();
+        let (mut workers, _) = WorkerPorts::share_out_from([(rx, tx)], &pools);
+        let out = || pools.each_ref().map(|pool| pool.frames() - pool.available());
+        let mut frames = Burst::new();
+        workers[1].receive(PORT, &mut frames);
+        assert_eq!(out(), [0, frames.len() as u32]);
+        let _frame = workers[0].allocate().unwrap();
+        assert_eq!(out(), [1, frames.len() as u32]);
     });
 }
 
