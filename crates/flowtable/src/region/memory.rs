@@ -159,5 +159,5 @@ fn hugetlbfs_page(file: &File) -> Option<usize> {
     let mut system: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to what the call fills in.
     let answer = unsafe { libc::fstatfs(file.as_raw_fd(), &mut system) };
-    (answer == 0 && system.f_type == libc::HUGETLBFS_MAGIC).then(|| system.f_bsize as usize)
+    (answer == 0 && system.f_type == libc::HUGETLBFS_MAGIC).then_some(system.f_bsize as usize)
 }
