@@ -1,6 +1,11 @@
-//! What the benches share: a cloud's gateway with a thousand routers, buffers that go round, and the machine's own noise.
+//! What the benches share: a cloud's gateway with a thousand routers, buffers that go round, the machine's own noise, and
+//! what becomes of figures.
 
 pub mod bench;
+pub mod floor;
 pub mod machine;
+pub mod measure;
 pub mod memory;
+pub mod results;
 pub mod scene;
+pub mod traffic;

@@ -8,6 +8,8 @@ use std::time::Instant;
 pub struct MemoryProbe(Vec<u32>);
 
 impl MemoryProbe {
+    /// What memory takes at most while nobody else is at it.
+    pub const CALM_NS: f64 = 200.0;
     const CELLS: u32 = 1 << 24;
     const READS: u32 = 1 << 16;
 
@@ -19,11 +21,6 @@ impl MemoryProbe {
             next.swap(index, random.below(index));
         }
         Self(next)
-    }
-
-    /// Whether memory is as fast as it is while nobody else is at it: 200 ns at most.
-    pub fn is_calm(&self) -> bool {
-        self.ns() <= 200.0
     }
 
     /// Nanoseconds for each of some reads.

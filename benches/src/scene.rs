@@ -11,6 +11,7 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use packet::{MacAddress, PortIndex, VlanId, testing};
 
@@ -35,8 +36,26 @@ const DATA: [u8; 18] = [0; 18];
 /// A flow's endpoint as the external network sees it.
 pub type External = (Ipv4Addr, u16);
 
+/// The pools of the external networks, and who has what of them.
+#[derive(Clone, Debug)]
+pub struct Pools {
+    /// Addresses of each network.
+    pub addresses: usize,
+    /// Ports of each address.
+    pub ports: RangeInclusive<u16>,
+    /// How hosts and addresses go together, in the word of the rules.
+    pub pairing: &'static str,
+}
+
+impl Default for Pools {
+    fn default() -> Self {
+        Self { addresses: ADDRESSES, ports: 1_024..=65_535, pairing: "strict" }
+    }
+}
+
 /// The rules, as they are fed, with so many floating IPs.
-pub fn rules(floating: usize) -> String {
+pub fn rules(pools: &Pools, floating: usize) -> String {
+    let (first_port, last_port) = (pools.ports.start(), pools.ports.end());
     let mut text = String::from("segments:\n");
     for router in 0..ROUTERS {
         let _ = writeln!(text, "- {{id: lan{router}, port: inside, vlan: {}}}", router + 1);
@@ -46,10 +65,12 @@ pub fn rules(floating: usize) -> String {
     }
     text.push_str("pools:\n");
     for network in 0..NETWORKS {
-        let last = 64 + ADDRESSES - 1;
+        let last = 64 + pools.addresses - 1;
         let _ = writeln!(
             text,
-            "- {{id: pool{network}, addresses: [198.18.{network}.64-198.18.{network}.{last}]}}"
+            "- {{id: pool{network}, addresses: [198.18.{network}.64-198.18.{network}.{last}], \
+             ports: {first_port}-{last_port}, pairing: {}}}",
+            pools.pairing
         );
     }
     text.push_str("routers:\n");
@@ -100,7 +121,7 @@ pub fn network_of(router: usize) -> usize {
 }
 
 /// A flow as it is sent inside: by whom, to whom, under which tag.
-fn endpoints(flow: usize) -> (testing::Endpoint, testing::Endpoint, Option<VlanId>) {
+pub(crate) fn endpoints(flow: usize) -> (testing::Endpoint, testing::Endpoint, Option<VlanId>) {
     let (router, host) = host_of(flow);
     let port = (20_000 + flow / ROUTERS % FLOWS_PER_HOST) as u16;
     let (from, to) = ((mac(3, router), host, port), (mac(1, router), remote(flow), 443));
@@ -120,9 +141,13 @@ pub fn syn(flow: usize) -> Vec<u8> {
 }
 
 /// A frame of a flow from its remote, to the MAC that ARP says its external address has.
-pub fn answer(flow: usize, mac: MacAddress, (address, port): External) -> Vec<u8> {
+pub fn answer(flow: usize, mac: MacAddress, external: External) -> Vec<u8> {
+    answer_with(flow, mac, external, &DATA)
+}
+
+pub(crate) fn answer_with(flow: usize, mac: MacAddress, (address, port): External, data: &[u8]) -> Vec<u8> {
     let (router, _) = host_of(flow);
-    testing::udp((NEXT_HOP, remote(flow), 443), (mac, address, port), vlan_outside(network_of(router)), &DATA)
+    testing::udp((NEXT_HOP, remote(flow), 443), (mac, address, port), vlan_outside(network_of(router)), data)
 }
 
 /// The first address of a network's pool.

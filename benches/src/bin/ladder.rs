@@ -1,7 +1,11 @@
-//! Up the ladder of RFC 9693 and CSIT: the same gateway with more and more sessions. Prints a table in Markdown.
+//! Up the ladder of RFC 9693 and CSIT: the same gateway with more and more sessions.
 
-use benches::bench::Bench;
-use benches::machine::{Random, clock_ghz, processor};
+use std::path::PathBuf;
+
+use benches::bench::{Bench, Plan};
+use benches::machine::{Random, clock_ghz};
+use benches::measure::{at, progress, sorted};
+use benches::results::{Results, Row};
 use benches::scene::{self, INSIDE, OUTSIDE};
 use clap::Parser;
 
@@ -23,29 +27,28 @@ struct Arguments {
     /// Where the random orders begin.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Keeps the rows.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { sessions, seed } = Arguments::parse();
-    println!("{} at {:.3} GHz, seed {seed}:\n", processor(), clock_ghz());
-    println!(
-        "| sessions | established a second | clocks each | packets a second, both ways | clocks each | torn down a second | clocks each |"
-    );
-    println!("|---|---|---|---|---|---|---|");
+    let Arguments { sessions, seed, json } = Arguments::parse();
+    let mut results = Results::begin(json.as_deref())?;
     for sessions in sessions {
-        let mut bench = Bench::new(sessions, 0, seed)?;
-        let established = lower_quartile(bench.open(0..sessions)?);
+        let mut bench = Bench::new(&Plan { flows: sessions, seed, ..Plan::default() })?;
+        let established = bench.open(0..sessions)?;
         bench.establish(0..sessions);
-        anyhow::ensure!(
-            bench.sessions() as usize == sessions,
-            "{} of {sessions} are there",
-            bench.sessions()
-        );
-        let carried = lower_quartile(carry(&mut bench, sessions, seed)?);
-        let torn_down = lower_quartile(bench.tear_down());
-        let figures = [established, carried, torn_down];
-        let cells = figures.map(|ns| format!("{:.2} million | {:.0}", 1_000.0 / ns, ns * clock_ghz()));
-        println!("| {sessions} | {} |", cells.join(" | "));
+        let there = bench.sessions() as usize;
+        anyhow::ensure!(there == sessions, "{there} of {sessions} are there");
+        let carried = carry(&mut bench, sessions, seed)?;
+        let phases = [("established", established), ("carried", carried), ("torn down", bench.tear_down())];
+        for (phase, spent) in phases {
+            let ns = at(&sorted(spent), 4).unwrap_or(f64::NAN);
+            let row =
+                Row::exact("ladder", format!("{sessions} sessions {phase}"), "clocks", ns * clock_ghz());
+            results.add(&row.with("million a second", 1_000.0 / ns).with("sessions", sessions as f64))?;
+        }
     }
     Ok(())
 }
@@ -53,7 +56,8 @@ fn main() -> anyhow::Result<()> {
 /// Nanoseconds a packet, of each group of bursts.
 fn carry(bench: &mut Bench, sessions: usize, seed: u64) -> anyhow::Result<Vec<f64>> {
     let (mut random, mut spent) = (Random::new(seed), Vec::new());
-    for _ in 0..TRACES {
+    for trace in 0..TRACES {
+        progress(&format!("{sessions} sessions: trace {} of {TRACES}", trace + 1));
         let chosen: Vec<_> = (0..TRACE).map(|_| random.below(sessions)).collect();
         let outbound: Vec<_> = chosen.iter().map(|flow| scene::request(*flow)).collect();
         let inbound: Vec<_> = chosen.iter().map(|flow| bench.answer(*flow)).collect();
@@ -62,10 +66,6 @@ fn carry(bench: &mut Bench, sessions: usize, seed: u64) -> anyhow::Result<Vec<f6
         spent.extend(bench.carry(OUTSIDE, &inbound));
         anyhow::ensure!(bench.sent() - before == 2 * TRACE as u64, "a packet was not forwarded");
     }
+    progress("");
     Ok(spent)
-}
-
-fn lower_quartile(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 4).copied().unwrap_or(f64::NAN)
 }

@@ -1,203 +1,262 @@
 //! What the packet's walk costs, in process, against the goals: see `benches/README.md`.
 
-use std::fmt;
+use std::path::PathBuf;
 
-use benches::bench::Bench;
-use benches::machine::{MemoryProbe, Random, Window, clock_ghz, processor};
-use benches::scene::{self, INSIDE, OUTSIDE};
+use anyhow::ensure;
+use benches::bench::{Bench, Plan};
+use benches::floor::Floor;
+use benches::machine::{MemoryProbe, Random};
+use benches::measure::{Measured, clocks, summed_up, windows};
+use benches::results::Results;
+use benches::scene::{self, FLOWS_PER_HOST, INSIDE, OUTSIDE};
+use benches::traffic::{self, LONGEST, SHORTEST, Size};
 use clap::Parser;
 
-/// Packets of a trace: their frames fill 16 MB, several times a second-level cache.
+/// Frames of a trace, each way: those of the shortest fill 16 MB, several times a second-level cache.
 const TRACE: usize = 1 << 17;
+/// Longer ones are fewer.
+const TRACE_BYTES: usize = 64 << 20;
 /// First packets of a window.
 const OPENED: usize = 1 << 16;
-/// So many windows have to count, or a figure is none.
-const WINDOWS_MIN: usize = 10;
+/// What the gateway may take, as a multiple of the floor.
+const OVER_THE_FLOOR: f64 = 1.6;
 
 /// Clocks that a packet costs on its way through the gateway, without ports: established UDP flows through SNAT in fresh random
-/// order, and their first packets; floating IPs. Prints a table in Markdown.
+/// order, the floor beside them; their first packets; longer packets, fragments, floating IPs, and all of it mixed.
 #[derive(Parser)]
 struct Arguments {
-    /// How many flows, two table rows each.
-    #[arg(long, value_delimiter = ',', default_value = "1000,64064,1000000")]
+    /// How many flows.
+    #[arg(long, value_delimiter = ',', default_value = "1000,64064,1000000,10000000")]
     flows: Vec<usize>,
-    /// How many floating IPs, one table row each.
-    #[arg(long, value_delimiter = ',', default_value = "1000,50000")]
+    /// How many floating IPs.
+    #[arg(long, value_delimiter = ',', default_value = "1000,100000")]
     floating: Vec<usize>,
-    /// How often each is measured.
-    #[arg(long, default_value_t = 15)]
+    /// How many flows longer packets and fragments are of, and what is mixed.
+    #[arg(long, default_value_t = 64_064)]
+    others: usize,
+    /// How often each is measured at most: until ten windows count.
+    #[arg(long, default_value_t = 40)]
     windows: usize,
     /// Where the random orders begin.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Keeps the rows.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { flows, floating, windows, seed } = Arguments::parse();
-    println!("{} at {:.3} GHz, seed {seed}:\n", processor(), clock_ghz());
-    println!(
-        "| clocks a packet | goal | out | in | both: median (least to most) | windows that count | | all bursts, out | in |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
-    let probe = MemoryProbe::new();
+    let Arguments { flows, floating, others, windows, seed, json } = Arguments::parse();
+    let results = Results::begin(json.as_deref())?;
+    let mut run = Run { probe: MemoryProbe::new(), windows, seed, results };
     for flows in flows {
-        let mut bench = Bench::new(flows, 0, seed)?;
-        let opened = open(&mut bench, &probe, flows)?;
-        bench.establish(0..flows);
-        let carried = measure(&mut bench, &probe, windows, seed, flows, |bench, flow| {
-            [scene::request(flow), bench.answer(flow)]
-        })?;
-        println!(
-            "{}",
-            Row { what: format!("{flows} established flows"), goal: goal_of(flows), windows: carried }
-        );
-        if flows >= WINDOWS_MIN * OPENED {
-            println!("{}", Row { what: format!("a new flow, of {flows}"), goal: Some(700), windows: opened });
-        }
+        run.established(flows)?;
     }
+    run.others(others)?;
     for floating in floating {
-        let mut bench = Bench::new(0, floating, seed)?;
-        let carried = measure(&mut bench, &probe, windows, seed, floating, |_, number| {
-            [scene::floating_request(number), scene::floating_answer(number)]
-        })?;
-        println!("{}", Row { what: format!("{floating} floating IPs"), goal: Some(65), windows: carried });
+        run.floating(floating)?;
     }
-    Ok(())
+    run.mixed(others)
 }
 
 /// What VPP's fastest NAT takes for so many flows, less a quarter to two thirds.
-fn goal_of(flows: usize) -> Option<u32> {
+fn goal_of(flows: usize) -> Option<f64> {
     match flows {
-        0..=1_000 => Some(80),
-        1_001..=64_064 => Some(115),
-        64_065..=1_000_000 => Some(190),
-        1_000_001..=10_000_000 => Some(240),
+        0..=1_000 => Some(80.0),
+        1_001..=64_064 => Some(115.0),
+        64_065..=1_000_000 => Some(190.0),
+        1_000_001..=10_000_000 => Some(240.0),
         _ => None,
     }
 }
 
-/// What was measured in one go.
-struct Measured {
-    /// Clocks a packet, of each group of bursts.
-    out: Vec<f64>,
-    /// The same from outside, where any came from there.
-    back: Option<Vec<f64>>,
-    /// Nobody else was at work.
-    counts: bool,
-}
+/// Frames of one way, and of the other.
+type Trace = [Vec<Vec<u8>>; 2];
 
-impl Measured {
-    fn out(&self) -> f64 {
-        mean(&self.out)
-    }
-
-    fn back(&self) -> Option<f64> {
-        self.back.as_deref().map(mean)
-    }
-
-    fn both(&self) -> f64 {
-        self.back().map_or(self.out(), |back| (self.out() + back) / 2.0)
-    }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-fn clocks(nanoseconds: Vec<f64>) -> Vec<f64> {
-    nanoseconds.into_iter().map(|one| one * clock_ghz()).collect()
-}
-
-/// Opens flows, a window at a time.
-fn open(bench: &mut Bench, probe: &MemoryProbe, flows: usize) -> anyhow::Result<Vec<Measured>> {
-    let mut measured = Vec::new();
-    for first in (0..flows).step_by(OPENED) {
-        let is_calm = probe.is_calm();
-        let window = Window::begin();
-        let out = clocks(bench.open(first..flows.min(first + OPENED))?);
-        measured.push(Measured { out, back: None, counts: is_calm && window.end().is_quiet() });
-    }
-    Ok(measured)
-}
-
-/// Measures packets out and in, of so many kinds: `frames` makes one of each way.
-fn measure(
-    bench: &mut Bench,
-    probe: &MemoryProbe,
+struct Run {
+    probe: MemoryProbe,
     windows: usize,
     seed: u64,
-    kinds: usize,
-    frames: impl Fn(&Bench, usize) -> [Vec<u8>; 2],
-) -> anyhow::Result<Vec<Measured>> {
-    let mut random = Random::new(seed);
-    let mut measured = Vec::new();
-    for _ in 0..windows {
-        let chosen = (0..TRACE).map(|_| frames(bench, random.below(kinds)));
-        let (outbound, inbound): (Vec<_>, Vec<_>) = chosen.map(|[there, here]| (there, here)).unzip();
-        let is_calm = probe.is_calm();
-        let (before, window) = (bench.sent(), Window::begin());
-        let spent = [bench.carry(INSIDE, &outbound), bench.carry(OUTSIDE, &inbound)];
-        let counts = is_calm && window.end().is_quiet();
-        anyhow::ensure!(bench.sent() - before == 2 * TRACE as u64, "a packet was not forwarded");
-        let [out, back] = spent.map(clocks);
-        measured.push(Measured { out, back: Some(back), counts });
+    results: Results,
+}
+
+impl Run {
+    fn bench(&self, flows: usize, floating: usize) -> anyhow::Result<Bench> {
+        Bench::new(&Plan { flows, floating, seed: self.seed, ..Plan::default() })
     }
-    Ok(measured)
-}
 
-/// A row of the table.
-struct Row {
-    what: String,
-    goal: Option<u32>,
-    windows: Vec<Measured>,
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, goal, windows } = self;
-        let counting: Vec<_> = windows.iter().filter(|window| window.counts).collect();
-        let count = counting.len();
-        let goal_shown = goal.map_or("-".to_owned(), |goal| goal.to_string());
-        write!(f, "| {what} | {goal_shown} | ")?;
-        if count < WINDOWS_MIN {
-            write!(f, "- | - | - | {count} of {} | not measured |", windows.len())?;
-        } else {
-            let of = |part: fn(&Measured) -> Option<f64>| {
-                sorted(counting.iter().filter_map(|one| part(one)).collect())
-            };
-            let (out, back, both) =
-                (of(|one| Some(one.out())), of(Measured::back), of(|one| Some(one.both())));
-            let (least, most) = (both.first().unwrap_or(&0.0), both.last().unwrap_or(&0.0));
-            let is_met = goal.is_none_or(|goal| at(&both, 2).is_some_and(|both| both <= f64::from(goal)));
-            write!(
-                f,
-                "{} | {} | {} ({least:.0} to {most:.0}) | {count} of {} | {} |",
-                shown(at(&out, 2)),
-                shown(at(&back, 2)),
-                shown(at(&both, 2)),
-                windows.len(),
-                if is_met { "met" } else { "not met" },
-            )?;
+    fn established(&mut self, flows: usize) -> anyhow::Result<()> {
+        let mut bench = self.bench(flows, 0)?;
+        let mut opened = Vec::new();
+        for first in (0..flows).step_by(OPENED) {
+            opened.push(Measured::of(&self.probe, || {
+                Ok(vec![("out", clocks(bench.open(first..flows.min(first + OPENED))?))])
+            })?);
         }
-        let out = sorted(windows.iter().flat_map(|window| window.out.iter().copied()).collect());
-        let back = windows.iter().filter_map(|window| window.back.as_deref());
-        for bursts in [out, sorted(back.flatten().copied().collect())] {
-            write!(f, " {} / {} |", shown(at(&bursts, 4)), shown(at(&bursts, 2)))?;
+        bench.establish(0..flows);
+        let (mut random, mut floor) = (Random::new(self.seed), Floor::new(flows)?);
+        let what = format!("{flows} established flows");
+        let both = windows(&what, self.windows, || {
+            let chosen: Vec<_> = (0..TRACE).map(|_| random.below(flows)).collect();
+            let outbound: Vec<_> = chosen.iter().map(|flow| scene::request(*flow)).collect();
+            let inbound: Vec<_> = chosen.iter().map(|flow| bench.answer(*flow)).collect();
+            let trace = [outbound, inbound];
+            Measured::of(&self.probe, || {
+                let [out, back] = carried(&mut bench, &trace)?;
+                let floor_of = |frames: &Vec<Vec<u8>>| clocks(floor.carry(frames));
+                let floors = trace.each_ref().map(floor_of).concat();
+                Ok(vec![("out", out), ("in", back), ("floor", floors)])
+            })
+        })?;
+        let of = |one: &Measured, name| one.part(name).unwrap_or(f64::NAN);
+        let path = |one: &Measured| (of(one, "out") + of(one, "in")) / 2.0;
+        let clocks: Vec<_> = both
+            .into_iter()
+            .map(|one| {
+                let value = path(&one);
+                one.valued(value)
+            })
+            .collect();
+        let row = summed_up("path", &what, "clocks", &clocks);
+        self.results.add(&match goal_of(flows) {
+            Some(goal) => row.at_most(goal),
+            None => row,
+        })?;
+        let ratios = clocks.into_iter().map(|mut one| {
+            let value = one.value / of(&one, "floor");
+            one.parts.clear();
+            one.valued(value)
+        });
+        let ratios: Vec<_> = ratios.collect();
+        let row = summed_up("path", format!("{what}, over the floor"), "x", &ratios);
+        self.results.add(&row.at_most(OVER_THE_FLOOR))?;
+        if opened.len() > 1 {
+            let row = summed_up("path", format!("a new flow, of {flows}"), "clocks", &opened);
+            self.results.add(&row.at_most(700.0))?;
         }
         Ok(())
     }
+
+    /// Longer packets and fragments of so many flows.
+    fn others(&mut self, flows: usize) -> anyhow::Result<()> {
+        let mut bench = self.bench(flows, 0)?;
+        bench.open(0..flows)?;
+        bench.establish(0..flows);
+        let sizes = [
+            ("64 bytes", Size::Fixed(SHORTEST)),
+            ("a mix of sizes", Size::Mix),
+            ("1,518 bytes", Size::Fixed(LONGEST)),
+        ];
+        for (name, size) in sizes {
+            let frames = TRACE.min(TRACE_BYTES / size.mean());
+            self.both_ways(&format!("{name}, of {flows} established flows"), &mut bench, |bench, random| {
+                of_pairs((0..frames).map(|_| {
+                    let (flow, bytes) = (random.below(flows), size.draw(random));
+                    let (mac, external) = (bench.answers_to(flow), bench.external(flow));
+                    [vec![traffic::request(flow, bytes)], vec![traffic::answer(flow, mac, external, bytes)]]
+                }))
+            })?;
+        }
+        let datagrams = TRACE_BYTES / LONGEST / 2;
+        self.both_ways(&format!("fragments, of {flows} established flows"), &mut bench, |bench, random| {
+            of_pairs((0..datagrams).map(|datagram| fragments(bench, random.below(flows), datagram)))
+        })
+    }
+
+    fn floating(&mut self, floating: usize) -> anyhow::Result<()> {
+        let mut bench = self.bench(0, floating)?;
+        let what = format!("{floating} floating IPs");
+        let mut random = Random::new(self.seed);
+        let both = windows(&what, self.windows, || {
+            let trace = of_pairs((0..TRACE).map(|_| {
+                let number = random.below(floating);
+                [vec![scene::floating_request(number)], vec![scene::floating_answer(number)]]
+            }));
+            measured(&self.probe, &mut bench, &trace)
+        })?;
+        self.results.add(&summed_up("path", &what, "clocks", &both).at_most(65.0))
+    }
+
+    /// Of a hundred datagrams each way 90 of established flows, of mixed sizes; 8 of hosts with a floating IP; one in two
+    /// fragments; and outwards one that begins a flow.
+    fn mixed(&mut self, flows: usize) -> anyhow::Result<()> {
+        let floating = scene::ROUTERS;
+        // The first hosts' flows go by their floating IPs.
+        let first = floating * FLOWS_PER_HOST;
+        let room = self.windows * TRACE / 100;
+        let mut bench = self.bench(first + flows + room, floating)?;
+        bench.open(0..first + flows)?;
+        bench.establish(first..first + flows);
+        let mut next = first + flows;
+        let frames = TRACE.min(TRACE_BYTES / Size::Mix.mean());
+        self.both_ways(&format!("mixed, of {flows} established flows"), &mut bench, |bench, random| {
+            of_pairs((0..frames).map(|datagram| {
+                let flow = first + random.below(flows);
+                let (mac, external) = (bench.answers_to(flow), bench.external(flow));
+                match random.below(100) {
+                    0..90 => {
+                        let bytes = Size::Mix.draw(random);
+                        [
+                            vec![traffic::request(flow, bytes)],
+                            vec![traffic::answer(flow, mac, external, bytes)],
+                        ]
+                    }
+                    90..98 => {
+                        let number = random.below(floating);
+                        [vec![scene::floating_request(number)], vec![scene::floating_answer(number)]]
+                    }
+                    98 => fragments(bench, flow, datagram),
+                    _ => {
+                        next += 1;
+                        [vec![scene::request(next - 1)], vec![traffic::answer(flow, mac, external, SHORTEST)]]
+                    }
+                }
+            }))
+        })
+    }
+
+    fn both_ways(
+        &mut self,
+        what: &str,
+        bench: &mut Bench,
+        mut trace: impl FnMut(&Bench, &mut Random) -> Trace,
+    ) -> anyhow::Result<()> {
+        let mut random = Random::new(self.seed);
+        let both = windows(what, self.windows, || {
+            let trace = trace(bench, &mut random);
+            measured(&self.probe, bench, &trace)
+        })?;
+        self.results.add(&summed_up("path", what, "clocks", &both))
+    }
 }
 
-/// The value below which one of so many is: of two, the median.
-fn at(sorted: &[f64], one_of: usize) -> Option<f64> {
-    sorted.get(sorted.len() / one_of).copied()
+/// The two fragments of a datagram each way.
+fn fragments(bench: &Bench, flow: usize, datagram: usize) -> [Vec<Vec<u8>>; 2] {
+    let (mac, external) = (bench.answers_to(flow), bench.external(flow));
+    let identification = datagram as u16;
+    [
+        traffic::request_in_two(flow, identification),
+        traffic::answer_in_two(flow, mac, external, identification),
+    ]
 }
 
-fn shown(value: Option<f64>) -> String {
-    value.map_or("-".to_owned(), |value| format!("{value:.0}"))
+fn of_pairs(pairs: impl Iterator<Item = [Vec<Vec<u8>>; 2]>) -> Trace {
+    let (outbound, inbound): (Vec<_>, Vec<_>) = pairs.map(|[out, back]| (out, back)).unzip();
+    [outbound, inbound].map(|frames| frames.concat())
 }
 
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
+fn measured(probe: &MemoryProbe, bench: &mut Bench, trace: &Trace) -> anyhow::Result<Measured> {
+    Measured::of(probe, || {
+        let [out, back] = carried(bench, trace)?;
+        Ok(vec![("out", out), ("in", back)])
+    })
+}
+
+/// Clocks a packet, each way, of each group of bursts. Every packet has to be sent.
+fn carried(bench: &mut Bench, [outbound, inbound]: &Trace) -> anyhow::Result<[Vec<f64>; 2]> {
+    let before = bench.sent();
+    let spent = [bench.carry(INSIDE, outbound), bench.carry(OUTSIDE, inbound)];
+    let (sent, all) = (bench.sent() - before, (outbound.len() + inbound.len()) as u64);
+    ensure!(sent == all, "{sent} of {all} packets were forwarded");
+    Ok(spent.map(clocks))
 }

@@ -1,6 +1,6 @@
 //! Packets of one kind on the gateway's path and nothing else, for a profiler that counts instructions: see `scripts/gate`.
 
-use benches::bench::Bench;
+use benches::bench::{Bench, Plan};
 use benches::machine::Random;
 use benches::scene::{self, INSIDE, OUTSIDE};
 use clap::{Parser, ValueEnum};
@@ -36,7 +36,9 @@ enum Kind {
 fn main() -> anyhow::Result<()> {
     let Arguments { kind, packets, flows } = Arguments::parse();
     let floating = matches!(kind, Kind::FloatingOut | Kind::FloatingIn).then_some(flows);
-    let mut bench = Bench::new(flows.max(packets), floating.unwrap_or(0), 1)?;
+    let plan =
+        Plan { flows: flows.max(packets), floating: floating.unwrap_or(0), seed: 1, ..Plan::default() };
+    let mut bench = Bench::new(&plan)?;
     let mut random = Random::new(1);
     match kind {
         Kind::New => drop(bench.open(0..packets)?),

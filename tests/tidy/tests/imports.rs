@@ -68,7 +68,21 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     // Never shipped.
-    ("benches", &["anyhow", "clap", "nat", "packet", "rules"]),
+    (
+        "benches",
+        &[
+            "anyhow",
+            "clap",
+            "flowtable",
+            "nat",
+            "packet",
+            "plotters",
+            "rules",
+            "rustix",
+            "serde",
+            "serde_json",
+        ],
+    ),
     ("sim", &["nat", "packet", "rules", "smoltcp", "tempfile"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["packet", "dpdk-sys", "libc"]),

@@ -1,0 +1,158 @@
+//! Windows: what was measured in one go, and whether it counts; and what many of them come to.
+//!
+//! A window counts where nobody else was at work: see [`Noise::is_quiet`] and [`MemoryProbe`]. Windows go on until ten count, or
+//! until there were as many as were asked for. Which of them count does not depend on what was measured.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use crate::machine::{MemoryProbe, Noise, Window, clock_ghz};
+use crate::results::Row;
+
+/// So many windows have to count, or a figure is none.
+pub const WINDOWS_MIN: usize = 10;
+
+/// What was measured in one go.
+pub struct Measured {
+    /// The figure.
+    pub value: f64,
+    /// Its parts, by name: many values each, as of packets out and packets in.
+    pub parts: Vec<(&'static str, Vec<f64>)>,
+    noise: Noise,
+    probe_ns: f64,
+}
+
+impl Measured {
+    /// Measures: `work` returns the parts.
+    ///
+    /// # Errors
+    /// Its.
+    pub fn of(
+        probe: &MemoryProbe,
+        work: impl FnOnce() -> anyhow::Result<Vec<(&'static str, Vec<f64>)>>,
+    ) -> anyhow::Result<Self> {
+        let probe_ns = probe.ns();
+        let window = Window::begin();
+        let parts = work()?;
+        let noise = window.end();
+        let value = mean_of_means(&parts);
+        Ok(Self { value, parts, noise, probe_ns })
+    }
+
+    /// The same window with another figure.
+    pub fn valued(mut self, value: f64) -> Self {
+        self.value = value;
+        self
+    }
+
+    /// The mean of a part.
+    pub fn part(&self, name: &str) -> Option<f64> {
+        self.parts.iter().find(|(of, _)| *of == name).map(|(_, values)| mean(values))
+    }
+
+    /// Other threads that were measured with it waited so long at most.
+    pub fn also(mut self, noise: Noise) -> Self {
+        self.noise = Noise { waited: self.noise.waited.max(noise.waited), ..self.noise };
+        self
+    }
+
+    /// Nobody else was at work.
+    pub fn counts(&self) -> bool {
+        self.noise.is_quiet() && self.probe_ns <= MemoryProbe::CALM_NS
+    }
+}
+
+/// Windows until ten count, `most` of them at most, with a line on the terminal that says so.
+///
+/// # Errors
+/// Those of a window.
+pub fn windows(
+    what: &str,
+    most: usize,
+    mut window: impl FnMut() -> anyhow::Result<Measured>,
+) -> anyhow::Result<Vec<Measured>> {
+    let mut all: Vec<Measured> = Vec::new();
+    let counted = |all: &[Measured]| all.iter().filter(|one| one.counts()).count();
+    while all.len() < most && counted(&all) < WINDOWS_MIN {
+        progress(&format!("{what}: window {} of {most} at most, {} count", all.len() + 1, counted(&all)));
+        all.push(window()?);
+    }
+    progress("");
+    Ok(all)
+}
+
+/// Says what is under way, on a terminal, in place of what was said before.
+pub fn progress(what: &str) {
+    let mut terminal = std::io::stderr();
+    if terminal.is_terminal() {
+        _ = write!(terminal, "\r\x1b[K{what}").and_then(|()| terminal.flush());
+    }
+}
+
+/// What windows come to.
+pub fn summed_up(bench: &str, row: impl Into<String>, unit: &str, windows: &[Measured]) -> Row {
+    let counting: Vec<_> = windows.iter().filter(|one| one.counts()).collect();
+    let counted = counting.len();
+    let values = sorted(counting.iter().map(|one| one.value));
+    let is_measured = counted >= WINDOWS_MIN;
+    let mut row = Row {
+        value: at(&values, 2).filter(|_| is_measured),
+        least: values.first().copied().filter(|_| is_measured),
+        most: values.last().copied().filter(|_| is_measured),
+        windows: windows.len(),
+        counted,
+        note: if is_measured { String::new() } else { noise(windows) },
+        ..Row::exact(bench, row, unit, 0.0)
+    };
+    for name in windows.first().iter().flat_map(|window| window.parts.iter().map(|(name, _)| *name)) {
+        let medians = sorted(counting.iter().filter_map(|one| one.part(name)));
+        if let Some(median) = at(&medians, 2).filter(|_| is_measured) {
+            row = row.with(name, median);
+        }
+        let of =
+            |one: &Measured| one.parts.iter().find(|(of, _)| *of == name).map(|(_, values)| values.clone());
+        let all = sorted(windows.iter().filter_map(of).flatten());
+        for (suffix, one_of) in [("lower quartile", 4), ("all median", 2)] {
+            row = row.with(&format!("{name}, {suffix}"), at(&all, one_of).unwrap_or(f64::NAN));
+        }
+    }
+    row
+}
+
+/// Why windows do not count.
+fn noise(windows: &[Measured]) -> String {
+    let median = |of: fn(&Measured) -> f64| at(&sorted(windows.iter().map(of)), 2).unwrap_or(f64::NAN);
+    let stolen = windows.iter().filter(|one| one.noise.stolen > 0).count();
+    format!(
+        "stolen from in {stolen} windows, waited {:.1} % of the median one, its memory took {:.0} ns",
+        median(|one| one.noise.waited) * 100.0,
+        median(|one| one.probe_ns)
+    )
+}
+
+/// From nanoseconds.
+pub fn clocks(nanoseconds: Vec<f64>) -> Vec<f64> {
+    nanoseconds.into_iter().map(|one| one * clock_ghz()).collect()
+}
+
+/// The value below which one of so many is: of two, the median.
+pub fn at(sorted: &[f64], one_of: usize) -> Option<f64> {
+    sorted.get(sorted.len() / one_of).copied()
+}
+
+/// In order.
+pub fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Their mean.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Each part weighs the same, however many values it has.
+fn mean_of_means(parts: &[(&'static str, Vec<f64>)]) -> f64 {
+    let means: Vec<_> = parts.iter().map(|(_, values)| mean(values)).collect();
+    mean(&means)
+}
