@@ -1,12 +1,16 @@
 //! A gateway over a state of its own, flows that it knows, and the time that bursts of their packets take.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use nat::{Configuration, Gateway, Sizes, State, WorkerIndex};
 use packet::{BURST_FRAMES_MAX, Burst, MacAddress, Moment, PortIndex};
-use rules::{Numbers, RuleSet};
+use rules::{Numbers, RuleSet, Valid};
 
 use crate::memory::{Buffer, Memory};
 use crate::scene::{self, External, INSIDE, OUTSIDE, Pools};
@@ -30,7 +34,10 @@ pub struct Bench {
     rules: Rules,
     /// The MAC that ARP says the addresses of each external network's pool have.
     answering: Vec<MacAddress>,
-    /// Each flow's external endpoint, once it is open.
+    /// What announces hosts and next hops.
+    announced: (usize, usize),
+    /// The first flow, and each flow's external endpoint from there on, once it is open.
+    first: usize,
     externals: Vec<External>,
 }
 
@@ -39,6 +46,8 @@ pub struct Bench {
 pub struct Plan {
     /// Sessions that there is to be room for.
     pub flows: usize,
+    /// The first flow: those before are not this bench's.
+    pub first: usize,
     /// Floating IPs.
     pub floating: usize,
     /// The pools.
@@ -60,16 +69,24 @@ struct Rules {
     pools: Pools,
     compiled: Arc<RuleSet>,
     numbers: Numbers,
+    /// What was validated, by its floating IPs.
+    valid: HashMap<usize, Valid>,
 }
 
 impl Rules {
     /// Reads, validates and compiles rules with so many floating IPs.
     fn compile(&mut self, floating: usize) -> anyhow::Result<Arc<RuleSet>> {
-        let ports = ["inside".to_owned(), "outside".to_owned()];
-        let fed = rules::read_rules(&scene::rules(&self.pools, floating))?;
-        let valid = rules::validate(&fed, &ports).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
+        let valid = match self.valid.entry(floating) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let ports = ["inside".to_owned(), "outside".to_owned()];
+                let fed = rules::read_rules(&scene::rules(&self.pools, floating))?;
+                let valid = rules::validate(&fed, &ports);
+                entry.insert(valid.map_err(|faults| anyhow::anyhow!("{faults:?}"))?)
+            }
+        };
         let previous = Some(&*self.compiled).filter(|rules| rules.generation > 0);
-        Ok(Arc::new(rules::compile(&valid, previous, &mut self.numbers)?))
+        Ok(Arc::new(rules::compile(valid, previous, &mut self.numbers)?))
     }
 }
 
@@ -79,15 +96,21 @@ impl Bench {
     /// # Errors
     /// The rules or the memory.
     pub fn new(plan: &Plan) -> anyhow::Result<Self> {
-        let Plan { flows, floating, pools, more_workers, seed } = plan;
+        let Plan { flows, first, floating, pools, more_workers, seed } = plan;
         // There is room for a neighbour for each 32 sessions, and each floating IP's host is one.
         let sessions = u32::try_from((*flows).max(4_096).max(*floating * 32) * 3 / 2)?;
         let addresses = (scene::NETWORKS * pools.addresses) as u32;
         let seed = [*seed, 1, 2, 3].map(|word| word ^ 0x243f_6a88_85a3_08d3);
         let (state, shards) = State::anonymous(&Sizes::new(sessions, 16, addresses), seed)?;
-        let mut rules = Rules { pools: pools.clone(), compiled: Arc::default(), numbers: state.numbers() };
+        let mut rules = Rules {
+            pools: pools.clone(),
+            compiled: Arc::default(),
+            numbers: state.numbers(),
+            valid: HashMap::new(),
+        };
         let compiled = rules.compile(*floating)?;
         state.store(&rules.numbers, compiled.generation);
+        rules.compiled = Arc::clone(&compiled);
         state.assign(1 + more_workers);
         let mut shards_of: Vec<_> = (0..=*more_workers).map(|_| Vec::new()).collect();
         for shard in shards {
@@ -99,16 +122,27 @@ impl Bench {
         let workers = gateways.map(|gateway| Worker { gateway, io: Memory::default() }).collect();
         let answering = (0..scene::NETWORKS).map(|network| answering(&compiled, network));
         let answering = answering.collect::<Option<_>>().context("each network has a pool")?;
-        let mut bench = Self { state, workers, now_ms: 1, rules, answering, externals: Vec::new() };
-        bench.adopt(compiled);
-        for (port, frame) in scene::announcements(*flows, *floating) {
-            bench.carry(port, &[frame]);
-            bench.hand_on();
+        let announced = (first + flows, *floating);
+        let externals = Vec::new();
+        let mut bench =
+            Self { state, workers, now_ms: 1, rules, answering, announced, first: *first, externals };
+        for worker in &mut bench.workers {
+            worker.gateway.adopt(Arc::clone(&bench.rules.compiled), Vec::new());
         }
+        bench.announce();
         Ok(bench)
     }
 
-    /// Opens flows: the first packet of each. Returns as [`Self::carry`] does.
+    /// Every host and next hop says where it is. Each has to from time to time.
+    pub fn announce(&mut self) {
+        let (flows, floating) = self.announced;
+        for (port, frame) in scene::announcements(flows, floating) {
+            self.carry(port, &[frame]);
+            self.hand_on();
+        }
+    }
+
+    /// Opens the next flows: the first packet of each. Returns as [`Self::carry`] does.
     ///
     /// # Errors
     /// Where one did not go out.
@@ -136,6 +170,19 @@ impl Bench {
         Ok(spent)
     }
 
+    /// The same with several workers: each flow's first packet by itself, because they leave in no order.
+    ///
+    /// # Errors
+    /// Where one did not go out.
+    pub fn open_unordered(&mut self, flows: std::ops::Range<usize>) -> anyhow::Result<()> {
+        for flow in flows {
+            let (_, sent) = self.carry_kept(INSIDE, &[scene::request(flow)]);
+            ensure!(sent.len() == 1, "flow {flow} was not opened");
+            self.externals.extend(sent);
+        }
+        Ok(())
+    }
+
     /// Carries frames, and returns the external endpoints they left by too, in order where there is one worker.
     pub fn carry_kept(&mut self, port: PortIndex, frames: &[Vec<u8>]) -> (Vec<f64>, Vec<External>) {
         for worker in &mut self.workers {
@@ -159,7 +206,7 @@ impl Bench {
 
     /// A frame of an open flow from its remote.
     pub fn answer(&self, flow: usize) -> Vec<u8> {
-        scene::answer(flow, self.answers_to(flow), self.externals[flow])
+        scene::answer(flow, self.answers_to(flow), self.external(flow))
     }
 
     /// The MAC to which a flow's answers are sent.
@@ -169,7 +216,7 @@ impl Bench {
 
     /// The external endpoint of an open flow.
     pub fn external(&self, flow: usize) -> External {
-        self.externals[flow]
+        self.externals[flow - self.first]
     }
 
     /// Sessions open now.
@@ -177,7 +224,7 @@ impl Bench {
         self.state.occupancy().sessions
     }
 
-    /// Compiles rules with so many floating IPs, to be [adopted](Self::adopt).
+    /// Compiles rules with so many floating IPs, to be adopted.
     ///
     /// # Errors
     /// The rules.
@@ -208,9 +255,23 @@ impl Bench {
 
     /// What time asks for, in one turn of the first worker.
     pub fn tick(&mut self) {
-        let Worker { gateway, io } = &mut self.workers[0];
-        gateway.tick(Moment::from_ms(self.now_ms), io);
-        gateway.end_turn();
+        let now = Moment::from_ms(self.now_ms);
+        self.workers[0].tick(now);
+    }
+
+    /// Turns of the first worker, one a millisecond, until no more than so many sessions are left.
+    ///
+    /// # Errors
+    /// Where they are not gone after so long.
+    pub fn tick_until(&mut self, sessions: u32, ms_max: u64) -> anyhow::Result<()> {
+        for _ in 0..ms_max {
+            if self.sessions() <= sessions {
+                return Ok(());
+            }
+            self.pass(1);
+            self.tick();
+        }
+        anyhow::bail!("{} sessions are left after {ms_max} ms, not {sessions}", self.sessions())
     }
 
     /// Lets so much time pass that all sessions are over, and turns until they are gone. Returns nanoseconds a session, of each group of
@@ -262,15 +323,63 @@ impl Worker {
     /// Carries all frames through the gateway, which came in on `port`. Returns nanoseconds a packet, without filling the
     /// buffers: of each group of bursts that was timed.
     pub fn carry(&mut self, port: PortIndex, frames: &[Vec<u8>], now: Moment) -> Vec<f64> {
-        timed(&mut self.io, frames, |burst, io| {
+        self.carry_by(wall_ns, port, frames, now)
+    }
+
+    /// The same in nanoseconds for which the thread had a core.
+    pub fn carry_on_cpu(&mut self, port: PortIndex, frames: &[Vec<u8>], now: Moment) -> Vec<f64> {
+        self.carry_by(on_cpu_ns, port, frames, now)
+    }
+
+    fn carry_by(&mut self, clock: fn() -> u64, port: PortIndex, frames: &[Vec<u8>], now: Moment) -> Vec<f64> {
+        timed(clock, &mut self.io, frames, |burst, io| {
             process(&mut self.gateway, port, burst, now, io);
             self.gateway.end_turn();
         })
     }
+
+    /// A turn of the loop, with up to a burst of frames and what time asks for; `before` is what comes first. Returns its nanoseconds,
+    /// without filling the buffers.
+    pub fn turn(
+        &mut self,
+        port: PortIndex,
+        frames: &[Vec<u8>],
+        now: Moment,
+        before: impl FnOnce(&mut Gateway<Buffer>),
+    ) -> u64 {
+        let mut burst: Burst<_> = frames.iter().map(|frame| self.io.filled(frame)).collect();
+        let start = wall_ns();
+        before(&mut self.gateway);
+        process(&mut self.gateway, port, &mut burst, now, &mut self.io);
+        self.tick(now);
+        wall_ns() - start
+    }
+
+    /// What time asks for, and the turn's end.
+    pub fn tick(&mut self, now: Moment) {
+        self.gateway.tick(now, &mut self.io);
+        self.gateway.end_turn();
+    }
+}
+
+/// Time that passes.
+pub fn wall_ns() -> u64 {
+    nanoseconds(rustix::time::ClockId::Monotonic)
+}
+
+/// Time for which this thread had a core.
+fn on_cpu_ns() -> u64 {
+    nanoseconds(rustix::time::ClockId::ThreadCPUTime)
+}
+
+fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Fills buffers with frames and has `work` work on them, a few bursts at a time. Returns nanoseconds a packet, of each such group.
 pub(crate) fn timed(
+    clock: fn() -> u64,
     io: &mut Memory,
     frames: &[Vec<u8>],
     mut work: impl FnMut(&mut Burst<Buffer>, &mut Memory),
@@ -281,14 +390,17 @@ pub(crate) fn timed(
         for (burst, chunk) in bursts.iter_mut().zip(chunk.chunks(BURST_FRAMES_MAX)) {
             burst.extend(chunk.iter().map(|frame| io.filled(frame)));
         }
-        let start = Instant::now();
+        let start = clock();
         for burst in &mut bursts {
             work(burst, io);
         }
-        spent.push(start.elapsed().as_nanos() as f64 / chunk.len() as f64);
+        spent.push((clock() - start) as f64 / chunk.len() as f64);
     }
     spent
 }
+
+/// Loops that each burst makes in vain: for `scripts/gate`, which has to notice them.
+pub static PLANTED: AtomicU32 = AtomicU32::new(0);
 
 /// What `scripts/gate` counts.
 #[inline(never)]
@@ -299,6 +411,7 @@ fn process(
     now: Moment,
     io: &mut Memory,
 ) {
+    (0..PLANTED.load(Relaxed)).for_each(|_| black_box(()));
     gateway.process_burst(port, burst, now, io);
 }
 

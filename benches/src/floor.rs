@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 use flowtable::{Carver, Cells, Region};
 use packet::{BURST_FRAMES_MAX, Burst, Frame as _, PacketIo as _, Plain};
 
-use crate::bench::timed;
+use crate::bench::{timed, wall_ns};
 use crate::memory::{Buffer, Memory};
 use crate::scene::OUTSIDE;
 
@@ -51,7 +51,7 @@ impl Floor {
     /// Carries all frames. Returns nanoseconds a packet, of each group of bursts that was timed.
     pub fn carry(&mut self, frames: &[Vec<u8>]) -> Vec<f64> {
         let Self { buckets, lines, io } = self;
-        timed(io, frames, |burst, io| process(buckets, lines, burst, io))
+        timed(wall_ns, io, frames, |burst, io| process(buckets, lines, burst, io))
     }
 
     /// Packets sent so far.

@@ -3,9 +3,11 @@
 
 pub mod bench;
 pub mod floor;
+pub mod goals;
 pub mod machine;
 pub mod measure;
 pub mod memory;
+pub mod plots;
 pub mod results;
 pub mod scene;
 pub mod traffic;

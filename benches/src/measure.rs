@@ -11,6 +11,9 @@ use crate::results::Row;
 /// So many windows have to count, or a figure is none.
 pub const WINDOWS_MIN: usize = 10;
 
+/// Beside a row: what all windows gave, whether they count or not.
+pub const ALL: &str = "all_windows";
+
 /// What was measured in one go.
 pub struct Measured {
     /// The figure.
@@ -55,6 +58,14 @@ impl Measured {
         self
     }
 
+    /// It counts only if another window does.
+    pub fn beside(self, other: &Self) -> Self {
+        let probe_ns = self.probe_ns.max(other.probe_ns);
+        let stolen = self.noise.stolen + other.noise.stolen;
+        let waited = self.noise.waited.max(other.noise.waited);
+        Self { noise: Noise { waited, stolen }, probe_ns, ..self }
+    }
+
     /// Nobody else was at work.
     pub fn counts(&self) -> bool {
         self.noise.is_quiet() && self.probe_ns <= MemoryProbe::CALM_NS
@@ -89,7 +100,13 @@ pub fn progress(what: &str) {
 }
 
 /// What windows come to.
-pub fn summed_up(bench: &str, row: impl Into<String>, unit: &str, windows: &[Measured]) -> Row {
+pub fn summed_up<'a>(
+    bench: &str,
+    row: impl Into<String>,
+    unit: &str,
+    windows: impl IntoIterator<Item = &'a Measured>,
+) -> Row {
+    let windows: Vec<_> = windows.into_iter().collect();
     let counting: Vec<_> = windows.iter().filter(|one| one.counts()).collect();
     let counted = counting.len();
     let values = sorted(counting.iter().map(|one| one.value));
@@ -100,9 +117,13 @@ pub fn summed_up(bench: &str, row: impl Into<String>, unit: &str, windows: &[Mea
         most: values.last().copied().filter(|_| is_measured),
         windows: windows.len(),
         counted,
-        note: if is_measured { String::new() } else { noise(windows) },
+        note: if is_measured { String::new() } else { noise(&windows) },
         ..Row::exact(bench, row, unit, 0.0)
     };
+    let all = sorted(windows.iter().map(|one| one.value));
+    if let (Some(least), Some(median), Some(most)) = (all.first(), at(&all, 2), all.last()) {
+        row.extra.insert(ALL.into(), serde_json::json!({"least": least, "median": median, "most": most}));
+    }
     for name in windows.first().iter().flat_map(|window| window.parts.iter().map(|(name, _)| *name)) {
         let medians = sorted(counting.iter().filter_map(|one| one.part(name)));
         if let Some(median) = at(&medians, 2).filter(|_| is_measured) {
@@ -110,7 +131,7 @@ pub fn summed_up(bench: &str, row: impl Into<String>, unit: &str, windows: &[Mea
         }
         let of =
             |one: &Measured| one.parts.iter().find(|(of, _)| *of == name).map(|(_, values)| values.clone());
-        let all = sorted(windows.iter().filter_map(of).flatten());
+        let all = sorted(windows.iter().filter_map(|one| of(one)).flatten());
         for (suffix, one_of) in [("lower quartile", 4), ("all median", 2)] {
             row = row.with(&format!("{name}, {suffix}"), at(&all, one_of).unwrap_or(f64::NAN));
         }
@@ -119,8 +140,9 @@ pub fn summed_up(bench: &str, row: impl Into<String>, unit: &str, windows: &[Mea
 }
 
 /// Why windows do not count.
-fn noise(windows: &[Measured]) -> String {
-    let median = |of: fn(&Measured) -> f64| at(&sorted(windows.iter().map(of)), 2).unwrap_or(f64::NAN);
+fn noise(windows: &[&Measured]) -> String {
+    let median =
+        |of: fn(&Measured) -> f64| at(&sorted(windows.iter().map(|one| of(one))), 2).unwrap_or(f64::NAN);
     let stolen = windows.iter().filter(|one| one.noise.stolen > 0).count();
     format!(
         "stolen from in {stolen} windows, waited {:.1} % of the median one, its memory took {:.0} ns",

@@ -15,6 +15,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::goals::{Limit, limit_of};
 use crate::machine::{MemoryProbe, clock_ghz, processor};
 
 /// Where and of what the rows behind it were measured.
@@ -94,16 +95,6 @@ impl Row {
         Self { bench: bench.into(), row: row.into(), unit: unit.into(), value, ..Self::default() }
     }
 
-    /// With what it has to be at most.
-    pub fn at_most(self, goal: f64) -> Self {
-        Self { goal: Some(goal), ..self }
-    }
-
-    /// With what it has to be at least.
-    pub fn at_least(self, goal: f64) -> Self {
-        Self { goal: Some(goal), is_floor: true, ..self }
-    }
-
     /// With a figure beside it.
     pub fn with(mut self, name: &str, figure: f64) -> Self {
         self.extra.insert(name.into(), rounded(figure).into());
@@ -146,8 +137,8 @@ impl fmt::Display for Row {
         if *windows > 0 {
             write!(f, ", {counted} of {windows} windows count")?;
         }
-        for (name, figure) in &self.extra {
-            write!(f, "; {name} {figure}")?;
+        for (name, figure) in self.extra.iter().filter_map(|(name, figure)| Some((name, figure.as_f64()?))) {
+            write!(f, "; {name} {}", shown(figure))?;
         }
         if !note.is_empty() {
             write!(f, "; {note}")?;
@@ -188,14 +179,19 @@ impl Results {
         Ok(results)
     }
 
-    /// Prints a row, and keeps it.
+    /// Gives a row its goal, prints it, and keeps it.
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn add(&mut self, row: &Row) -> anyhow::Result<()> {
+    pub fn add(&mut self, mut row: Row) -> anyhow::Result<()> {
+        (row.goal, row.is_floor) = match limit_of(&row.bench, &row.row) {
+            Some(Limit::AtMost(goal)) => (Some(goal), false),
+            Some(Limit::AtLeast(goal)) => (Some(goal), true),
+            None => (None, false),
+        };
+        [row.value, row.least, row.most] = [row.value, row.least, row.most].map(|figure| figure.map(rounded));
         println!("{row}");
-        let [value, least, most] = [row.value, row.least, row.most].map(|figure| figure.map(rounded));
-        self.write(&Row { value, least, most, ..row.clone() })
+        self.write(&row)
     }
 
     fn write(&mut self, line: &impl Serialize) -> anyhow::Result<()> {

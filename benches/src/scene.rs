@@ -45,11 +45,13 @@ pub struct Pools {
     pub ports: RangeInclusive<u16>,
     /// How hosts and addresses go together, in the word of the rules.
     pub pairing: &'static str,
+    /// How long a port rests, in seconds.
+    pub hold_down_s: u32,
 }
 
 impl Default for Pools {
     fn default() -> Self {
-        Self { addresses: ADDRESSES, ports: 1_024..=65_535, pairing: "strict" }
+        Self { addresses: ADDRESSES, ports: 1_024..=65_535, pairing: "strict", hold_down_s: 60 }
     }
 }
 
@@ -69,8 +71,8 @@ pub fn rules(pools: &Pools, floating: usize) -> String {
         let _ = writeln!(
             text,
             "- {{id: pool{network}, addresses: [198.18.{network}.64-198.18.{network}.{last}], \
-             ports: {first_port}-{last_port}, pairing: {}}}",
-            pools.pairing
+             ports: {first_port}-{last_port}, pairing: {}, hold_down_s: {}}}",
+            pools.pairing, pools.hold_down_s
         );
     }
     text.push_str("routers:\n");

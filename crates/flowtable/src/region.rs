@@ -18,6 +18,9 @@
 //! else writes to the file, or shortens it (the process dies of a `SIGBUS`). Whoever opens the file locks it.
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+pub(crate) mod watched;
+
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
@@ -173,6 +176,8 @@ impl<T: Shared> Cells<T> {
     #[inline]
     pub fn get(&self, index: usize) -> &T {
         assert!(index < self.len, "there is no such cell");
+        #[cfg(test)]
+        watched::read(self.address(index).cast());
         // SAFETY: `cut_from` had the region hand out `len * STRIDE` bytes from `base` on, to nobody else, and the
         // region is kept; so the cell is inside the mapping and no other type is laid over it. It is aligned: the
         // mapping is to a page, the cut to a cache line, and the stride is a multiple of the alignment, because the
@@ -206,6 +211,8 @@ impl<T: Shared> Cells<T> {
     pub fn prefetch(&self, index: usize) {
         let address = self.address(index).cast::<u8>();
         for offset in (0..size_of::<T>()).step_by(CACHE_LINE_BYTES) {
+            #[cfg(test)]
+            watched::asked(address.wrapping_add(offset));
             prefetch(address.wrapping_add(offset));
         }
     }

@@ -74,6 +74,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "anyhow",
             "clap",
             "flowtable",
+            "hashbrown",
             "nat",
             "packet",
             "plotters",

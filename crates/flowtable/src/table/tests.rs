@@ -1,8 +1,10 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
 use super::*;
+use crate::region::watched::{Touch, watch};
 use crate::sync::AtomicU64;
 use crate::{InsertError, Quiescence};
 
@@ -208,4 +210,42 @@ fn of_what_is_at_home_the_guess_is_right() {
     let right =
         (0..100).zip(&slots).filter(|(key, slot)| guessed(key) == Some(table.line_of(**slot, 0))).count();
     assert!(right > 80, "{right} of 100");
+}
+
+/// Of a burst, no cache line is waited for alone: each is asked for, and all that a stage reads before it reads the first.
+#[test]
+fn a_burst_asks_for_every_line_before_it_reads_the_first() {
+    const SLOTS: u32 = 4_096;
+    let (table, mut owner) = owned::<1>(SLOTS);
+    for key in 0..u64::from(SLOTS) {
+        owner.insert([key], 0, values([key])).unwrap();
+    }
+    let (mut away, mut unasked, mut found) = (0, 0, [None; BURST]);
+    for first in (0..u64::from(SLOTS)).step_by(BURST) {
+        let sought: Vec<_> = (first..first + BURST as u64).map(|key| Some((SHARD, key))).collect();
+        let touched = watch(|| table.find_burst(&sought, &mut found));
+        assert!(found.iter().all(Option::is_some));
+        let (mut asked, mut reads) = (Vec::new(), HashSet::new());
+        // How many asks each first reading had behind it, in order: they rise from stage to stage.
+        let mut behind = Vec::new();
+        for touch in touched {
+            match touch {
+                Touch::Asked(line) => asked.push(line),
+                Touch::Read(line) if reads.insert(line) => {
+                    match asked.iter().position(|one| *one == line) {
+                        Some(at) => behind.push(asked.len() - at),
+                        None => unasked += 1,
+                    }
+                }
+                Touch::Read(_) => {}
+            }
+        }
+        away += asked.len().saturating_sub(2 * BURST);
+        // The first bucket and the first line are read when all buckets, and all lines, have been asked for.
+        let distant = behind.iter().filter(|asks| **asks >= BURST / 2).count();
+        assert!(distant >= BURST, "{distant} of {} lines were asked for in time: {behind:?}", behind.len());
+    }
+    assert!(away > 100, "some entries are in their other bucket, and are asked for there");
+    // One key in some ten thousand has the tag of another, whose line is read in vain, and then its own.
+    assert!(unasked < 16, "{unasked} lines were read that nobody had asked for");
 }

@@ -7,7 +7,7 @@ use benches::machine::{Random, clock_ghz};
 use benches::measure::{at, progress, sorted};
 use benches::results::{Results, Row};
 use benches::scene::{self, INSIDE, OUTSIDE};
-use clap::Parser;
+use clap::Args;
 
 /// 63 sessions for each of so many hosts.
 const RUNGS: &str = "64512,258048,1032192,4128768,16515072";
@@ -19,8 +19,8 @@ const TRACES: usize = 5;
 /// ways of all of them in random order; then nobody sends, until all have expired. The last takes a turn of the worker's loop for
 /// each millisecond. Each figure is that of a quarter of all bursts, or better: the rest was interrupted, on a machine with
 /// other work.
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// How many sessions, a rung each.
     #[arg(long, value_delimiter = ',', default_value = RUNGS)]
     sessions: Vec<usize>,
@@ -32,8 +32,8 @@ struct Arguments {
     json: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
-    let Arguments { sessions, seed, json } = Arguments::parse();
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { sessions, seed, json } = arguments;
     let mut results = Results::begin(json.as_deref())?;
     for sessions in sessions {
         let mut bench = Bench::new(&Plan { flows: sessions, seed, ..Plan::default() })?;
@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<()> {
             let ns = at(&sorted(spent), 4).unwrap_or(f64::NAN);
             let row =
                 Row::exact("ladder", format!("{sessions} sessions {phase}"), "clocks", ns * clock_ghz());
-            results.add(&row.with("million a second", 1_000.0 / ns).with("sessions", sessions as f64))?;
+            results.add(row.with("million a second", 1_000.0 / ns))?;
         }
     }
     Ok(())

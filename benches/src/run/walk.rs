@@ -1,13 +1,19 @@
 //! Packets of one kind on the gateway's path and nothing else, for a profiler that counts instructions: see `scripts/gate`.
 
-use benches::bench::{Bench, Plan};
+use std::sync::atomic::Ordering::Relaxed;
+
+use benches::bench::{Bench, PLANTED, Plan};
 use benches::machine::Random;
 use benches::scene::{self, INSIDE, OUTSIDE};
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
+use packet::BURST_FRAMES_MAX;
+
+/// Of one that does nothing.
+const INSTRUCTIONS_OF_A_LOOP: u32 = 2;
 
 /// Carries packets of one kind.
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// Of which kind.
     kind: Kind,
     /// How many, beside those that open the flows.
@@ -15,6 +21,9 @@ struct Arguments {
     /// Of how many flows.
     #[arg(long, default_value_t = 1_000)]
     flows: usize,
+    /// Instructions that each packet takes more, in vain.
+    #[arg(long, default_value_t = 0)]
+    planted: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,8 +42,9 @@ enum Kind {
     FloatingIn,
 }
 
-fn main() -> anyhow::Result<()> {
-    let Arguments { kind, packets, flows } = Arguments::parse();
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { kind, packets, flows, planted } = arguments;
+    PLANTED.store(planted * BURST_FRAMES_MAX as u32 / INSTRUCTIONS_OF_A_LOOP, Relaxed);
     let floating = matches!(kind, Kind::FloatingOut | Kind::FloatingIn).then_some(flows);
     let plan =
         Plan { flows: flows.max(packets), floating: floating.unwrap_or(0), seed: 1, ..Plan::default() };

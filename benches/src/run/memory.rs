@@ -3,22 +3,22 @@
 use std::path::PathBuf;
 
 use benches::results::{Results, Row};
-use clap::Parser;
+use clap::Args;
 use nat::Sizes;
 
 /// RFC 9693's and CSIT's figure.
 const SESSIONS_PER_HOST: f64 = 63.0;
 
 /// Bytes of a session, with its part of a host and without; and GiB of gateways of some sizes.
-#[derive(Parser)]
-struct Arguments {
+#[derive(Args)]
+pub(crate) struct Arguments {
     /// Keeps the rows.
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
-    let mut results = Results::begin(Arguments::parse().json.as_deref())?;
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let mut results = Results::begin(arguments.json.as_deref())?;
     let usual = Sizes::new(10_000_000, 16, 1_024);
     let each = |more: fn(&mut Sizes)| {
         let mut sizes = usual;
@@ -38,15 +38,15 @@ fn main() -> anyhow::Result<()> {
         ("a mapping and a permission", "bytes", mapping),
         ("an external address", "KiB", address),
     ] {
-        results.add(&Row::exact("memory", what, unit, figure))?;
+        results.add(Row::exact("memory", what, unit, figure))?;
     }
     for (sessions, addresses) in [(1_000_000, 512), (10_000_000, 1_024), (50_000_000, 4_096)] {
         let with = Sizes::new(sessions, 16, addresses);
         let gib = |sizes: Sizes| sizes.bytes() as f64 / f64::from(1_u32 << 30);
         let without = gib(Sizes { mappings: 1, ..with });
         let name = format!("{sessions} sessions, {addresses} external addresses");
-        results.add(&Row::exact("memory", format!("{name}, a mapping each"), "GiB", gib(with)))?;
-        results.add(&Row::exact("memory", name, "GiB", without))?;
+        results.add(Row::exact("memory", format!("{name}, a mapping each"), "GiB", gib(with)))?;
+        results.add(Row::exact("memory", name, "GiB", without))?;
     }
     Ok(())
 }

@@ -1,0 +1,183 @@
+//! What natgate is to reach, goal by goal: which figures show it, and which tests.
+//!
+//! Rows get their goals from here, so that a limit stands in one place. A figure that has no row in the results was not measured.
+
+/// What a figure has to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// Or less.
+    AtMost(f64),
+    /// Or more.
+    AtLeast(f64),
+}
+
+use Limit::{AtLeast, AtMost};
+
+/// A figure: its bench, its row, and what it has to be.
+pub type Figure = (&'static str, &'static str, Limit);
+
+/// A goal.
+pub struct Goal {
+    /// What of.
+    pub what: &'static str,
+    /// What shows it by being measured.
+    pub figures: &'static [Figure],
+    /// What shows it by passing: what it shows, the file, and the test's name.
+    pub tests: &'static [(&'static str, &'static str, &'static str)],
+    /// What neither does.
+    pub not_shown: &'static [&'static str],
+}
+
+/// All of them, in the order of importance.
+pub const GOALS: &[Goal] = &[
+    Goal {
+        what: "established flows, random order",
+        figures: &[
+            ("path", "1000 established flows", AtMost(80.0)),
+            ("path", "64064 established flows", AtMost(115.0)),
+            ("path", "1000000 established flows", AtMost(190.0)),
+            ("path", "10000000 established flows", AtMost(240.0)),
+        ],
+        tests: &[],
+        not_shown: &[],
+    },
+    Goal {
+        what: "the same as a multiple of the floor",
+        figures: &[
+            ("path", "1000 established flows, over the floor", AtMost(1.6)),
+            ("path", "64064 established flows, over the floor", AtMost(1.6)),
+            ("path", "1000000 established flows, over the floor", AtMost(1.6)),
+            ("path", "10000000 established flows, over the floor", AtMost(1.6)),
+        ],
+        tests: &[],
+        not_shown: &[],
+    },
+    Goal {
+        what: "a new session",
+        figures: &[
+            ("path", "a new flow, of 1000000", AtMost(700.0)),
+            ("ports", "64 addresses: a new flow, up to half full", AtMost(700.0)),
+            ("ports", "4160 addresses: a new flow, up to half full", AtMost(700.0)),
+        ],
+        tests: &[],
+        not_shown: &[],
+    },
+    Goal {
+        what: "a packet from or to a floating IP",
+        figures: &[("path", "100000 floating IPs", AtMost(65.0))],
+        tests: &[],
+        not_shown: &[],
+    },
+    Goal {
+        what: "the whole gateway between two memif ports, beyond testpmd's macswap",
+        figures: &[
+            ("device", "natgate over testpmd macswap, memif, 1000 flows", AtMost(88.0)),
+            ("device", "natgate over testpmd macswap, memif, 1000000 flows", AtMost(209.0)),
+        ],
+        tests: &[],
+        not_shown: &[],
+    },
+    Goal {
+        what: "against Linux' masquerade",
+        figures: &[
+            (
+                "device",
+                "natgate over testpmd macswap on memif, of Linux masquerade over Linux route on veth, 1000 flows",
+                AtMost(0.2),
+            ),
+            (
+                "device",
+                "natgate over testpmd macswap on memif, of Linux masquerade over Linux route on veth, 1000000 flows",
+                AtMost(0.2),
+            ),
+            ("device", "natgate's rate of Linux masquerade's, af_packet, 1000000 flows", AtLeast(1.0)),
+        ],
+        tests: &[],
+        not_shown: &[],
+    },
+    Goal {
+        what: "memory, 63 sessions a host",
+        figures: &[
+            ("memory", "a session, endpoint-dependent", AtMost(160.0)),
+            ("memory", "a session, with a mapping of its own", AtMost(208.0)),
+            ("memory", "50000000 sessions, 4096 external addresses", AtMost(24.0)),
+        ],
+        tests: &[],
+        not_shown: &[],
+    },
+    Goal {
+        what: "port use before the first refusal, towards one destination",
+        figures: &[
+            ("ports", "strict pairing: of the refused host's address", AtLeast(98.0)),
+            ("ports", "strict pairing, after churn: of the refused host's address", AtLeast(98.0)),
+            ("ports", "soft pairing: of the pool", AtLeast(98.0)),
+            ("ports", "soft pairing, after churn: of the pool", AtLeast(98.0)),
+        ],
+        tests: &[(
+            "small pools to the last port, after churn too",
+            "crates/nat/tests/brain/port_choice.rs",
+            "mappings_have_every_port_before_the_first_refusal_and_after_churn",
+        )],
+        not_shown: &[],
+    },
+    Goal {
+        what: "two workers, half of the returns at the other one, against one",
+        figures: &[("workers", "half of the returns at the other of two workers", AtMost(1.05))],
+        tests: &[],
+        not_shown: &[],
+    },
+    Goal {
+        what: "expiry at ten million sessions",
+        figures: &[
+            ("expiry", "10000000 sessions: share of a core", AtMost(0.5)),
+            ("expiry", "10000000 sessions: an end after its time", AtMost(2_000.0)),
+        ],
+        tests: &[(
+            "a table is swept once a second",
+            "crates/nat/src/time.rs",
+            "the_whole_table_is_looked_at_in_a_second_over_the_clocks_end_too",
+        )],
+        not_shown: &[],
+    },
+    Goal {
+        what: "a change, or a mass expiry, while a million sessions are forwarded",
+        figures: &[
+            ("change", "one floating IP of 100000: p99.99 of a burst beyond the quiet one's", AtMost(50.0)),
+            ("change", "mass expiry: p99.99 of a burst beyond the quiet one's", AtMost(50.0)),
+        ],
+        tests: &[(
+            "a turn sweeps a bounded part of a table",
+            "crates/nat/src/time.rs",
+            "a_turn_looks_at_a_bounded_part_of_the_table_however_long_the_worker_slept",
+        )],
+        not_shown: &[
+            "bounds of hand-offs and port probes of a turn: no test asserts them",
+            "a pool changed, 100,000 objects at once: no bench yet",
+        ],
+    },
+    Goal {
+        what: "per packet: no allocation, lock or system call; one clock read a burst",
+        figures: &[],
+        tests: &[
+            (
+                "no allocation",
+                "crates/nat/tests/allocation.rs",
+                "no_packet_allocates_be_it_the_first_of_its_flow",
+            ),
+            (
+                "no allocation for fragments",
+                "crates/nat/tests/allocation.rs",
+                "no_fragment_allocates_in_whatever_order_it_comes",
+            ),
+        ],
+        not_shown: &[
+            "locks, system calls, clock reads, read-modify-writes: by reading the code (`crates/worker/src/worker.rs` reads the clock once a turn); no test counts them",
+        ],
+    },
+];
+
+/// What a row has to be.
+pub fn limit_of(bench: &str, row: &str) -> Option<Limit> {
+    let mut figures = GOALS.iter().flat_map(|goal| goal.figures);
+    figures.find(|(of, name, _)| (*of, *name) == (bench, row)).map(|(_, _, limit)| *limit)
+}

@@ -1,0 +1,410 @@
+//! The page of figures, docs/performance.md, and its plots, from what the benches have left in a directory.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use benches::goals::{Figure, GOALS, Limit};
+use benches::measure::ALL;
+use benches::plots::{self, Line, Scale};
+use benches::results::{Header, Row, Verdict, read, shown};
+use clap::Args;
+
+/// VPP's NAT, a packet of established flows by their number, measured elsewhere: FD.io VPP of August 2026, a release build with
+/// AVX-512, on a cloud machine of 2.6 GHz, one worker, in quiet windows.
+const VPP: [(&str, [(f64, f64); 3]); 2] = [
+    ("VPP nat44-ei, measured elsewhere", [(1_000.0, 107.0), (64_064.0, 241.0), (1_000_000.0, 599.0)]),
+    ("VPP nat44-ed, measured elsewhere", [(1_000.0, 136.0), (64_064.0, 448.0), (1_000_000.0, 1_084.0)]),
+];
+
+/// Writes the page.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Where the benches have left their rows, in files that end with .jsonl.
+    #[arg(long, default_value = "target/bench")]
+    results: PathBuf,
+    /// The repository's directory of pages.
+    #[arg(long, default_value = "docs")]
+    docs: PathBuf,
+    /// What the packet path is held to.
+    #[arg(long, default_value = "benches/instructions.tsv")]
+    instructions: PathBuf,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { results, docs, instructions } = arguments;
+    let report = Report::read(&results)?;
+    fs::create_dir_all(docs.join("plots"))?;
+    let page = report.page(&docs, &fs::read_to_string(&instructions)?)?;
+    fs::write(docs.join("performance.md"), page)?;
+    Ok(())
+}
+
+/// All that was measured.
+struct Report {
+    headers: Vec<Header>,
+    rows: Vec<Row>,
+}
+
+impl Report {
+    fn read(directory: &Path) -> anyhow::Result<Self> {
+        let entries = fs::read_dir(directory).with_context(|| format!("{}", directory.display()))?;
+        let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.retain(|file| file.extension().is_some_and(|ending| ending == "jsonl"));
+        files.sort();
+        anyhow::ensure!(!files.is_empty(), "{} has no results: run scripts/bench", directory.display());
+        let (mut headers, mut rows) = (Vec::new(), Vec::new());
+        for file in &files {
+            let (some, more) = read(file).with_context(|| format!("{}", file.display()))?;
+            headers.extend(some);
+            rows.extend(more);
+        }
+        Ok(Self { headers, rows })
+    }
+
+    fn of<'a>(&'a self, bench: &'a str) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |row| row.bench == bench)
+    }
+
+    fn row(&self, bench: &str, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.bench == bench && row.row == name)
+    }
+
+    fn page(&self, docs: &Path, instructions: &str) -> anyhow::Result<String> {
+        let mut page = String::from("# Performance\n\n");
+        writeln!(
+            page,
+            "Written by `scripts/bench --report`; nothing of it by hand. {}\n",
+            self.measured_on()
+        )?;
+        page.push_str(HOW);
+        self.goals(&mut page)?;
+        self.clocks(&mut page, docs)?;
+        self.ladder(&mut page)?;
+        self.ports(&mut page, docs)?;
+        for (bench, title, text) in OTHERS {
+            let rows: Vec<_> = self.of(bench).collect();
+            if !rows.is_empty() {
+                write!(page, "## {title}\n\n{text}\n\n{TABLE}")?;
+                rows.iter().try_for_each(|row| writeln!(page, "{}", line(row)))?;
+                page.push('\n');
+            }
+        }
+        self.device(&mut page, docs)?;
+        page.push_str("## Instructions\n\nWhat `scripts/gate` holds in every test run, by callgrind:\n\n");
+        page.push_str("| a packet | instructions |\n|---|---|\n");
+        for (kind, count) in instructions.lines().filter_map(|line| line.split_once('\t')) {
+            writeln!(page, "| {kind} | {count} |")?;
+        }
+        page.push_str(
+            "\n## Not measured yet\n\nNetwork cards: [benchmarking.md](benchmarking.md) says how.\n",
+        );
+        Ok(page)
+    }
+
+    /// Where and of what: all that differ.
+    fn measured_on(&self) -> String {
+        let mut runs: BTreeMap<_, f64> = BTreeMap::new();
+        for Header { machine, clock_ghz, commit, probe_ns } in &self.headers {
+            let run = runs.entry(format!("{commit}, on {machine} at {clock_ghz:.3} GHz")).or_default();
+            *run = run.max(*probe_ns);
+        }
+        let runs = runs.iter().map(|(run, probe)| format!("{run} (memory at {probe:.0} ns or less)"));
+        format!("Measured at {}.", runs.collect::<Vec<_>>().join("; at "))
+    }
+
+    fn goals(&self, page: &mut String) -> anyhow::Result<()> {
+        page.push_str("## Goals\n\n| goal | figure | is to be | measured: median (least to most) | verdict | all windows, counting or not |\n");
+        page.push_str("|---|---|---|---|---|---|\n");
+        for goal in GOALS {
+            // The goal's name stands in its first row alone.
+            let mut what_of = std::iter::once(goal.what).chain(std::iter::repeat(""));
+            let mut what_of = || what_of.next().unwrap_or_default();
+            for figure in goal.figures {
+                writeln!(page, "| {} | {}", what_of(), self.figure(figure))?;
+            }
+            for (what, file, test) in goal.tests {
+                let source = fs::read_to_string(file).with_context(|| (*file).to_owned())?;
+                anyhow::ensure!(source.contains(&format!("fn {test}()")), "{file} has no test {test}");
+                writeln!(page, "| {} | {what} | - | test `{test}` | tested | |", what_of())?;
+            }
+            for what in goal.not_shown {
+                writeln!(page, "| {} | {what} | - | - | not measured | |", what_of())?;
+            }
+        }
+        page.push('\n');
+        Ok(())
+    }
+
+    fn figure(&self, &(bench, name, limit): &Figure) -> String {
+        let (goal, least_or_most) = match limit {
+            Limit::AtMost(goal) => (goal, "at most"),
+            Limit::AtLeast(goal) => (goal, "at least"),
+        };
+        let Some(row) = self.row(bench, name) else {
+            return format!(
+                "{name} | {goal} {least_or_most} | - | not measured: `{bench}` has no such row | |"
+            );
+        };
+        let limit = format!("{goal} {} {least_or_most}", row.unit);
+        let verdict = match row.verdict() {
+            Verdict::NotMeasured => format!("not measured: {}", why(row)),
+            verdict => verdict.to_string(),
+        };
+        format!("{name} | {limit} | {} | {verdict} | {} |", measured(row), all(row))
+    }
+
+    fn clocks(&self, page: &mut String, docs: &Path) -> anyhow::Result<()> {
+        page.push_str(CLOCKS);
+        for row in self.of("path").filter(|row| !row.row.ends_with("over the floor")) {
+            let bursts = ["out", "in", "floor"].map(|part| bursts(row, part));
+            let over = over_the_floor(row).map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+            writeln!(page, "| {} | {} | {} | {over} |", row.row, measured(row), bursts.join(" | "))?;
+        }
+        let by_flows = |part: fn(&Row) -> Option<f64>| {
+            let flows = |row: &Row| row.row.strip_suffix(" established flows")?.parse().ok();
+            let point = |row: &Row| Some((flows(row)?, part(row)?));
+            self.of("path").filter_map(point).collect::<Vec<(f64, f64)>>()
+        };
+        let mut drawn = vec![
+            Line { name: "natgate".into(), is_elsewhere: false, points: by_flows(best) },
+            Line {
+                name: "the floor".into(),
+                is_elsewhere: false,
+                points: by_flows(|row| row.beside("floor, lower quartile")),
+            },
+        ];
+        drawn.extend(VPP.map(|(name, points)| Line {
+            name: name.into(),
+            is_elsewhere: true,
+            points: points.into(),
+        }));
+        drawn.retain(|line| !line.points.is_empty());
+        let title = "Clocks a packet of established flows, in random order";
+        plots::lines(&docs.join("plots/clocks.svg"), title, ("flows", "clocks"), Scale::Logarithmic, &drawn)?;
+        page.push_str("\n![Clocks against flows](plots/clocks.svg)\n\n");
+        page.push_str(VPP_NOTE);
+        Ok(())
+    }
+
+    fn ladder(&self, page: &mut String) -> anyhow::Result<()> {
+        let phases = ["established", "carried", "torn down"];
+        let rungs: Vec<_> =
+            self.of("ladder").filter_map(|row| row.row.strip_suffix(" established")).collect();
+        if rungs.is_empty() {
+            return Ok(());
+        }
+        page.push_str(LADDER);
+        for rung in rungs {
+            let cells = phases.map(|phase| {
+                let row = self.row("ladder", &format!("{rung} {phase}"));
+                let cell = row.and_then(|row| Some((row.beside("million a second")?, row.value?)));
+                cell.map_or("- | -".to_owned(), |(rate, clocks)| format!("{rate:.2} million | {clocks:.0}"))
+            });
+            writeln!(page, "| {rung} | {} |", cells.join(" | "))?;
+        }
+        page.push('\n');
+        Ok(())
+    }
+
+    fn ports(&self, page: &mut String, docs: &Path) -> anyhow::Result<()> {
+        let rows: Vec<_> = self.of("ports").collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        write!(page, "{PORTS}{TABLE}")?;
+        let curves: Vec<_> = rows.iter().filter(|row| row.extra.contains_key("curve")).collect();
+        rows.iter().try_for_each(|row| writeln!(page, "{}", line(row)))?;
+        let drawn = curves.iter().map(|row| {
+            let points = serde_json::from_value(row.extra["curve"].clone())?;
+            let name = row.row.split(':').next().unwrap_or_default().to_owned();
+            Ok(Line { name, is_elsewhere: false, points })
+        });
+        let drawn = drawn.collect::<anyhow::Result<Vec<_>>>()?;
+        if !drawn.is_empty() {
+            let axes = ("ports in use, %", "clocks");
+            plots::lines(
+                &docs.join("plots/ports.svg"),
+                "Clocks of a new flow, towards one destination",
+                axes,
+                Scale::Linear,
+                &drawn,
+            )?;
+            page.push_str("\n![Clocks of a new flow while a pool fills](plots/ports.svg)\n");
+        }
+        page.push('\n');
+        Ok(())
+    }
+
+    fn device(&self, page: &mut String, docs: &Path) -> anyhow::Result<()> {
+        let rows: Vec<_> = self.of("device").collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        write!(page, "{DEVICE}{TABLE}")?;
+        rows.iter().try_for_each(|row| writeln!(page, "{}", line(row)))?;
+        let plots = [
+            ("rates", "Whole gateways: rate", "million packets a second", ""),
+            ("latency", "Whole gateways: latency", "us", ", 99.9 %"),
+        ];
+        for (file, title, unit, ending) in plots {
+            let of = |row: &&&Row| row.unit == unit && row.row.ends_with(ending);
+            let bars: Vec<_> =
+                rows.iter().filter(of).filter_map(|row| Some((row.row.clone(), middle(row)?))).collect();
+            if !bars.is_empty() {
+                plots::bars(&docs.join(format!("plots/{file}.svg")), title, unit, &bars)?;
+                writeln!(page, "\n![{title}](plots/{file}.svg)")?;
+            }
+        }
+        page.push('\n');
+        Ok(())
+    }
+}
+
+/// A row as a line of [`TABLE`].
+fn line(row: &Row) -> String {
+    let verdict = match row.verdict() {
+        Verdict::NotMeasured => format!("not measured: {}", why(row)),
+        verdict => verdict.to_string(),
+    };
+    format!("| {} | {} {} | {verdict} | {} |", row.row, measured(row), row.unit, all(row))
+}
+
+/// Median and spread of what counts.
+fn measured(row: &Row) -> String {
+    match (row.value, row.least, row.most) {
+        (Some(value), Some(least), Some(most)) => {
+            format!("{} ({} to {})", shown(value), shown(least), shown(most))
+        }
+        (Some(value), ..) => shown(value),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Why a row says nothing.
+fn why(row: &Row) -> String {
+    let note = row.note.trim_start_matches("not measured: ");
+    match row.bench.as_str() {
+        "device" => note.to_owned(),
+        _ => format!("{} of {} windows count; {note}", row.counted, row.windows),
+    }
+}
+
+/// What all windows gave: least, median, most.
+fn all(row: &Row) -> String {
+    let of = |name| row.extra.get(ALL)?.get(name)?.as_f64();
+    match (of("least"), of("median"), of("most")) {
+        (Some(least), Some(median), Some(most)) => {
+            format!("{} ({} to {})", shown(median), shown(least), shown(most))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Lower quartile and median of all bursts of a part.
+fn bursts(row: &Row, part: &str) -> String {
+    match (row.beside(&format!("{part}, lower quartile")), row.beside(&format!("{part}, all median"))) {
+        (Some(quartile), Some(median)) => format!("{quartile:.0} / {median:.0}"),
+        _ => "-".to_owned(),
+    }
+}
+
+/// The best that is known of a packet both ways: what counts, or a quarter of all bursts.
+fn best(row: &Row) -> Option<f64> {
+    let quartile = |part| row.beside(&format!("{part}, lower quartile"));
+    row.value.or_else(|| Some((quartile("out")? + quartile("in")?) / 2.0))
+}
+
+/// By the lower quartiles of all bursts.
+fn over_the_floor(row: &Row) -> Option<f64> {
+    let quartile = |part| row.beside(&format!("{part}, lower quartile"));
+    Some((quartile("out")? + quartile("in")?) / 2.0 / quartile("floor")?)
+}
+
+/// What counts, or the median of all windows.
+fn middle(row: &Row) -> Option<f64> {
+    row.value.or_else(|| row.extra.get(ALL)?.get("median")?.as_f64())
+}
+
+const TABLE: &str =
+    "| what | median (least to most) | goal | all windows, counting or not |\n|---|---|---|---|\n";
+
+const HOW: &str = "\
+How figures are taken is on the [benches' page](../benches/README.md): one worker, in process, without ports; 1,000 routers, 64
+external networks, 4,160 addresses, 63 flows a host, 64-byte frames, unless a row says something else.
+
+A window counts in which the hypervisor stole no time, the threads waited for less than 2 % of it (5 % beside a generator), and a
+dependent read of 64 MB took 200 ns at most. With fewer than ten of them a row says that it was not measured; what all
+windows gave stands beside it and decides nothing. *Tested*: a test of the repository shows it in every run of `scripts/test`.
+
+";
+
+const CLOCKS: &str = "\
+## Clocks
+
+The columns of bursts are of all bursts, four by four, whatever else went on: lower quartile / median. They leave out
+interruptions, not a slower processor or memory. The floor is the least that any NAT does, over the same packets and as much memory:
+it reads a packet, two lines that it asked for, writes one, changes address, port and checksums, sends.
+
+| clocks a packet | both ways: median (least to most) | bursts, out | in | floor | times the floor |
+|---|---|---|---|---|---|
+";
+
+const VPP_NOTE: &str = "\
+Natgate's points are those that count, or a quarter of all bursts where too few do. VPP's are of another machine of the same kind
+(FD.io VPP, August 2026, AVX-512, 2.6 GHz, one worker, quiet windows): nat44-ei 107, 241 and 599 clocks, nat44-ed 136, 448 and
+1,084; a new session 1,776 and 3,385.
+
+";
+
+const LADDER: &str = "\
+## Ladder
+
+Up the ladder of RFC 9693 and CSIT, 63 sessions a host: sessions established by the first packet of each, one after another; then
+packets both ways of all of them in random order; then nobody sends, until all have expired. Of all bursts, lower quartile:
+
+| sessions | established a second | clocks each | packets a second, both ways | clocks each | torn down a second | clocks each |
+|---|---|---|---|---|---|---|
+";
+
+const PORTS: &str = "\
+## Ports
+
+New flows towards one destination, until one is refused; then half of all flows end, and new ones begin until one is refused again.
+A figure in % is of the ports of the address, or pool, in use at that moment.
+
+";
+
+const DEVICE: &str = "\
+## Whole gateways
+
+Two ports, one core, a generator on the other.
+
+";
+
+/// Benches whose rows stand as they are: bench, title, text.
+const OTHERS: [(&str, &str, &str); 5] = [
+    (
+        "workers",
+        "Two workers",
+        "On-CPU clocks a packet of two workers over one state, each on a core of its own, as a multiple of one's alone.",
+    ),
+    (
+        "expiry",
+        "Expiry",
+        "What time alone costs: all sessions live, nobody sends, a turn each 5 us; and how late ends come.",
+    ),
+    (
+        "change",
+        "Changes while packets are forwarded",
+        "How long a burst of 32 packets takes, quiet and while something changes, in turns; and a thread that does nothing but read the clock.",
+    ),
+    (
+        "table",
+        "The table",
+        "Look-ups in bursts of 32 of random keys, beside hashbrown and DPDK's rte_hash in the same run.",
+    ),
+    ("memory", "Memory", "All of it is taken at start."),
+];
