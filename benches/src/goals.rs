@@ -56,8 +56,8 @@ pub const GOALS: &[Goal] = &[
         what: "a new session",
         figures: &[
             ("path", "a new flow, of 1000000", AtMost(700.0)),
-            ("ports", "64 addresses: a new flow, up to half full", AtMost(700.0)),
-            ("ports", "4160 addresses: a new flow, up to half full", AtMost(700.0)),
+            ("ports", "UDP, 64 addresses: a new flow, up to half full", AtMost(700.0)),
+            ("ports", "UDP, 4160 addresses: a new flow, up to half full", AtMost(700.0)),
         ],
         tests: &[],
         not_shown: &[],
@@ -108,10 +108,14 @@ pub const GOALS: &[Goal] = &[
     Goal {
         what: "port use before the first refusal, towards one destination",
         figures: &[
-            ("ports", "strict pairing: of the refused host's address", AtLeast(98.0)),
-            ("ports", "strict pairing, after churn: of the refused host's address", AtLeast(98.0)),
-            ("ports", "soft pairing: of the pool", AtLeast(98.0)),
-            ("ports", "soft pairing, after churn: of the pool", AtLeast(98.0)),
+            ("ports", "UDP, strict pairing: of the refused host's address", AtLeast(98.0)),
+            ("ports", "UDP, strict pairing, after churn: of the refused host's address", AtLeast(98.0)),
+            ("ports", "UDP, soft pairing: of the pool", AtLeast(98.0)),
+            ("ports", "UDP, soft pairing, after churn: of the pool", AtLeast(98.0)),
+            ("ports", "TCP, strict pairing: of the refused host's address", AtLeast(98.0)),
+            ("ports", "TCP, strict pairing, after churn: of the refused host's address", AtLeast(98.0)),
+            ("ports", "TCP, soft pairing: of the pool", AtLeast(98.0)),
+            ("ports", "TCP, soft pairing, after churn: of the pool", AtLeast(98.0)),
         ],
         tests: &[(
             "small pools to the last port, after churn too",

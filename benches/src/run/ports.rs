@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 4_160 * 504)]
     ports: usize,
     /// UDP has endpoint-independent mappings, TCP shares ports.
-    #[arg(long, value_enum, default_value_t = Kind::Udp)]
-    kind: Kind,
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "udp,tcp")]
+    kinds: Vec<Kind>,
     /// Where the random orders begin.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -41,26 +41,43 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut results = Results::begin(arguments.json.as_deref())?;
     let probe = MemoryProbe::new();
-    for (addresses, pairing) in [(1, "strict"), (65, "strict"), (65, "soft")] {
-        let mut filling = Filling::new(&arguments, addresses, pairing)?;
-        let (windows, refused) = filling.fill(&probe)?;
-        if pairing == "strict" {
+    for kind in &arguments.kinds {
+        for addresses in [1, 65] {
+            fill_and_churn(&arguments, *kind, addresses, "strict", &probe, &mut results)?;
+        }
+        fill_and_churn(&arguments, *kind, 65, "soft", &probe, &mut results)?;
+    }
+    Ok(())
+}
+
+/// Fills the ports twice. What a flow costs is told where pairing is strict, how full they get where there is a choice.
+fn fill_and_churn(
+    arguments: &Arguments,
+    kind: Kind,
+    addresses: usize,
+    pairing: &'static str,
+    probe: &MemoryProbe,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    let mut filling = Filling::new(arguments, kind, addresses, pairing)?;
+    for when in ["", ", after churn"] {
+        let (windows, refused) = filling.fill(probe)?;
+        if pairing == "strict" && when.is_empty() {
             filling.costs(&windows).into_iter().try_for_each(|row| results.add(row))?;
         }
         if addresses == 1 {
-            continue;
+            return Ok(());
         }
-        let fill = |filling: &Filling, refused| match pairing {
-            "strict" => filling.fill_of_address(refused),
-            _ => filling.fill_of_pool(refused),
+        let of_pool = filling.fill_of_pool(refused);
+        let (what, used) = match pairing {
+            "strict" => ("the refused host's address", filling.fill_of_address(refused).unwrap_or(of_pool)),
+            _ => ("the pool", of_pool),
         };
-        let what = if pairing == "strict" { "of the refused host's address" } else { "of the pool" };
-        let first = fill(&filling, refused);
-        results.add(Row::exact("ports", format!("{pairing} pairing: {what}"), "%", first))?;
-        filling.churn()?;
-        let (_, refused) = filling.fill(&probe)?;
-        let second = fill(&filling, refused);
-        results.add(Row::exact("ports", format!("{pairing} pairing, after churn: {what}"), "%", second))?;
+        let row = Row::exact("ports", format!("{kind}, {pairing} pairing{when}: of {what}"), "%", used);
+        results.add(row.with("of the pool", of_pool))?;
+        if when.is_empty() {
+            filling.churn()?;
+        }
     }
     Ok(())
 }
@@ -83,8 +100,13 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(arguments: &Arguments, addresses: usize, pairing: &'static str) -> anyhow::Result<Self> {
-        let Arguments { ports, kind, seed, .. } = *arguments;
+    fn new(
+        arguments: &Arguments,
+        kind: Kind,
+        addresses: usize,
+        pairing: &'static str,
+    ) -> anyhow::Result<Self> {
+        let Arguments { ports, seed, .. } = *arguments;
         let ports_of_address = ports / NETWORKS / addresses;
         let last = u16::try_from(1_023 + ports_of_address).context("ports of an address")?;
         let pools = Pools { addresses, ports: 1_024..=last, pairing, hold_down_s: 0 };
@@ -103,7 +125,12 @@ impl Filling {
         let (mut windows, mut refused) = (Vec::new(), None);
         while refused.is_none() {
             ensure!(self.open.len() < self.ports * 8 / 5, "there were more ports than there are");
-            progress(&format!("{} addresses: {:.0} % in use", self.addresses * NETWORKS, self.used()));
+            progress(&format!(
+                "{}, {} addresses: {:.0} % in use",
+                self.kind,
+                self.addresses * NETWORKS,
+                self.used()
+            ));
             let before = self.used();
             let measured = Measured::of(probe, || {
                 let mut spent = Vec::new();
@@ -173,19 +200,15 @@ impl Filling {
         Ok(())
     }
 
-    /// Of the ports of the address that a refused flow's host has, in %; of its pool where it has none.
-    fn fill_of_address(&self, refused: usize) -> f64 {
+    /// Of the ports of the address that a refused flow's host has, in %, if it has one.
+    fn fill_of_address(&self, refused: usize) -> Option<f64> {
         let host = |number: usize| (flow(number) % ROUTERS, flow(number) / ROUTERS / FLOWS_PER_HOST);
         let others = (0..refused).rev().take(FLOWS_PER_HOST * ROUTERS_USED);
         let mut addresses =
             others.filter(|other| host(*other) == host(refused)).filter_map(|other| self.open[other]);
-        match addresses.next() {
-            Some((address, _)) => {
-                let used = self.open.iter().flatten().filter(|(of, _)| *of == address).count();
-                used as f64 * 100.0 / self.ports_of_address as f64
-            }
-            None => self.fill_of_pool(refused),
-        }
+        let (address, _) = addresses.next()?;
+        let used = self.open.iter().flatten().filter(|(of, _)| *of == address).count();
+        Some(used as f64 * 100.0 / self.ports_of_address as f64)
     }
 
     /// Of the ports of the pool that a refused flow goes by, in %.
@@ -197,7 +220,7 @@ impl Filling {
 
     /// What a new flow costs up to half, and in each tenth.
     fn costs(&self, windows: &[Window]) -> Vec<Row> {
-        let name = format!("{} addresses", self.addresses * NETWORKS);
+        let name = format!("{}, {} addresses", self.kind, self.addresses * NETWORKS);
         let first_half = windows.iter().filter(|window| window.after <= 50.0).map(|window| &window.measured);
         let row = summed_up("ports", format!("{name}: a new flow, up to half full"), "clocks", first_half);
         let curve = (0..DECILES).filter_map(|decile| {
@@ -215,10 +238,8 @@ impl Filling {
         let all = sorted(last.flat_map(|(_, all)| all.iter().copied()));
         let nearly_full = Row::exact(
             "ports",
-            format!(
-                "{name}: a new flow of the last 131,072 before the first is refused, lower quartile of all bursts"
-            ),
-            "clocks",
+            format!("{name}: a new flow, of the last 131,072 before one is refused"),
+            "clocks, lower quartile of bursts",
             at(&all, 4).unwrap_or(f64::NAN),
         );
         let mut row = row;
