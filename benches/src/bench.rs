@@ -2,25 +2,21 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use nat::{Configuration, Gateway, Sizes, State, WorkerIndex};
-use packet::{BURST_FRAMES_MAX, Burst, MacAddress, Moment, PortIndex};
+use packet::{MacAddress, Moment, PortIndex};
 use rules::{Numbers, RuleSet, Valid};
 
-use crate::memory::{Buffer, Memory};
 use crate::scene::{self, External, INSIDE, OUTSIDE, Pools};
+use crate::worker::Worker;
 
 /// Ends of sessions that are timed together.
 const SESSIONS_TIMED: u32 = 4_096;
 /// When every session that is not refreshed is over.
 const LONG_AFTER_MS: u64 = 1_000_000;
-/// Bursts whose headers fit in the first cache together: as many are timed at a time, so that the clock costs little.
-const BURSTS_TIMED: usize = 4;
 
 /// As many frames are made at a time.
 const FLOWS_AT_A_TIME: usize = 1 << 16;
@@ -56,12 +52,6 @@ pub struct Plan {
     pub more_workers: u8,
     /// Where keys and orders begin.
     pub seed: u64,
-}
-
-/// A worker: its gateway, and ports of its own.
-pub struct Worker {
-    gateway: Gateway<Buffer>,
-    io: Memory,
 }
 
 /// The rules in force, and what the next ones are compiled from.
@@ -119,7 +109,7 @@ impl Bench {
         let gateways = (0..)
             .zip(shards_of)
             .map(|(me, shards)| Gateway::new(&state, WorkerIndex(me), shards, Configuration::default()));
-        let workers = gateways.map(|gateway| Worker { gateway, io: Memory::default() }).collect();
+        let workers = gateways.map(|gateway| Worker { gateway, io: Default::default() }).collect();
         let answering = (0..scene::NETWORKS).map(|network| answering(&compiled, network));
         let answering = answering.collect::<Option<_>>().context("each network has a pool")?;
         let announced = (first + flows, *floating);
@@ -317,102 +307,6 @@ impl Bench {
             gateway.end_turn();
         }
     }
-}
-
-impl Worker {
-    /// Carries all frames through the gateway, which came in on `port`. Returns nanoseconds a packet, without filling the
-    /// buffers: of each group of bursts that was timed.
-    pub fn carry(&mut self, port: PortIndex, frames: &[Vec<u8>], now: Moment) -> Vec<f64> {
-        self.carry_by(wall_ns, port, frames, now)
-    }
-
-    /// The same in nanoseconds for which the thread had a core.
-    pub fn carry_on_cpu(&mut self, port: PortIndex, frames: &[Vec<u8>], now: Moment) -> Vec<f64> {
-        self.carry_by(on_cpu_ns, port, frames, now)
-    }
-
-    fn carry_by(&mut self, clock: fn() -> u64, port: PortIndex, frames: &[Vec<u8>], now: Moment) -> Vec<f64> {
-        timed(clock, &mut self.io, frames, |burst, io| {
-            process(&mut self.gateway, port, burst, now, io);
-            self.gateway.end_turn();
-        })
-    }
-
-    /// A turn of the loop, with up to a burst of frames and what time asks for; `before` is what comes first. Returns its nanoseconds,
-    /// without filling the buffers.
-    pub fn turn(
-        &mut self,
-        port: PortIndex,
-        frames: &[Vec<u8>],
-        now: Moment,
-        before: impl FnOnce(&mut Gateway<Buffer>),
-    ) -> u64 {
-        let mut burst: Burst<_> = frames.iter().map(|frame| self.io.filled(frame)).collect();
-        let start = wall_ns();
-        before(&mut self.gateway);
-        process(&mut self.gateway, port, &mut burst, now, &mut self.io);
-        self.tick(now);
-        wall_ns() - start
-    }
-
-    /// What time asks for, and the turn's end.
-    pub fn tick(&mut self, now: Moment) {
-        self.gateway.tick(now, &mut self.io);
-        self.gateway.end_turn();
-    }
-}
-
-/// Time that passes.
-pub fn wall_ns() -> u64 {
-    nanoseconds(rustix::time::ClockId::Monotonic)
-}
-
-/// Time for which this thread had a core.
-fn on_cpu_ns() -> u64 {
-    nanoseconds(rustix::time::ClockId::ThreadCPUTime)
-}
-
-fn nanoseconds(clock: rustix::time::ClockId) -> u64 {
-    let time = rustix::time::clock_gettime(clock);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// Fills buffers with frames and has `work` work on them, a few bursts at a time. Returns nanoseconds a packet, of each such group.
-pub(crate) fn timed(
-    clock: fn() -> u64,
-    io: &mut Memory,
-    frames: &[Vec<u8>],
-    mut work: impl FnMut(&mut Burst<Buffer>, &mut Memory),
-) -> Vec<f64> {
-    let mut spent = Vec::with_capacity(frames.len() / (BURST_FRAMES_MAX * BURSTS_TIMED) + 1);
-    for chunk in frames.chunks(BURST_FRAMES_MAX * BURSTS_TIMED) {
-        let mut bursts: [Burst<Buffer>; BURSTS_TIMED] = std::array::from_fn(|_| Burst::new());
-        for (burst, chunk) in bursts.iter_mut().zip(chunk.chunks(BURST_FRAMES_MAX)) {
-            burst.extend(chunk.iter().map(|frame| io.filled(frame)));
-        }
-        let start = clock();
-        for burst in &mut bursts {
-            work(burst, io);
-        }
-        spent.push((clock() - start) as f64 / chunk.len() as f64);
-    }
-    spent
-}
-
-/// Loops that each burst makes in vain: for `scripts/gate`, which has to notice them.
-pub static PLANTED: AtomicU32 = AtomicU32::new(0);
-
-/// What `scripts/gate` counts.
-#[inline(never)]
-fn process(
-    gateway: &mut Gateway<Buffer>,
-    port: PortIndex,
-    burst: &mut Burst<Buffer>,
-    now: Moment,
-    io: &mut Memory,
-) {
-    (0..PLANTED.load(Relaxed)).for_each(|_| black_box(()));
-    gateway.process_burst(port, burst, now, io);
 }
 
 fn answering(rules: &RuleSet, network: usize) -> Option<MacAddress> {

@@ -14,9 +14,9 @@ use arrayvec::ArrayVec;
 use flowtable::{Carver, Cells, Region};
 use packet::{BURST_FRAMES_MAX, Burst, Frame as _, PacketIo as _, Plain};
 
-use crate::bench::{timed, wall_ns};
 use crate::memory::{Buffer, Memory};
 use crate::scene::OUTSIDE;
+use crate::worker::{timed, wall_ns};
 
 /// A cache line.
 type Line = [AtomicU64; 8];

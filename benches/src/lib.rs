@@ -11,3 +11,4 @@ pub mod plots;
 pub mod results;
 pub mod scene;
 pub mod traffic;
+pub mod worker;

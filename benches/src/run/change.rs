@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use benches::bench::{Bench, Plan, wall_ns};
+use benches::bench::{Bench, Plan};
 use benches::machine::{MemoryProbe, Random};
 use benches::measure::{Measured, sorted, summed_up, windows};
 use benches::results::Results;
 use benches::scene::{self, FLOWS_PER_HOST, INSIDE, OUTSIDE, ROUTERS};
+use benches::worker::wall_ns;
 use clap::Args;
 use packet::BURST_FRAMES_MAX;
 use rules::RuleSet;

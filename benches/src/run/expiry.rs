@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use benches::bench::{Bench, Plan, wall_ns};
+use benches::bench::{Bench, Plan};
 use benches::machine::MemoryProbe;
 use benches::measure::{Measured, progress, summed_up, windows};
 use benches::results::{Results, Row};
 use benches::scene::{self, INSIDE};
+use benches::worker::wall_ns;
 use clap::Args;
 
 /// Turns of a busy worker in a millisecond.

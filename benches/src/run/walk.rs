@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use benches::bench::{Bench, PLANTED, Plan};
+use benches::bench::{Bench, Plan};
 use benches::machine::Random;
 use benches::scene::{self, INSIDE, OUTSIDE};
+use benches::worker::PLANTED;
 use clap::{Args, ValueEnum};
 use packet::BURST_FRAMES_MAX;
 

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Barrier;
 
 use anyhow::Context as _;
-use benches::bench::{Bench, Plan, Worker};
+use benches::bench::{Bench, Plan};
 use benches::machine::{MemoryProbe, Noise, Random, Window};
 use benches::measure::{Measured, clocks, mean, summed_up, windows};
 use benches::results::{Results, Row};
 use benches::scene::{self, INSIDE, OUTSIDE};
+use benches::worker::Worker;
 use clap::Args;
 use packet::Moment;
 
