@@ -70,7 +70,7 @@ impl Rules {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let ports = ["inside".to_owned(), "outside".to_owned()];
-                let fed = rules::read_rules(&scene::rules(&self.pools, floating))?;
+                let fed = rules::read_rules(&scene::rules_of(&self.pools, floating))?;
                 let valid = rules::validate(&fed, &ports);
                 entry.insert(valid.map_err(|faults| anyhow::anyhow!("{faults:?}"))?)
             }
@@ -87,11 +87,14 @@ impl Bench {
     /// The rules or the memory.
     pub fn new(plan: &Plan) -> anyhow::Result<Self> {
         let Plan { flows, first, floating, pools, more_workers, seed } = plan;
-        // There is room for a neighbour for each 32 sessions, and each floating IP's host is one.
-        let sessions = u32::try_from((*flows).max(4_096).max(*floating * 32) * 3 / 2)?;
+        let sessions = u32::try_from((*flows).max(4_096) * 3 / 2)?;
         let addresses = (scene::NETWORKS * pools.addresses) as u32;
+        let usual = Sizes::new(sessions, 16, addresses);
+        // Each floating IP's host is a neighbour, whether it has sessions or not.
+        let neighbours = u32::try_from(scene::hosts(first + flows, *floating) * 3 / 2)?;
+        let sizes = Sizes { hosts: usual.hosts.max(neighbours), ..usual };
         let seed = [*seed, 1, 2, 3].map(|word| word ^ 0x243f_6a88_85a3_08d3);
-        let (state, shards) = State::anonymous(&Sizes::new(sessions, 16, addresses), seed)?;
+        let (state, shards) = State::anonymous(&sizes, seed)?;
         let mut rules = Rules {
             pools: pools.clone(),
             compiled: Arc::default(),

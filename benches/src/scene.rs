@@ -56,7 +56,12 @@ impl Default for Pools {
 }
 
 /// The rules, as they are fed, with so many floating IPs.
-pub fn rules(pools: &Pools, floating: usize) -> String {
+pub fn rules(floating: usize) -> String {
+    rules_of(&Pools::default(), floating)
+}
+
+/// The same with other pools.
+pub fn rules_of(pools: &Pools, floating: usize) -> String {
     let (first_port, last_port) = (pools.ports.start(), pools.ports.end());
     let mut text = String::from("segments:\n");
     for router in 0..ROUTERS {
@@ -179,11 +184,15 @@ pub fn external_of(frame: &[u8]) -> External {
     (address, u16::from_be_bytes([at(38), at(39)]))
 }
 
+/// Hosts with so many flows and floating IPs: as many of each router.
+pub fn hosts(flows: usize, floating: usize) -> usize {
+    let of_a_router = flows.div_ceil(ROUTERS).div_ceil(FLOWS_PER_HOST).max(floating.div_ceil(ROUTERS));
+    of_a_router * ROUTERS
+}
+
 /// An announcement of a host or next hop, by which its router learns its MAC: who it is, on which port it comes in.
 pub fn announcements(flows: usize, floating: usize) -> impl Iterator<Item = (PortIndex, Vec<u8>)> {
-    let hosts_of_a_router = flows.div_ceil(ROUTERS).div_ceil(FLOWS_PER_HOST).max(floating.div_ceil(ROUTERS));
-    let hosts = hosts_of_a_router * ROUTERS;
-    let hosts = (0..hosts).map(|host| {
+    let hosts = (0..hosts(flows, floating)).map(|host| {
         let (router, address) = host_of(flow_of(host));
         (INSIDE, hello(mac(3, router), address, Ipv4Addr::new(10, 0, 0, 1), router + 1))
     });
