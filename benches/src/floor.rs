@@ -84,5 +84,5 @@ fn process(buckets: &Cells<Line>, lines: &Cells<Line>, burst: &mut Burst<Buffer>
 
 /// Spreads 32 bits of a hash over `0..count`.
 fn reduce(hash: u64, count: usize) -> usize {
-    ((hash & 0xffff_ffff) * count as u64 >> 32) as usize
+    (((hash & 0xffff_ffff) * count as u64) >> 32) as usize
 }

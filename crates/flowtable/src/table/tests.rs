@@ -231,12 +231,10 @@ fn a_burst_asks_for_every_line_before_it_reads_the_first() {
         for touch in touched {
             match touch {
                 Touch::Asked(line) => asked.push(line),
-                Touch::Read(line) if reads.insert(line) => {
-                    match asked.iter().position(|one| *one == line) {
-                        Some(at) => behind.push(asked.len() - at),
-                        None => unasked += 1,
-                    }
-                }
+                Touch::Read(line) if reads.insert(line) => match asked.iter().position(|one| *one == line) {
+                    Some(at) => behind.push(asked.len() - at),
+                    None => unasked += 1,
+                },
                 Touch::Read(_) => {}
             }
         }
