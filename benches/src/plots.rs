@@ -54,6 +54,11 @@ pub fn lines(
     area.fill(&WHITE)?;
     let mut builder = ChartBuilder::on(&area);
     builder.caption(title, (FONT, 18)).margin(12).x_label_area_size(44).y_label_area_size(64);
+    // Where no line is: all of them rise, the steeper the more there are.
+    let legend = match scale {
+        Scale::Logarithmic => SeriesLabelPosition::UpperLeft,
+        Scale::Linear => SeriesLabelPosition::LowerRight,
+    };
     // The two scales are two types, and so are all that is made of them.
     macro_rules! draw {
         ($range:expr) => {{
@@ -75,7 +80,7 @@ pub fn lines(
             }
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
+                .position(legend.clone())
                 .background_style(WHITE.mix(0.85))
                 .label_font((FONT, 13))
                 .draw()?;

@@ -18,8 +18,8 @@ use rules::RuleSet;
 const TRACE: usize = 1 << 17;
 /// A trace is carried so often in a window: some 130,000 bursts, so that thirteen are beyond 99.99 %.
 const TIMES: usize = 16;
-/// Turns of a busy worker in a millisecond.
-const TURNS: usize = 200;
+/// Turns in a millisecond: so many that a window takes longer than the sweep of the whole table.
+const TURNS: usize = 100;
 /// Changes of the rules in a window.
 const CHANGES: usize = 2;
 /// How long a UDP flow lives that nobody has answered: the `cloud` profile's.

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fills the ports twice. What a flow costs is told where pairing is strict, how full they get where there is a choice.
+/// Fills the ports twice. What a flow costs is told where the whole pool gets full, how full it gets where hosts have a choice.
 fn fill_and_churn(
     arguments: &Arguments,
     kind: Kind,
@@ -62,7 +62,8 @@ fn fill_and_churn(
     let mut filling = Filling::new(arguments, kind, addresses, pairing)?;
     for when in ["", ", after churn"] {
         let (windows, refused) = filling.fill(probe)?;
-        if pairing == "strict" && when.is_empty() {
+        // With strict pairing and few ports an address, the pool as a whole does not get full.
+        if (pairing == "soft" || addresses == 1) && when.is_empty() {
             filling.costs(&windows).into_iter().try_for_each(|row| results.add(row))?;
         }
         if addresses == 1 {

@@ -278,7 +278,18 @@ fn line(row: &Row) -> String {
         Verdict::NotMeasured => format!("not measured: {}", why(row)),
         verdict => verdict.to_string(),
     };
-    format!("| {} | {} {} | {verdict} | {} |", row.row, measured(row), row.unit, all(row))
+    format!("| {} | {} {} | {verdict} | {} | {} |", row.row, measured(row), row.unit, all(row), beside(row))
+}
+
+/// What is beside a figure: its parts and others, in the windows that count, or in all.
+fn beside(row: &Row) -> String {
+    let parts = row.extra.iter().filter_map(|(name, figure)| {
+        let part = name.strip_suffix(", all median");
+        let is_known_better = part.is_some_and(|part| row.extra.contains_key(part));
+        let is_shown = !is_known_better && !name.ends_with(", lower quartile");
+        is_shown.then_some((part.unwrap_or(name), figure.as_f64()?))
+    });
+    parts.map(|(name, figure)| format!("{name} {}", shown(figure))).collect::<Vec<_>>().join("; ")
 }
 
 /// Median and spread of what counts.

@@ -1,7 +1,9 @@
 //! What stands on the page between the figures.
 
-pub(super) const TABLE: &str =
-    "| what | median (least to most) | goal | all windows, counting or not |\n|---|---|---|---|\n";
+pub(super) const TABLE: &str = "\
+| what | median (least to most) | goal | all windows, counting or not | beside it |
+|---|---|---|---|---|
+";
 
 pub(super) const HOW: &str = "\
 How figures are taken is on the [benches' page](../benches/README.md): one worker, in process, without ports; 1,000 routers, 64
