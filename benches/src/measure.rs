@@ -178,3 +178,54 @@ fn mean_of_means(parts: &[(&'static str, Vec<f64>)]) -> f64 {
     let means: Vec<_> = parts.iter().map(|(_, values)| mean(values)).collect();
     mean(&means)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Verdict;
+
+    fn window(value: f64, waited: f64, stolen: u64, probe_ns: f64) -> Measured {
+        Measured { value, parts: Vec::new(), noise: Noise { waited, stolen }, probe_ns }
+    }
+
+    fn quiet(count: usize) -> Vec<Measured> {
+        (0..count).map(|at| window(100.0 + at as f64, 0.0, 0, 160.0)).collect()
+    }
+
+    #[test]
+    fn nine_windows_that_count_are_no_figure_and_ten_are_one() {
+        for (count, value, verdict) in [
+            (9, None, Verdict::NotMeasured),
+            (10, Some(105.0), Verdict::NotMet),
+            (11, Some(105.0), Verdict::NotMet),
+        ] {
+            let row = Row { goal: Some(80.0), ..summed_up("path", "a row", "clocks", &quiet(count)) };
+            assert_eq!((row.value, row.counted, row.verdict()), (value, count, verdict));
+        }
+    }
+
+    #[test]
+    fn a_window_with_any_noise_does_not_count_whatever_it_gave() {
+        let noisy = [(0.02, 0, 160.0), (0.0, 1, 160.0), (0.0, 0, 201.0)];
+        let mut windows = quiet(10);
+        windows.extend(noisy.map(|(waited, stolen, probe_ns)| window(1.0, waited, stolen, probe_ns)));
+        let row = summed_up("path", "a row", "clocks", &windows);
+        assert_eq!((row.value, row.least, row.most), (Some(105.0), Some(100.0), Some(109.0)));
+        assert_eq!((row.windows, row.counted), (13, 10));
+    }
+
+    #[test]
+    fn a_goal_is_met_where_it_is_reached() {
+        let verdict = |value, is_floor| {
+            Row { goal: Some(80.0), is_floor, ..Row::exact("path", "a row", "clocks", value) }.verdict()
+        };
+        assert_eq!(
+            [79.0, 80.0, 81.0].map(|value| verdict(value, false)),
+            [Verdict::Met, Verdict::Met, Verdict::NotMet]
+        );
+        assert_eq!(
+            [79.0, 80.0, 81.0].map(|value| verdict(value, true)),
+            [Verdict::NotMet, Verdict::Met, Verdict::Met]
+        );
+    }
+}
