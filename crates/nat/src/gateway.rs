@@ -29,12 +29,16 @@ use crate::sessions::SessionView;
 use crate::shard::Shard;
 use crate::shards::Shards;
 use crate::state::{State, WorkerIndex};
+use crate::time::Round;
 use crate::unsolicited::Unsolicited;
 use crate::verdict::Verdict;
 use crate::waiting::Waiting;
 
 /// How many announcements (gratuitous ARP) one turn sends.
 const ANNOUNCEMENTS_PER_TURN: usize = 16;
+
+/// A turn in which so many sessions and mappings were due looks at no more shards.
+const DUE_PER_TURN: usize = 64;
 
 /// What a gateway is made with, besides its state.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +68,8 @@ pub struct Gateway<F> {
     reader: Reader,
     checks_checksums: [bool; PORTS_MAX],
     announcements: Vec<(SegmentIndex, Ipv4Addr)>,
+    /// Which shards have yet to be looked at for what is over.
+    round: Round,
 }
 
 impl<F: Frame> Gateway<F> {
@@ -92,6 +98,7 @@ impl<F: Frame> Gateway<F> {
             me,
             checks_checksums: configuration.checks_checksums,
             announcements: Vec::new(),
+            round: Round::default(),
         }
     }
 
@@ -320,25 +327,41 @@ impl<F: Frame> Gateway<F> {
         self.rules.generation
     }
 
-    /// Does a bounded piece of what time asks for: sessions to expire, neighbours to ask, addresses to announce.
-    pub fn tick<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {
+    /// Does a bounded piece of what time asks for: sessions to expire, neighbours to ask, addresses to announce. Returns whether
+    /// some sessions have yet to be looked at, in the next turn.
+    pub fn tick<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) -> bool {
         let now_ms = now.ms() as u32;
         self.outbox.note_turn(now_ms);
         self.error_budget.note_turn(now_ms);
-        let Self { rules, state, shards, me, .. } = self;
-        // Before the first rules, every session would be one of a router that is gone.
-        if rules.generation > 0 {
-            let (mut idle, counters) = (Idle::new(), state.counters(*me));
-            shards.iter_mut().for_each(|shard| shard.expire(rules, counters, now_ms, &mut idle));
-            self.reset_both_sides(idle, now, io);
+        let has_passed = self.round.begins(now_ms);
+        self.expire(now, io);
+        if has_passed {
+            self.look_after_neighbours(now, io);
+            self.look_after_fragments(now);
+            self.look_after_unsolicited(now, io);
         }
-        self.look_after_neighbours(now, io);
-        self.look_after_fragments(now);
-        self.look_after_unsolicited(now, io);
         for _ in 0..ANNOUNCEMENTS_PER_TURN {
             let Some((segment, address)) = self.announcements.pop() else { break };
             self.announce(segment, address, io);
         }
+        self.rules.generation > 0 && !self.round.is_over()
+    }
+
+    /// Ends what is over, shard by shard, each of them once in a millisecond: as many in a turn as keep it short.
+    fn expire<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {
+        // Before the first rules, every session would be one of a router that is gone.
+        if self.rules.generation == 0 || self.round.is_over() {
+            return;
+        }
+        let Self { rules, state, shards, me, round, .. } = self;
+        let (mut idle, mut due) = (Idle::new(), 0);
+        while due < DUE_PER_TURN
+            && let Some(shard) = round.next()
+        {
+            let Some(shard) = shards.get_mut(shard) else { continue };
+            due += shard.expire(rules, state.counters(*me), now.ms() as u32, &mut idle);
+        }
+        self.reset_both_sides(idle, now, io);
     }
 
     fn look_after_neighbours<I: PacketIo<Frame = F>>(&mut self, now: Moment, io: &mut I) {

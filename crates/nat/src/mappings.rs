@@ -231,13 +231,14 @@ impl Mappings {
         }
     }
 
-    /// Ends hold-downs that are over, and frees what every worker has let go of.
-    pub(crate) fn expire(&mut self, now_ms: u32) {
+    /// Ends hold-downs that are over, and frees what every worker has let go of. Returns how many were due.
+    pub(crate) fn expire(&mut self, now_ms: u32) -> usize {
         let mut due = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
         let slots = self.sweep.slots(now_ms, self.mappings.table().slots_per_shard());
         self.mappings.sweep(now_ms, slots, &mut due);
         self.foresee_removals(&due);
-        for slot in due {
+        for slot in &due {
+            let slot = *slot;
             if self.mapping(slot).sessions().get() > 0 {
                 self.mappings.set_deadline(slot, now_ms.wrapping_add(NEVER_MS));
             } else {
@@ -249,6 +250,7 @@ impl Mappings {
         self.mappings.reclaim();
         self.permissions.reclaim();
         self.blocks.reclaim();
+        due.len()
     }
 
     /// The mapping of a flow, as far as it depends on the remote, found or made.

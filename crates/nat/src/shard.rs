@@ -309,13 +309,20 @@ impl Shard {
     /// number of each.
     ///
     /// A connection that ends by resets to both sides goes to `idle` and lives for another moment; where there is no room
-    /// left, it is looked at again with the next sweep.
-    pub(crate) fn expire(&mut self, rules: &RuleSet, counters: &Counters, now_ms: u32, idle: &mut Idle) {
+    /// left, it is looked at again with the next sweep. Returns how many were due.
+    pub(crate) fn expire(
+        &mut self,
+        rules: &RuleSet,
+        counters: &Counters,
+        now_ms: u32,
+        idle: &mut Idle,
+    ) -> usize {
         let mut due = ArrayVec::<SlotIndex, SWEEP_DUE_MAX>::new();
         let slots = self.sweep.slots(now_ms, self.state.parts.sessions.slots_per_shard());
         self.sessions.sweep(now_ms, slots, &mut due);
         self.foresee_ends(&due);
-        for slot in due {
+        for slot in &due {
+            let slot = *slot;
             let [internal, _] = self.state.keys(slot);
             let router = rules.router_of(internal.realm()).map(|router| &rules.routers[router.0 as usize]);
             let end_ms = router.map(|router| self.state.end_ms(slot, router));
@@ -337,7 +344,8 @@ impl Shard {
                 _ => self.close(slot, counters, now_ms),
             }
         }
-        self.mappings.expire(now_ms);
+        let mappings = self.mappings.expire(now_ms);
         self.sessions.reclaim();
+        due.len() + mappings
     }
 }

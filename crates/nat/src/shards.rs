@@ -42,10 +42,6 @@ impl Shards {
         self.by_number.iter().skip(first.0.into()).flatten()
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
-        self.by_number.iter_mut().flatten()
-    }
-
     pub(crate) fn into_vec(self) -> Vec<Shard> {
         self.by_number.into_iter().flatten().collect()
     }

@@ -1,5 +1,7 @@
 //! Milliseconds that wrap, and how much of a table to sweep in a turn.
 
+use flowtable::{SHARDS_MAX, ShardIndex};
+
 /// How long one sweep over a whole table takes where the worker turns often enough.
 const SWEEP_PERIOD_MS: u64 = 1_000;
 
@@ -25,6 +27,44 @@ impl Sweep {
     }
 }
 
+/// The shards' turns: each is looked at once in a millisecond, in order, over as many turns of the worker as that takes.
+#[derive(Default)]
+pub(crate) struct Round {
+    ms: Option<u32>,
+    next: u8,
+    left: u8,
+}
+
+const SHARDS: u8 = SHARDS_MAX as u8;
+
+impl Round {
+    /// Whether time has passed since it was last asked; then all shards are to be looked at, from where the last round was left.
+    pub(crate) fn begins(&mut self, now_ms: u32) -> bool {
+        let has_passed = self.ms != Some(now_ms);
+        if has_passed {
+            (self.ms, self.left) = (Some(now_ms), SHARDS);
+        }
+        has_passed
+    }
+
+    /// Whether all shards have been looked at.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+}
+
+/// The next shard to be looked at.
+impl Iterator for Round {
+    type Item = ShardIndex;
+
+    fn next(&mut self) -> Option<ShardIndex> {
+        self.left = self.left.checked_sub(1)?;
+        let shard = ShardIndex(self.next);
+        self.next = (self.next + 1) % SHARDS;
+        Some(shard)
+    }
+}
+
 /// Whether `deadline_ms` has come.
 pub(crate) fn has_come(deadline_ms: u32, now_ms: u32) -> bool {
     now_ms.wrapping_sub(deadline_ms) as i32 >= 0
@@ -33,6 +73,21 @@ pub(crate) fn has_come(deadline_ms: u32, now_ms: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_shard_has_its_turn_once_in_a_millisecond_however_short_the_turns() {
+        let mut round = Round::default();
+        let mut turns = [0; SHARDS_MAX];
+        for now_ms in 1..=SHARDS_MAX as u32 {
+            assert!(round.begins(now_ms) && !round.begins(now_ms));
+            // Five, and then time passes: the next round goes on from there.
+            round.by_ref().take(5).for_each(|shard| turns[usize::from(shard.0)] += 1);
+            assert!(!round.is_over());
+        }
+        assert_eq!(turns, [5; SHARDS_MAX]);
+        assert_eq!(round.by_ref().count(), SHARDS_MAX - 5);
+        assert!(round.is_over() && round.next().is_none());
+    }
 
     #[test]
     fn a_turn_looks_at_a_bounded_part_of_the_table_however_long_the_worker_slept() {

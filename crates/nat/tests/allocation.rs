@@ -86,7 +86,7 @@ fn send(world: &mut World, name: &str, packets: Vec<Packet>) -> Vec<Packet> {
             world.team.gateways[worker].process_burst(port, &mut burst, world.now, &mut io);
             exchange(world, &mut rings, &mut io);
         }
-        world.team.gateways.iter_mut().for_each(|gateway| gateway.tick(world.now, &mut io));
+        world.team.gateways.iter_mut().for_each(|gateway| _ = gateway.tick(world.now, &mut io));
         exchange(world, &mut rings, &mut io);
     });
     assert_eq!(info.count_total, 0, "{name}: {info:?}");
@@ -169,7 +169,7 @@ fn no_packet_allocates_be_it_the_first_of_its_flow() {
         for _ in 0..1_000 {
             world.now = world.now + 10;
             let mut io = Recycler { sent: Vec::new(), store: Vec::new() };
-            world.team.gateways.iter_mut().for_each(|gateway| gateway.tick(world.now, &mut io));
+            world.team.gateways.iter_mut().for_each(|gateway| _ = gateway.tick(world.now, &mut io));
             exchange(&mut world, &mut rings, &mut io);
         }
     });

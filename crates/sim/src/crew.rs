@@ -163,9 +163,10 @@ impl Crew {
         gateway.process_handed(&mut burst, now, ports);
     }
 
-    pub(crate) fn tick(&mut self, at: usize, now: Moment) {
+    /// Does what time asks for; whether there is more of it.
+    pub(crate) fn tick(&mut self, at: usize, now: Moment) -> bool {
         let (gateway, ports) = &mut self.workers[at];
-        gateway.tick(now, ports);
+        gateway.tick(now, ports)
     }
 
     /// A turn ends: what it sends is appended to `out`, and what is another's handed on. Returns how many frames that were.

@@ -120,7 +120,7 @@ impl Team {
     /// Time passes, and everybody has turns; what came of it is returned.
     pub(crate) fn pass(&mut self, world: &World, ms: u64) -> Vec<Frame> {
         self.now_ms += ms;
-        (0..self.workers()).for_each(|at| self.crew.tick(at, self.now()));
+        (0..self.workers()).for_each(|at| while self.crew.tick(at, self.now()) {});
         self.settle(world)
     }
 

@@ -110,7 +110,7 @@ where
         let mut was_empty = self.receive(now);
         was_empty &= self.take_handed(now);
         self.stopwatch.end(Stage::Handed);
-        self.gateway.tick(now, &mut self.io);
+        was_empty &= !self.gateway.tick(now, &mut self.io);
         self.stopwatch.end(Stage::Tick);
         self.send_out();
         self.stopwatch.end(Stage::Transmit);

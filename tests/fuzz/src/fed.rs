@@ -141,7 +141,7 @@ fn carry(rules: Arc<rules::RuleSet>, numbers: &Numbers, outcome: &mut Outcome) {
             gateway.process_burst(PortIndex(host.wire.port), &mut burst, now, &mut ports);
         }
         now = now + 40_000;
-        gateway.tick(now, &mut ports);
+        while gateway.tick(now, &mut ports) {}
         ports.flush_into(state.counters(WorkerIndex(0)), |_, frame| {
             let parsed = packet::Parsed::read(frame).unwrap();
             outcome.reach(46, u32::from(parsed.protocol.0));

@@ -256,7 +256,7 @@ impl<'a> World<'a> {
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now = self.now + ms;
         for (gateway, ports) in self.gateways.iter_mut().zip(&mut self.ports) {
-            gateway.tick(self.now, ports);
+            while gateway.tick(self.now, ports) {}
         }
         // Resets of idle connections, and questions for neighbours.
         self.allowed += 512 * self.gateways.len();

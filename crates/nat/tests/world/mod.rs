@@ -303,9 +303,14 @@ impl World {
     pub(crate) fn tick(&mut self, ms: u64, answers: &mut Vec<Packet>) {
         self.now = self.now + ms;
         for worker in self.team.all() {
-            let Team { gateways, ports, .. } = &mut self.team;
-            gateways[worker].tick(self.now, &mut ports[worker]);
-            self.turn(worker, answers);
+            loop {
+                let Team { gateways, ports, .. } = &mut self.team;
+                let has_more = gateways[worker].tick(self.now, &mut ports[worker]);
+                self.turn(worker, answers);
+                if !has_more {
+                    break;
+                }
+            }
         }
     }
 

@@ -30,8 +30,11 @@ const IDLE_MS: u64 = 100;
 /// A worker that does not stall has new rules after so long at most, and its next turn.
 const ADOPTED_WITHIN_MS: usize = 200;
 
-/// The most sessions of a shard that one turn ends because their time is up, as `flowtable` has it.
+/// The most neighbours of a shard that one turn looks at, as `flowtable` has it.
 const DUE_PER_SHARD_MAX: u64 = 64;
+
+/// The most sessions that one turn ends because their time is up: a shard's, after fewer than as many of others'.
+const DUE_PER_TURN_MAX: u64 = 2 * DUE_PER_SHARD_MAX - 1;
 
 /// The most frames that wait for neighbours at a worker, all of which one answer may set free; announcements and
 /// questions that one turn sends.
@@ -74,6 +77,8 @@ pub(crate) struct Desk {
     /// It does not turn before.
     pub(crate) stalls_until_ms: u64,
     turned_ms: u64,
+    /// Its last turn has left something over that time asks for.
+    has_more: bool,
     /// It has yet to adopt the rules, at the first of its turns from then on.
     adopts_at_ms: Option<u64>,
 }
@@ -195,7 +200,8 @@ impl Node {
     }
 
     fn is_busy(&self, at: usize) -> bool {
-        self.desks[at].arrived.iter().any(|queue| !queue.is_empty())
+        self.desks[at].has_more
+            || self.desks[at].arrived.iter().any(|queue| !queue.is_empty())
             || (0..self.desks.len()).any(|from| self.crew.handed(from, at) > 0)
     }
 
@@ -239,7 +245,7 @@ impl Node {
                 crew.take(from, at, taken, now);
             }
         }
-        crew.tick(at, now);
+        desk.has_more = crew.tick(at, now);
         crew.end_turn(at, out);
         Work::of(crew.counters(at)).check(&before, frames as u64)
     }
@@ -284,11 +290,10 @@ impl Work {
     /// Nothing of it is more than so many frames and what time asks for may cause.
     fn check(&self, before: &Self, frames: u64) -> Result<(), String> {
         let carried = frames + WAITING_MAX;
-        let due = DUE_PER_SHARD_MAX * u64::from(SIZES.shards);
         let bounds = [
             // A hairpin opens two.
             ("sessions opened", self.opened - before.opened, 2 * carried),
-            ("sessions closed", self.closed - before.closed, due + 4 * carried),
+            ("sessions closed", self.closed - before.closed, DUE_PER_TURN_MAX + 4 * carried),
             ("frames originated", self.originated - before.originated, ASKED_PER_TURN_MAX + 2 * carried),
             ("frames handed on", self.handed_out - before.handed_out, carried),
         ];
