@@ -7,6 +7,7 @@ pub mod goals;
 pub mod machine;
 pub mod measure;
 pub mod memory;
+pub mod plain;
 pub mod plots;
 pub mod results;
 pub mod scene;

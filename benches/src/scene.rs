@@ -29,7 +29,8 @@ pub const ADDRESSES: usize = 65;
 pub const FLOWS_PER_HOST: usize = 63;
 
 const REMOTES: usize = 200;
-const NEXT_HOP: MacAddress = MacAddress([2, 0, 0, 0, 0, 4]);
+/// The next hop's MAC on each external network.
+pub const NEXT_HOP: MacAddress = MacAddress([2, 0, 0, 0, 0, 4]);
 /// UDP data, to fill an untagged frame up to the shortest that Ethernet carries.
 const DATA: [u8; 18] = [0; 18];
 
@@ -131,7 +132,7 @@ pub fn network_of(router: usize) -> usize {
 pub(crate) fn endpoints(flow: usize) -> (testing::Endpoint, testing::Endpoint, Option<VlanId>) {
     let (router, host) = host_of(flow);
     let port = (20_000 + flow / ROUTERS % FLOWS_PER_HOST) as u16;
-    let (from, to) = ((mac(3, router), host, port), (mac(1, router), remote(flow), 443));
+    let (from, to) = ((host_mac(router), host, port), (mac(1, router), remote(flow), 443));
     (from, to, VlanId::new(router as u16 + 1))
 }
 
@@ -194,29 +195,36 @@ pub fn hosts(flows: usize, floating: usize) -> usize {
 pub fn announcements(flows: usize, floating: usize) -> impl Iterator<Item = (PortIndex, Vec<u8>)> {
     let hosts = (0..hosts(flows, floating)).map(|host| {
         let (router, address) = host_of(flow_of(host));
-        (INSIDE, hello(mac(3, router), address, Ipv4Addr::new(10, 0, 0, 1), router + 1))
+        let vlan = VlanId::new(router as u16 + 1);
+        (INSIDE, hello(host_mac(router), address, Ipv4Addr::new(10, 0, 0, 1), vlan))
     });
     let next_hops = (0..NETWORKS).map(|network| {
         let [sender, target] = [1, 2].map(|last| Ipv4Addr::new(198, 18, network as u8, last));
-        (OUTSIDE, hello(NEXT_HOP, sender, target, network + 1))
+        (OUTSIDE, hello(NEXT_HOP, sender, target, vlan_outside(network)))
     });
     hosts.chain(next_hops)
 }
 
-fn hello(sender_mac: MacAddress, sender: Ipv4Addr, target: Ipv4Addr, vlan: usize) -> Vec<u8> {
+/// Asks who has `target`, and says by that who the sender is.
+pub fn hello(sender_mac: MacAddress, sender: Ipv4Addr, target: Ipv4Addr, vlan: Option<VlanId>) -> Vec<u8> {
     use packet::arp::{Arp, Operation};
     use packet::ethernet::LinkHeader;
-    let link =
-        LinkHeader { destination: MacAddress::BROADCAST, source: sender_mac, vlan: VlanId::new(vlan as u16) };
+    let link = LinkHeader { destination: MacAddress::BROADCAST, source: sender_mac, vlan };
     let target_mac = MacAddress::default();
     testing::arp(link, &Arp { operation: Operation::Request, sender_mac, sender, target_mac, target })
 }
 
-fn remote(flow: usize) -> Ipv4Addr {
+/// The MAC of a router's hosts.
+pub fn host_mac(router: usize) -> MacAddress {
+    mac(3, router)
+}
+
+/// The remote that a flow is with.
+pub fn remote(flow: usize) -> Ipv4Addr {
     Ipv4Addr::new(203, 0, 113, 1 + (flow % REMOTES) as u8)
 }
 
-fn mac(kind: u8, number: usize) -> MacAddress {
+pub(crate) fn mac(kind: u8, number: usize) -> MacAddress {
     let [high, low] = (number as u16).to_be_bytes();
     MacAddress([2, kind, 0, high, low, 0])
 }

@@ -49,12 +49,12 @@ def run(argv, *, stdin=None, timeout=30, check=True):
 class Process:
     """A running program, its log, and the only way to end it: by its own process group."""
 
-    def __init__(self, argv, log, *, own_output=False):
+    def __init__(self, argv, log, *, own_output=False, own_input=False):
         self.argv, self.log = argv, pathlib.Path(log)
         with open(self.log, "ab") as sink:
             self.child = subprocess.Popen(
                 [*WITH_US, *argv],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if own_input else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if own_output else sink,
                 stderr=sink,
                 start_new_session=True,
@@ -146,17 +146,17 @@ class Namespace:
     def run(self, *argv, **options):
         return run(self.inside(argv), **options)
 
-    def start(self, *argv, label=None, own_output=False):
+    def start(self, *argv, label=None, **own):
         """Starts a program that runs beside us; it ends with the world at the latest."""
         label = label or pathlib.Path(str(argv[0])).name
-        process = Process(self.inside(argv), self.world.directory / f"{self.name}-{label}.log", own_output=own_output)
+        process = Process(self.inside(argv), self.world.directory / f"{self.name}-{label}.log", **own)
         self.world.processes.append(process)
         return process
 
-    def start_python(self, script, *arguments, label=None, own_output=False):
+    def start_python(self, script, *arguments, label=None, **own):
         """Starts one of the laboratory's own programs."""
         path = pathlib.Path(__file__).parent / script
-        return self.start(sys.executable, path, *arguments, label=label or path.stem, own_output=own_output)
+        return self.start(sys.executable, path, *arguments, label=label or path.stem, **own)
 
     def sysctl(self, *settings):
         self.run("sysctl", "-qw", *settings)

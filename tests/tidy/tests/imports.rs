@@ -84,6 +84,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "serde_json",
         ],
     ),
+    ("bench-generator", &["anyhow", "benches", "clap", "dpdk", "hdrhistogram", "packet", "serde_json"]),
     ("sim", &["nat", "packet", "rules", "smoltcp", "tempfile"]),
     ("dpdk-sys", &[]),
     ("dpdk", &["packet", "dpdk-sys", "libc"]),

@@ -1,0 +1,180 @@
+"""From windows to result rows: which windows count, medians, differences within a round."""
+
+import dataclasses
+import statistics
+
+NEEDED = 10
+WAITED_MAX = 0.05
+MEMORY_NS_MAX = 200.0
+# Above this share of the time the device took all that it was offered: then it is the generator that limits the rate.
+LIMITS_MAX = 0.95
+KNOWN_FLOWS = {1_000, 1_000_000}
+
+CLOCKS, RATE, LATENCY, CPU, TIMES = "clocks a packet", "million packets a second", "us", "% of a core", "times"
+OVER_TESTPMD = {1_000: 88, 1_000_000: 209}
+OF_THE_KERNEL, RATE_OF_THE_KERNEL = 0.2, 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What a window is of."""
+
+    link: str
+    device: str
+    scene: str
+    flows: int
+
+    def __str__(self):
+        device = f"{self.device} with one router" if (self.device, self.scene) == ("natgate", "plain") else self.device
+        return f"{device}, {self.link}, {self.flows} flows"
+
+
+def objections(window):
+    """Why a window does not count; nothing where it does."""
+    found = []
+    if window["generator"]["waited"] > WAITED_MAX or window["device"]["waited"] > WAITED_MAX:
+        found.append("a thread waited")
+    if window["stolen"]:
+        found.append("time was stolen")
+    if window["memory_ns"] > MEMORY_NS_MAX:
+        found.append("memory was slow")
+    return found
+
+
+def clocks(window):
+    """Clocks that the device's threads ran for each packet that it delivered; testpmd's own count where there is one."""
+    if "own_clocks" in window:
+        return window["own_clocks"]
+    return window["device"]["ran"] * window["seconds"] * window["clock_ghz"] * 1e9 / max(1, window["received_in_time"])
+
+
+def rate(window):
+    return window["received_in_time"] / window["seconds"] / 1e6
+
+
+def lost(window):
+    return max(0, window["lost"]) / max(1, window["sent"])
+
+
+class Results:
+    """All windows of a run, by what they are of."""
+
+    def __init__(self):
+        self.windows, self.accounts = {}, {}
+
+    def add(self, subject, number, pace, window):
+        """`pace`: "full", or the rate's name."""
+        self.windows.setdefault((subject, pace), []).append((number, window))
+
+    def rows(self):
+        for (subject, pace), windows in self.windows.items():
+            if pace == "full":
+                yield from self._full(subject, windows)
+            else:
+                yield from self._paced(subject, pace, windows)
+        yield from self._over_testpmd()
+        yield from self._beside_the_kernel()
+
+    def _full(self, subject, windows):
+        limited = sum(window["generator"]["limits"] > LIMITS_MAX for _, window in windows)
+        note = f"the generator limited {limited} of {len(windows)} windows" if limited else ""
+        if subject.device.startswith("testpmd"):
+            note = "; ".join(filter(None, (note, "testpmd's own count of clocks, turns without packets left out")))
+        extra = {
+            "lost": summary(lost(window) for _, window in windows),
+            "wrong": sum(window["wrong"] for _, window in windows),
+            "looked_at": sum(window["looked_at"] for _, window in windows),
+            "waited": summary(max(window["device"]["waited"], window["generator"]["waited"]) for _, window in windows),
+            "generator_limits": summary(window["generator"]["limits"] for _, window in windows),
+            **self.accounts.get(subject, {}),
+        }
+        yield row(str(subject), CLOCKS, None, windows, clocks, note, extra)
+        yield row(str(subject), RATE, None, windows, rate, note, extra)
+
+    def _paced(self, subject, pace, windows):
+        for key, title in (("p50", "median"), ("p99", "99 %"), ("p999", "99.9 %")):
+            extra = {"lost": summary(lost(window) for _, window in windows), "all": [window["latency_us"] for _, window in windows]}
+            yield row(f"{subject}, latency at {pace}, {title}", LATENCY, None, windows, lambda window: window["latency_us"][key], "", extra)
+        yield row(f"{subject}, CPU at {pace}", CPU, None, windows, lambda window: 100 * window["device"]["ran"], "", {})
+
+    def _over_testpmd(self):
+        """Natgate's clocks above those of testpmd's macswap on the same ports in the same round."""
+        for (subject, pace), windows in self.windows.items():
+            base = self._by_round(dataclasses.replace(subject, device="testpmd macswap", scene="cloud"), clocks)
+            if subject.device == "natgate" and pace == "full" and base and subject.link != "af_packet":
+                goal = OVER_TESTPMD.get(subject.flows) if (subject.link, subject.scene) == ("memif", "cloud") else None
+                name = str(subject).replace(",", " over testpmd macswap,", 1)
+                yield row(name, CLOCKS, goal, within(windows, base), lambda pair: clocks(pair[0]) - pair[1], "", {})
+
+    def _beside_the_kernel(self):
+        """Natgate's clocks above testpmd's as a part of the kernel's above its own routing; its rate as a multiple of the kernel's."""
+        for flows in sorted({subject.flows for subject, _ in self.windows}):
+            routed = self._by_round(Subject("af_packet", "Linux route", "plain", flows), clocks)
+            for what in ("masquerade", "snat", "flowtable"):
+                kernel = Subject("af_packet", f"Linux {what}", "plain", flows)
+                translated = self._by_round(kernel, clocks)
+                over = {number: translated[number] - routed[number] for number in translated.keys() & routed.keys()}
+                over = {number: difference for number, difference in over.items() if difference > 0}
+                macswap = self._by_round(Subject("memif", "testpmd macswap", "cloud", flows), clocks)
+                base = {number: (macswap[number], over[number]) for number in macswap.keys() & over.keys()}
+                ours = self.windows.get((Subject("memif", "natgate", "plain", flows), "full"))
+                if ours and base:
+                    name = f"natgate over testpmd macswap (memif), of Linux {what} over Linux route (veth), {flows} flows"
+                    yield row(name, TIMES, OF_THE_KERNEL, within(ours, base), lambda pair: (clocks(pair[0]) - pair[1][0]) / pair[1][1], "", {})
+                rates = self._by_round(kernel, rate)
+                ours = self.windows.get((dataclasses.replace(kernel, device="natgate"), "full"))
+                if ours and rates:
+                    goal = RATE_OF_THE_KERNEL if flows == 1_000_000 else None
+                    name = f"natgate's rate of Linux {what}'s, af_packet, {flows} flows"
+                    yield row(name, TIMES, goal, within(ours, rates), lambda pair: rate(pair[0]) / pair[1], "the goal is a least", {})
+
+    def _by_round(self, subject, figure):
+        """The median of each round's windows that count."""
+        rounds = {}
+        for number, window in self.windows.get((subject, "full"), []):
+            if not objections(window):
+                rounds.setdefault(number, []).append(figure(window))
+        return {number: statistics.median(figures) for number, figures in rounds.items()}
+
+
+def within(windows, base):
+    """Windows of rounds that have a base, each with its round's."""
+    return [(number, (window, base[number])) for number, window in windows if number in base]
+
+
+def summary(values):
+    values = sorted(values)
+    return {"least": values[0], "median": statistics.median(values), "most": values[-1]} if values else {}
+
+
+def row(name, unit, goal, windows, figure, note, extra):
+    """A result row: a value where enough windows count, and why not where they do not."""
+    quiet, why = [], {}
+    for _, window in windows:
+        against = objections(window[0] if isinstance(window, tuple) else window)
+        for objection in against:
+            why[objection] = why.get(objection, 0) + 1
+        if not against:
+            quiet.append(figure(window))
+    wrong = extra.get("wrong", 0)
+    missing = None
+    if wrong:
+        missing = f"{wrong} frames came out wrong"
+    elif len(quiet) < NEEDED:
+        causes = "".join(f", {cause} in {count}" for cause, count in sorted(why.items()))
+        missing = f"{len(quiet)} of {len(windows)} windows count, {NEEDED} are needed{causes}"
+    digits = 3 if unit in (RATE, TIMES) else 1
+    spread = summary(round(value, digits) for value in quiet)
+    return {
+        "bench": "device",
+        "row": name,
+        "unit": unit,
+        "goal": goal,
+        "value": None if missing else spread["median"],
+        "least": spread.get("least"),
+        "most": spread.get("most"),
+        "windows": len(windows),
+        "counted": len(quiet),
+        "note": "; ".join(filter(None, (f"not measured: {missing}" if missing else "", note))),
+        "extra": extra | {"median_of_counted": spread.get("median")},
+    }

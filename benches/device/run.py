@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Whole gateways beside each other: natgate, testpmd, the Linux kernel; same generator, same traffic, round after round.
+
+    scripts/bench --device [--json FILE] [--rounds N] [--only memif,vhost,virtio_user,af_packet]
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "lab"))
+
+from generator import BINARY, RELEASE, Generator
+from kernel import Kernel
+from links import Memif, Veth, Vhost, Virtio
+from machine import cores, huge_pages, room_for_connections
+from netns import LabError, World
+from rows import CLOCKS, Results, Subject
+from under_test import Natgate, Testpmd
+
+FLOWS = (1_000, 1_000_000)
+LINKS = {link.name: link for link in (Memif, Vhost, Virtio, Veth)}
+# For latencies, where a device carries as much: frames a second, both ways together.
+PACE = {"memif": 1e6, "vhost": 1e6, "virtio_user": 1e6, "af_packet": 2e5}
+# Region, packet buffers of both sides.
+MEMORY_MIB = 3_800
+
+
+def subjects(only):
+    """What is measured, in the order of a round: device, scene, on which link."""
+    peers = [Testpmd("macswap"), Testpmd("io"), Testpmd("5tswap")]
+    for name in only:
+        if name == "af_packet":
+            yield from ((name, device, "plain") for device in (Natgate(), Testpmd("io")))
+            yield from ((name, Kernel(what), "plain") for what in ("route", "masquerade", "snat", "flowtable"))
+        else:
+            yield name, Natgate(), "cloud"
+            yield from ((name, device, "cloud") for device in (peers if name == "memif" else peers[:1]))
+            if name == "memif":
+                yield name, Natgate(), "plain"
+
+
+def visit(world, options, number, link_name, device, scene, flows, results):
+    """One device on one link: start, open the flows, all windows, stop."""
+    generator_core, device_core = cores()
+    subject = Subject(link_name, device.name, scene, flows)
+    with LINKS[link_name](world) as link, contextlib.ExitStack() as at_the_end:
+
+        def device_start():
+            device.start(world, link, device_core, scene, flows)
+            at_the_end.callback(device.stop)
+
+        if link.device_first:
+            device_start()
+        generator = Generator(
+            world, link, generator_core, scene, flows,
+            untranslated=device.untranslated, behind_a_hop=isinstance(device, Kernel), seconds=options.seconds, seed=number + 1,
+        )
+        at_the_end.callback(generator.stop)
+        if not link.device_first:
+            device_start()
+        opened = generator.opened()
+
+        def window(pace, rate):
+            device.before_window()
+            seen = generator.play(rate, device.threads())
+            seen["clock_ghz"] = opened["clock_ghz"]
+            device.after_window(seen)
+            results.add(subject, number, pace, seen)
+            return seen
+
+        full = [window("full", 0) for _ in range(options.windows)]
+        found = max(seen["received_in_time"] / seen["seconds"] for seen in full)
+        pace = PACE[link_name]
+        if found > 1.2 * pace:
+            window(f"{pace / 1e6:g} million a second", pace)
+        window("half of its rate", found / 2)
+        results.accounts[subject] = device.account() | {"opened": opened["opened"]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=pathlib.Path, default=RELEASE.parent / "bench" / "device.jsonl")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--windows", type=int, default=3, help="of each visit")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each window")
+    parser.add_argument("--flows", type=lambda text: [int(word) for word in text.split(",")], default=FLOWS)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(LINKS), help=", ".join(LINKS))
+    options = parser.parse_args()
+    if not BINARY.exists():
+        sys.exit(f"{BINARY} does not exist: run scripts/bench --device")
+    results = Results()
+    try:
+        with World() as world, huge_pages(MEMORY_MIB, world.directory / "huge"), room_for_connections(1 << 22):
+            measured = []
+            for link, device, scene in subjects(options.only):
+                if reason := device.missing(world):
+                    print(f"skipped: {reason}")
+                else:
+                    measured.append((link, device, scene))
+            for number in range(options.rounds):
+                for link, device, scene in measured:
+                    for flows in options.flows:
+                        print(f"round {number + 1} of {options.rounds}: {Subject(link, device.name, scene, flows)}", file=sys.stderr)
+                        visit(world, options, number, link, device, scene, flows, results)
+    except LabError as error:
+        sys.exit(f"device: {error}")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    with open(options.json, "w") as file:
+        for row in results.rows():
+            file.write(json.dumps(row) + "\n")
+            show(row)
+
+
+def show(row):
+    value = row["value"] if row["value"] is not None else "-"
+    goal = f", goal {row['goal']}" if row["goal"] is not None else ""
+    span = f" ({row['least']} to {row['most']})" if row["least"] is not None else ""
+    print(f"{row['row']}: {value}{span} {row['unit']}{goal}; {row['counted']} of {row['windows']} windows. {row['note']}")
+
+
+if __name__ == "__main__":
+    main()

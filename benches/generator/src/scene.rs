@@ -1,0 +1,94 @@
+//! The two scenes behind one name: a thousand tenants' routers on VLANs, and one router without.
+
+use std::net::Ipv4Addr;
+
+use benches::scene::{External, INSIDE, NETWORKS, NEXT_HOP, OUTSIDE, ROUTERS};
+use benches::{plain, scene};
+use clap::ValueEnum;
+use packet::{MacAddress, PortIndex, VlanId};
+
+/// Which gateway the traffic is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scene {
+    /// A thousand routers with the same subnet, by VLAN, on 64 external networks
+    Cloud,
+    /// One router, no VLAN
+    Plain,
+}
+
+impl Scene {
+    pub(crate) fn rules(self) -> String {
+        match self {
+            Self::Cloud => scene::rules(0),
+            Self::Plain => plain::rules(),
+        }
+    }
+
+    /// A frame of a flow from inside.
+    pub(crate) fn request(self, flow: usize) -> Vec<u8> {
+        match self {
+            Self::Cloud => scene::request(flow),
+            Self::Plain => plain::request(flow),
+        }
+    }
+
+    /// A frame of a flow from its remote.
+    pub(crate) fn answer(self, flow: usize, mac: MacAddress, external: External) -> Vec<u8> {
+        match self {
+            Self::Cloud => scene::answer(flow, mac, external),
+            Self::Plain => plain::answer(flow, mac, external),
+        }
+    }
+
+    /// By which the gateway learns each host's and next hop's MAC.
+    pub(crate) fn announcements(self, flows: usize) -> Vec<(PortIndex, Vec<u8>)> {
+        match self {
+            Self::Cloud => scene::announcements(flows, 0).collect(),
+            Self::Plain => plain::announcements(flows).collect(),
+        }
+    }
+
+    /// External networks.
+    pub(crate) fn networks(self) -> usize {
+        match self {
+            Self::Cloud => NETWORKS,
+            Self::Plain => 1,
+        }
+    }
+
+    /// The external network of a flow's router.
+    pub(crate) fn network_of(self, flow: usize) -> usize {
+        match self {
+            Self::Cloud => scene::network_of(flow % ROUTERS),
+            Self::Plain => 0,
+        }
+    }
+
+    /// An external network's tag.
+    pub(crate) fn vlan_outside(self, network: usize) -> Option<VlanId> {
+        match self {
+            Self::Cloud => scene::vlan_outside(network),
+            Self::Plain => None,
+        }
+    }
+
+    /// The next hop's question who has the first address of its network's pool.
+    pub(crate) fn who_has_pool(self, network: usize) -> Vec<u8> {
+        match self {
+            Self::Cloud => {
+                let next_hop = Ipv4Addr::new(198, 18, network as u8, 1);
+                scene::hello(NEXT_HOP, next_hop, scene::pool_address(network), scene::vlan_outside(network))
+            }
+            Self::Plain => scene::hello(NEXT_HOP, plain::NEXT_HOP_ADDRESS, plain::POOL, None),
+        }
+    }
+
+    /// The MAC of whoever a gateway can ask for on a port.
+    pub(crate) fn neighbour(self, port: PortIndex, vlan: Option<VlanId>) -> MacAddress {
+        match (port, self, vlan) {
+            (OUTSIDE, ..) => NEXT_HOP,
+            (INSIDE, Self::Cloud, Some(vlan)) => scene::host_mac(usize::from(vlan.get()) - 1),
+            _ => plain::host_mac(),
+        }
+    }
+}

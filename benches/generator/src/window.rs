@@ -1,0 +1,181 @@
+//! One window: packets both ways, as many as the device takes or so many a second, and what became of them.
+
+use std::time::{Duration, Instant};
+
+use benches::machine::Window;
+use benches::scene::{INSIDE, OUTSIDE};
+use hdrhistogram::Histogram;
+use packet::{BURST_FRAMES_MAX, Burst, Frame as _, PortIndex};
+use serde_json::{Value, json};
+
+use crate::flows::Seen;
+use crate::hosts;
+use crate::rig::Rig;
+use crate::stamp::{self, Clock, FRAME_BYTES};
+use crate::watch::Account;
+
+/// Silence after which nothing is under way any more.
+const SILENCE: Duration = Duration::from_millis(20);
+/// Latencies are told apart up to here.
+const LATENCY_MAX_NS: u64 = 4_000_000_000;
+
+/// What is the same for all windows.
+pub(crate) struct Plan {
+    pub(crate) seconds: Duration,
+    /// Nothing is sent outside.
+    pub(crate) one_way: bool,
+    /// Of so many frames, one is looked at.
+    pub(crate) look_at: u64,
+}
+
+/// What became of the frames.
+struct Tally {
+    sent: [u64; 2],
+    received: [u64; 2],
+    /// Frames that are not ours: questions, errors, what the device itself says.
+    others: u64,
+    looked_at: u64,
+    wrong: u64,
+    latency: Histogram<u32>,
+}
+
+impl Rig {
+    /// Plays one window; `rate` is of both ports together, `watched` are threads that forward.
+    pub(crate) fn play(&mut self, plan: &Plan, rate: Option<f64>, watched: &[u32]) -> anyhow::Result<Value> {
+        let latency = Histogram::new_with_max(LATENCY_MAX_NS, 3)?;
+        let (sent, received) = ([0; 2], [0; 2]);
+        let mut tally = Tally { sent, received, others: 0, looked_at: 0, wrong: 0, latency };
+        // What the device said since the last window.
+        self.take_all(plan, &mut tally, rate.is_some());
+        (tally.sent, tally.received, tally.wrong) = (sent, received, 0);
+        tally.latency.reset();
+
+        let (noise, device) = (Window::begin(), Account::of(watched));
+        let start = Instant::now();
+        let ways: &[PortIndex] = if plan.one_way { &[INSIDE] } else { &[INSIDE, OUTSIDE] };
+        // Time in which the device took all that it was offered: else it is what limits the rate.
+        let (mut now, mut taken_all) = (start, Duration::ZERO);
+        while now - start < plan.seconds {
+            let clock = Clock::at(self.start, now);
+            for port in [INSIDE, OUTSIDE] {
+                self.take(port, clock, plan, &mut tally, rate.is_some());
+            }
+            let due = rate.map(|rate| (rate * (now - start).as_secs_f64() / ways.len() as f64) as u64);
+            let mut refused = false;
+            for port in ways {
+                let sent = &mut tally.sent[usize::from(port.0)];
+                let most = due.map_or(BURST_FRAMES_MAX, |due| due.saturating_sub(*sent) as usize);
+                let (taken, offered) = self.side(*port).send(most, clock);
+                *sent += taken as u64;
+                refused |= taken < offered;
+            }
+            let ended = Instant::now();
+            if !refused {
+                taken_all += ended - now;
+            }
+            now = ended;
+        }
+        let ns = (now - start).as_nanos() as f64;
+        let device = device.since(watched, ns);
+        let noise = noise.end();
+        let in_time = tally.received;
+        self.take_all(plan, &mut tally, rate.is_some());
+        let sum = |counts: [u64; 2]| counts[0] + counts[1];
+        let us = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1e3;
+        Ok(json!({
+            "seconds": ns / 1e9,
+            "rate": rate,
+            "sent": sum(tally.sent),
+            "sent_in": tally.sent[0],
+            "received": sum(tally.received),
+            "received_in_time": sum(in_time),
+            "out": in_time[1],
+            "lost": sum(tally.sent) as i64 - sum(tally.received) as i64,
+            "others": tally.others,
+            "looked_at": tally.looked_at,
+            "wrong": tally.wrong,
+            "generator": {
+                "limits": taken_all.as_nanos() as f64 / ns,
+                "waited": noise.waited,
+            },
+            "device": device,
+            "stolen": noise.stolen,
+            "latency_us": {
+                "frames": tally.latency.len(),
+                "p50": us(0.5), "p90": us(0.9), "p99": us(0.99), "p999": us(0.999), "p9999": us(0.9999),
+                "most": tally.latency.max() as f64 / 1e3,
+            },
+        }))
+    }
+
+    /// Takes in what is still under way.
+    fn take_all(&mut self, plan: &Plan, tally: &mut Tally, is_paced: bool) {
+        let mut last = Instant::now();
+        while last.elapsed() < SILENCE {
+            for port in [INSIDE, OUTSIDE] {
+                if self.take(port, Clock::at(self.start, Instant::now()), plan, tally, is_paced) {
+                    last = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Takes in a burst; whether there was one. Only a frame's length is looked at, but for some: the rest lies in the other
+    /// core's cache.
+    #[inline]
+    fn take(
+        &mut self,
+        port: PortIndex,
+        clock: Clock,
+        plan: &Plan,
+        tally: &mut Tally,
+        is_paced: bool,
+    ) -> bool {
+        let mut arrived = Burst::new();
+        let index = usize::from(port.0);
+        self.sides[index].receive(&mut arrived);
+        if arrived.is_empty() {
+            return false;
+        }
+        let before = tally.received[index];
+        for frame in &arrived {
+            if frame.bytes().len() != FRAME_BYTES {
+                tally.others += 1;
+                if let Some(answer) = hosts::answer(self.scene, port, frame.bytes()) {
+                    self.sides[index].send_one(&answer);
+                }
+                continue;
+            }
+            tally.received[index] += 1;
+            if is_paced {
+                tally.time(frame.bytes(), clock);
+            }
+        }
+        if before / plan.look_at != tally.received[index] / plan.look_at {
+            let few = if plan.look_at == 1 { arrived.len() } else { 1 };
+            for frame in arrived.iter().take(few).filter(|frame| frame.bytes().len() == FRAME_BYTES) {
+                tally.looked_at += 1;
+                tally.wrong += u64::from(!self.is_right(port, frame.bytes()));
+                if !is_paced {
+                    tally.time(frame.bytes(), clock);
+                }
+            }
+        }
+        self.sides[index].keep(&mut arrived);
+        true
+    }
+
+    fn is_right(&self, port: PortIndex, bytes: &[u8]) -> bool {
+        let Some(seen) = Seen::read(bytes) else { return false };
+        self.flows.get(seen.flow).is_some_and(|flow| seen.is_right(self.scene, port, flow))
+    }
+}
+
+impl Tally {
+    #[inline]
+    fn time(&mut self, frame: &[u8], now: Clock) {
+        if let Some(time) = stamp::under_way(frame, now) {
+            self.latency.saturating_record(time.as_nanos() as u64);
+        }
+    }
+}
