@@ -149,13 +149,15 @@ def summary(values):
 
 def row(name, unit, goal, windows, figure, note, extra):
     """A result row: a value where enough windows count, and why not where they do not."""
-    quiet, why = [], {}
+    digits = 3 if unit in (RATE, TIMES) else 1
+    quiet, every, why = [], [], {}
     for _, window in windows:
         against = objections(window[0] if isinstance(window, tuple) else window)
         for objection in against:
             why[objection] = why.get(objection, 0) + 1
+        every.append(round(figure(window), digits))
         if not against:
-            quiet.append(figure(window))
+            quiet.append(every[-1])
     wrong = extra.get("wrong", 0)
     missing = None
     if wrong:
@@ -163,8 +165,7 @@ def row(name, unit, goal, windows, figure, note, extra):
     elif len(quiet) < NEEDED:
         causes = "".join(f", {cause} in {count}" for cause, count in sorted(why.items()))
         missing = f"{len(quiet)} of {len(windows)} windows count, {NEEDED} are needed{causes}"
-    digits = 3 if unit in (RATE, TIMES) else 1
-    spread = summary(round(value, digits) for value in quiet)
+    spread = summary(quiet)
     return {
         "bench": "device",
         "row": name,
@@ -176,5 +177,5 @@ def row(name, unit, goal, windows, figure, note, extra):
         "windows": len(windows),
         "counted": len(quiet),
         "note": "; ".join(filter(None, (f"not measured: {missing}" if missing else "", note))),
-        "extra": extra | {"median_of_counted": spread.get("median")},
+        "extra": extra | {"median_of_counted": spread.get("median"), "all_windows": summary(every)},
     }

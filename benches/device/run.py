@@ -37,9 +37,9 @@ def subjects(only):
             yield from ((name, Kernel(what), "plain") for what in ("route", "masquerade", "snat", "flowtable"))
         else:
             yield name, Natgate(), "cloud"
-            yield from ((name, device, "cloud") for device in (peers if name == "memif" else peers[:1]))
             if name == "memif":
                 yield name, Natgate(), "plain"
+            yield from ((name, device, "cloud") for device in (peers if name == "memif" else peers[:1]))
 
 
 def visit(world, options, number, link_name, device, scene, flows, results):
@@ -61,7 +61,10 @@ def visit(world, options, number, link_name, device, scene, flows, results):
         at_the_end.callback(generator.stop)
         if not link.device_first:
             device_start()
-        opened = generator.opened()
+        try:
+            opened = generator.opened()
+        except LabError as error:
+            raise LabError(f"{subject}: {error}\n{device.account()}") from error
 
         def window(pace, rate):
             device.before_window()
@@ -111,14 +114,16 @@ def main():
     with open(options.json, "w") as file:
         for row in results.rows():
             file.write(json.dumps(row) + "\n")
-            show(row)
+            if " at " not in row["row"]:
+                show(row)
 
 
 def show(row):
-    value = row["value"] if row["value"] is not None else "-"
+    """The row as a line; of one that was not measured, what all windows gave, whatever else went on."""
+    every = row["extra"]["all_windows"]
+    value = row["value"] if row["value"] is not None else f"- ({every['least']}, {every['median']}, {every['most']})"
     goal = f", goal {row['goal']}" if row["goal"] is not None else ""
-    span = f" ({row['least']} to {row['most']})" if row["least"] is not None else ""
-    print(f"{row['row']}: {value}{span} {row['unit']}{goal}; {row['counted']} of {row['windows']} windows. {row['note']}")
+    print(f"{row['row']}: {value} {row['unit']}{goal}. {row['note']}")
 
 
 if __name__ == "__main__":

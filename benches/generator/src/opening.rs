@@ -3,9 +3,11 @@
 //! Few frames are under way at a time, and what does not come through is sent again: afterwards every flow is known to the
 //! device, and its external endpoint to us.
 
+use std::collections::HashSet;
+use std::mem::replace;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::Context as _;
 use benches::scene::{INSIDE, OUTSIDE};
 use packet::{Burst, Frame as _, PortIndex};
 use serde_json::{Value, json};
@@ -32,18 +34,9 @@ pub(crate) fn open(rig: &mut Rig, scene: Scene, flows: usize, behind_a_hop: bool
         ask_for_pool(rig, network)?;
     }
     let start = Instant::now();
-    let mut all: Vec<usize> = (0..flows).collect();
-    carry(rig, INSIDE, &mut all, |rig, seen| {
-        let source = seen.source();
-        let Some(flow) = rig.flows.get_mut(seen.flow) else { return false };
-        flow.external.replace(source).is_none()
-    })?;
+    carry(rig, INSIDE, |rig, seen| rig.flows[seen.flow].external = Some(seen.source()))?;
     let requested = start.elapsed();
-    let mut answered = vec![false; flows];
-    let mut all: Vec<usize> = (0..flows).collect();
-    carry(rig, OUTSIDE, &mut all, |_, seen| {
-        answered.get_mut(seen.flow).is_some_and(|answered| !std::mem::replace(answered, true))
-    })?;
+    carry(rig, OUTSIDE, |_, _| {})?;
     Ok(json!({
         "flows": flows,
         "requests_s": requested.as_secs_f64(),
@@ -52,40 +45,39 @@ pub(crate) fn open(rig: &mut Rig, scene: Scene, flows: usize, behind_a_hop: bool
 }
 
 /// Every host and next hop asks for its gateway's MAC, by which the gateway learns theirs.
-fn announce(rig: &mut Rig, mut wanted: Vec<(PortIndex, Vec<u8>)>) -> anyhow::Result<()> {
+fn announce(rig: &mut Rig, announcements: Vec<(PortIndex, Vec<u8>)>) -> anyhow::Result<()> {
+    let who = |(port, frame): &(PortIndex, Vec<u8>)| Some((*port, hosts::asks(frame)?));
+    let mut unanswered: HashSet<_> = announcements.iter().filter_map(who).collect();
     for _ in 0..ROUNDS {
-        let mut unanswered = Vec::new();
-        for chunk in wanted.chunks(UNDER_WAY) {
-            for (port, frame) in chunk {
+        for chunk in announcements.chunks(UNDER_WAY) {
+            let mut wanted = 0;
+            for (port, frame) in
+                chunk.iter().filter(|one| who(one).is_some_and(|who| unanswered.contains(&who)))
+            {
                 rig.side(*port).send_one(frame);
+                wanted += 1;
             }
-            // One asks with one MAC on one network: the answer is to that.
-            let mut told = 0;
-            listen(rig, chunk.len(), |_, _, frame| {
-                let is_answer = hosts::told(frame).is_some();
-                told += usize::from(is_answer);
-                is_answer
+            listen(rig, wanted, |_, port, frame| {
+                hosts::told(frame).is_some_and(|told| unanswered.remove(&(port, told.to)))
             })?;
-            if told < chunk.len() {
-                unanswered.extend_from_slice(chunk);
-            }
         }
         if unanswered.is_empty() {
             return Ok(());
         }
-        wanted = unanswered;
     }
-    anyhow::bail!("{} hosts get no answer to their ARP requests", wanted.len())
+    anyhow::bail!("{} hosts get no answer to their ARP requests", unanswered.len())
 }
 
 /// The next hop asks for an address of the pool, to send answers there.
 fn ask_for_pool(rig: &mut Rig, network: usize) -> anyhow::Result<()> {
-    let mut answering = None;
+    let question = rig.scene.who_has_pool(network);
     for _ in 0..ROUNDS {
-        let question = rig.scene.who_has_pool(network);
         rig.side(OUTSIDE).send_one(&question);
-        listen(rig, 1, |_, port, frame| {
-            answering = answering.or(hosts::told(frame).filter(|_| port == OUTSIDE));
+        let mut answering = None;
+        listen(rig, 1, |rig, port, frame| {
+            let told =
+                hosts::told(frame).filter(|told| port == OUTSIDE && told.who == rig.scene.pool(network));
+            answering = told.map(|told| told.mac);
             answering.is_some()
         })?;
         if let Some(mac) = answering {
@@ -96,38 +88,31 @@ fn ask_for_pool(rig: &mut Rig, network: usize) -> anyhow::Result<()> {
     anyhow::bail!("nobody answers for the pool of external network {network}")
 }
 
-/// Sends a frame of each flow on `port` until each has come out at the other; `is_new` says whether one has for the first time.
-fn carry(
-    rig: &mut Rig,
-    port: PortIndex,
-    flows: &mut Vec<usize>,
-    mut is_new: impl FnMut(&mut Rig, &Seen) -> bool,
-) -> anyhow::Result<()> {
+/// Sends a frame of each flow on `port` until each has come out at the other, and tells of the first of each that has.
+fn carry(rig: &mut Rig, port: PortIndex, mut first: impl FnMut(&mut Rig, &Seen)) -> anyhow::Result<()> {
+    let mut come = vec![false; rig.flows.len()];
+    let mut missing: Vec<usize> = (0..come.len()).collect();
     for _ in 0..ROUNDS {
-        let mut missing = Vec::new();
-        for chunk in flows.chunks(UNDER_WAY) {
+        for chunk in missing.chunks(UNDER_WAY) {
             for flow in chunk {
-                let Some(frame) = rig.line(port, *flow) else { continue };
+                let frame = rig.line(port, *flow).context("a flow that has no answer")?;
                 rig.side(port).send_one(&frame);
             }
-            let mut come = Vec::with_capacity(chunk.len());
             listen(rig, chunk.len(), |rig, at, frame| {
-                let seen = Seen::read(frame).filter(|_| at != port);
-                let Some(seen) = seen.filter(|seen| is_new(rig, seen)) else { return false };
-                come.push(seen.flow);
-                true
+                let Some(seen) = Seen::read(frame).filter(|_| at != port) else { return false };
+                let is_first = come.get_mut(seen.flow).is_some_and(|come| !replace(come, true));
+                if is_first {
+                    first(rig, &seen);
+                }
+                is_first
             })?;
-            if come.len() < chunk.len() {
-                missing.extend(chunk.iter().filter(|flow| !come.contains(flow)));
-            }
         }
+        missing.retain(|flow| !come[*flow]);
         if missing.is_empty() {
             return Ok(());
         }
-        *flows = missing;
     }
-    ensure!(flows.is_empty(), "{} flows were not opened", flows.len());
-    Ok(())
+    anyhow::bail!("{} flows were not opened", missing.len())
 }
 
 /// Receives on both ports until `wanted` frames counted, or nothing has come for a while. Answers whoever asks.

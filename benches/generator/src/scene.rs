@@ -72,15 +72,18 @@ impl Scene {
         }
     }
 
-    /// The next hop's question who has the first address of its network's pool.
-    pub(crate) fn who_has_pool(self, network: usize) -> Vec<u8> {
+    /// The first address of a network's pool.
+    pub(crate) fn pool(self, network: usize) -> Ipv4Addr {
         match self {
-            Self::Cloud => {
-                let next_hop = Ipv4Addr::new(198, 18, network as u8, 1);
-                scene::hello(NEXT_HOP, next_hop, scene::pool_address(network), scene::vlan_outside(network))
-            }
-            Self::Plain => scene::hello(NEXT_HOP, plain::NEXT_HOP_ADDRESS, plain::POOL, None),
+            Self::Cloud => scene::pool_address(network),
+            Self::Plain => plain::POOL,
         }
+    }
+
+    /// The next hop's question who has that.
+    pub(crate) fn who_has_pool(self, network: usize) -> Vec<u8> {
+        let next_hop = Ipv4Addr::new(198, 18, network as u8, 1);
+        scene::hello(NEXT_HOP, next_hop, self.pool(network), self.vlan_outside(network))
     }
 
     /// The MAC of whoever a gateway can ask for on a port.
