@@ -33,7 +33,7 @@ def start(world, host, argv, label, **own):
 
 class Generator:
     def __init__(self, world, link, core, scene, flows, *, untranslated, behind_a_hop, seconds, seed):
-        argv = [BINARY, "play", "--scene", scene, "--flows", flows, "--core", core, "--seconds", seconds, "--seed", seed]
+        argv = [BINARY, "play", "--scene", scene, "--flows", flows, "--core", core, "--seconds", seconds, "--seed", seed, "--under-way", link.under_way]
         argv += ["--inside", link.generator(0), "--outside", link.generator(1)]
         argv += ["--untranslated"] if untranslated else []
         argv += ["--behind-a-hop"] if behind_a_hop else []

@@ -8,6 +8,8 @@ class Memif:
 
     name = "memif"
     device_first = True
+    # Frames each way: half of a ring.
+    under_way = 512
 
     def __init__(self, world):
         self.directory = world.directory
@@ -60,6 +62,8 @@ class Veth:
 
     name = "af_packet"
     device_first = True
+    # The kernel's ring of a veth whose NAPI is threaded has 256.
+    under_way = 192
     near, far = ("in", "out"), ("in0", "out0")
 
     def __init__(self, world):

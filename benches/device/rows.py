@@ -6,7 +6,7 @@ import statistics
 NEEDED = 10
 WAITED_MAX = 0.05
 MEMORY_NS_MAX = 200.0
-# Above this share of the time the device took all that it was offered: then it is the generator that limits the rate.
+# Above this share of the time nothing held the generator back: then it is the generator that limits the rate.
 LIMITS_MAX = 0.95
 KNOWN_FLOWS = {1_000, 1_000_000}
 
@@ -31,6 +31,8 @@ class Subject:
 
 def objections(window):
     """Why a window does not count; nothing where it does."""
+    if "against" in window:
+        return window["against"]
     found = []
     if window["generator"]["waited"] > WAITED_MAX or window["device"]["waited"] > WAITED_MAX:
         found.append("a thread waited")
@@ -100,46 +102,54 @@ class Results:
     def _over_testpmd(self):
         """Natgate's clocks above those of testpmd's macswap on the same ports in the same round."""
         for (subject, pace), windows in self.windows.items():
+            if (subject.device, pace) != ("natgate", "full") or subject.link == "af_packet":
+                continue
             base = self._by_round(dataclasses.replace(subject, device="testpmd macswap", scene="cloud"), clocks)
-            if subject.device == "natgate" and pace == "full" and base and subject.link != "af_packet":
-                goal = OVER_TESTPMD.get(subject.flows) if (subject.link, subject.scene) == ("memif", "cloud") else None
-                name = str(subject).replace(",", " over testpmd macswap,", 1)
-                yield row(name, CLOCKS, goal, within(windows, base), lambda pair: clocks(pair[0]) - pair[1], "", {})
+            goal = OVER_TESTPMD.get(subject.flows) if (subject.link, subject.scene) == ("memif", "cloud") else None
+            name = str(subject).replace(",", " over testpmd macswap,", 1)
+            yield from self._compared(name, CLOCKS, goal, windows, [base], lambda window, macswap: clocks(window) - macswap)
 
     def _beside_the_kernel(self):
         """Natgate's clocks above testpmd's as a part of the kernel's above its own routing; its rate as a multiple of the kernel's."""
         for flows in sorted({subject.flows for subject, _ in self.windows}):
+            macswap = self._by_round(Subject("memif", "testpmd macswap", "cloud", flows), clocks)
             routed = self._by_round(Subject("af_packet", "Linux route", "plain", flows), clocks)
+            by_memory = self.windows.get((Subject("memif", "natgate", "plain", flows), "full"), [])
+            by_veth = self.windows.get((Subject("af_packet", "natgate", "plain", flows), "full"), [])
             for what in ("masquerade", "snat", "flowtable"):
                 kernel = Subject("af_packet", f"Linux {what}", "plain", flows)
-                translated = self._by_round(kernel, clocks)
-                over = {number: translated[number] - routed[number] for number in translated.keys() & routed.keys()}
-                over = {number: difference for number, difference in over.items() if difference > 0}
-                macswap = self._by_round(Subject("memif", "testpmd macswap", "cloud", flows), clocks)
-                base = {number: (macswap[number], over[number]) for number in macswap.keys() & over.keys()}
-                ours = self.windows.get((Subject("memif", "natgate", "plain", flows), "full"))
-                if ours and base:
-                    name = f"natgate over testpmd macswap (memif), of Linux {what} over Linux route (veth), {flows} flows"
-                    yield row(name, TIMES, OF_THE_KERNEL, within(ours, base), lambda pair: (clocks(pair[0]) - pair[1][0]) / pair[1][1], "", {})
-                rates = self._by_round(kernel, rate)
-                ours = self.windows.get((dataclasses.replace(kernel, device="natgate"), "full"))
-                if ours and rates:
-                    goal = RATE_OF_THE_KERNEL if flows == 1_000_000 else None
-                    name = f"natgate's rate of Linux {what}'s, af_packet, {flows} flows"
-                    yield row(name, TIMES, goal, within(ours, rates), lambda pair: rate(pair[0]) / pair[1], "the goal is a least", {})
+                yield from self._compared(
+                    f"natgate over testpmd macswap on memif, of Linux {what} over Linux route on veth, {flows} flows",
+                    TIMES, OF_THE_KERNEL, by_memory, [macswap, self._by_round(kernel, clocks), routed],
+                    lambda window, macswap, translated, routed: (clocks(window) - macswap) / max(1.0, translated - routed),
+                )
+                yield from self._compared(
+                    f"natgate's rate of Linux {what}'s, af_packet, {flows} flows",
+                    TIMES, RATE_OF_THE_KERNEL if flows == 1_000_000 else None, by_veth, [self._by_round(kernel, rate)],
+                    lambda window, kernel: rate(window) / kernel, "the goal is a least",
+                )
+
+    def _compared(self, name, unit, goal, windows, bases, figure, note=""):
+        """A row of windows beside what others gave in the same round: nothing where those were not tried."""
+        pairs = []
+        for number, window in windows:
+            if all(number in base for base in bases):
+                against = objections(window) or [why for base in bases for why in base[number][1]]
+                pairs.append((number, {"figure": figure(window, *(base[number][0] for base in bases)), "against": against}))
+        if pairs:
+            yield row(name, unit, goal, pairs, lambda pair: pair["figure"], note, {})
 
     def _by_round(self, subject, figure):
-        """The median of each round's windows that count."""
+        """Of each round the median of the windows that count, or of all, and why none counts."""
         rounds = {}
         for number, window in self.windows.get((subject, "full"), []):
-            if not objections(window):
-                rounds.setdefault(number, []).append(figure(window))
-        return {number: statistics.median(figures) for number, figures in rounds.items()}
-
-
-def within(windows, base):
-    """Windows of rounds that have a base, each with its round's."""
-    return [(number, (window, base[number])) for number, window in windows if number in base]
+            rounds.setdefault(number, []).append(window)
+        answer = {}
+        for number, windows in rounds.items():
+            quiet = [window for window in windows if not objections(window)]
+            why = [] if quiet else [f"{subject.device} was not measured"]
+            answer[number] = (statistics.median(map(figure, quiet or windows)), why)
+        return answer
 
 
 def summary(values):
@@ -152,7 +162,7 @@ def row(name, unit, goal, windows, figure, note, extra):
     digits = 3 if unit in (RATE, TIMES) else 1
     quiet, every, why = [], [], {}
     for _, window in windows:
-        against = objections(window[0] if isinstance(window, tuple) else window)
+        against = objections(window)
         for objection in against:
             why[objection] = why.get(objection, 0) + 1
         every.append(round(figure(window), digits))

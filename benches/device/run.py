@@ -10,7 +10,7 @@ import json
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "lab"))
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "lab"))
 
 from generator import BINARY, RELEASE, Generator
 from kernel import Kernel

@@ -77,6 +77,9 @@ struct Play {
     /// Requests alone, once the flows are open
     #[arg(long)]
     one_way: bool,
+    /// Frames under way each way, at most, where no rate is asked for
+    #[arg(long, default_value_t = 512)]
+    under_way: u64,
     /// Of so many frames that come out, one is looked at: endpoints, checksums
     #[arg(long, default_value_t = 256)]
     look_at: u64,
@@ -109,6 +112,7 @@ fn play(play: &Play) -> anyhow::Result<()> {
     let plan = Plan {
         seconds: Duration::from_secs_f64(play.seconds),
         one_way: play.one_way,
+        under_way: play.under_way,
         look_at: if play.untranslated { u64::MAX } else { play.look_at.max(1) },
     };
     for line in std::io::stdin().lock().lines() {

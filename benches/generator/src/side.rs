@@ -67,9 +67,9 @@ impl Side {
         arrived.clear();
     }
 
-    /// Offers up to a burst of the trace, `most` frames at most. Returns how many the device took, of how many.
+    /// Offers up to a burst of the trace, `most` frames at most. Returns how many the device took.
     #[inline]
-    pub(crate) fn send(&mut self, most: usize, clock: Clock) -> (usize, usize) {
+    pub(crate) fn send(&mut self, most: usize, clock: Clock) -> usize {
         while self.outgoing.len() < most.min(BURST_FRAMES_MAX) {
             let Some(mut frame) = self.spare.pop().or_else(|| self.pool.allocate()) else { break };
             let Line(mut line) = self.trace[self.next];
@@ -83,7 +83,7 @@ impl Side {
         }
         let offered = self.outgoing.len();
         self.tx.transmit(&mut self.outgoing);
-        (offered - self.outgoing.len(), offered)
+        offered - self.outgoing.len()
     }
 
     /// Sends one frame, whatever it is; whether the device took it.

@@ -16,6 +16,8 @@ use crate::watch::Account;
 
 /// Silence after which nothing is under way any more.
 const SILENCE: Duration = Duration::from_millis(20);
+/// Silence after which frames that hold others back count as lost.
+const LOST_AFTER: Duration = Duration::from_millis(5);
 /// Latencies are told apart up to here.
 const LATENCY_MAX_NS: u64 = 4_000_000_000;
 
@@ -24,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: Duration,
     /// Nothing is sent outside.
     pub(crate) one_way: bool,
+    /// Frames under way each way, at most, where as many are sent as the device takes: so no ring runs over.
+    pub(crate) under_way: u64,
     /// Of so many frames, one is looked at.
     pub(crate) look_at: u64,
 }
@@ -53,25 +57,36 @@ impl Rig {
         let (noise, device) = (Window::begin(), Account::of(watched));
         let start = Instant::now();
         let ways: &[PortIndex] = if plan.one_way { &[INSIDE] } else { &[INSIDE, OUTSIDE] };
-        // Time in which the device took all that it was offered: else it is what limits the rate.
-        let (mut now, mut taken_all) = (start, Duration::ZERO);
+        // Time in which nothing held the next burst back: then it is not the device that limits the rate.
+        let (mut now, mut unhindered) = (start, Duration::ZERO);
+        let (mut last_arrival, mut given_up) = (start, [0; 2]);
         while now - start < plan.seconds {
             let clock = Clock::at(self.start, now);
             for port in [INSIDE, OUTSIDE] {
-                self.take(port, clock, plan, &mut tally, rate.is_some());
+                if self.take(port, clock, plan, &mut tally, rate.is_some()) {
+                    last_arrival = now;
+                }
             }
             let due = rate.map(|rate| (rate * (now - start).as_secs_f64() / ways.len() as f64) as u64);
-            let mut refused = false;
-            for port in ways {
-                let sent = &mut tally.sent[usize::from(port.0)];
-                let most = due.map_or(BURST_FRAMES_MAX, |due| due.saturating_sub(*sent) as usize);
-                let (taken, offered) = self.side(*port).send(most, clock);
-                *sent += taken as u64;
-                refused |= taken < offered;
+            let mut is_held_back = false;
+            for index in ways.iter().map(|port| usize::from(port.0)) {
+                let gone = tally.received[1 - index] + given_up[index];
+                let under_way = tally.sent[index].saturating_sub(gone);
+                let most = match due {
+                    Some(due) => due.saturating_sub(tally.sent[index]) as usize,
+                    None if under_way + BURST_FRAMES_MAX as u64 <= plan.under_way => BURST_FRAMES_MAX,
+                    None => 0,
+                };
+                let taken = self.sides[index].send(most, clock);
+                tally.sent[index] += taken as u64;
+                is_held_back |= taken < BURST_FRAMES_MAX;
+                if now - last_arrival > LOST_AFTER {
+                    given_up[index] += under_way;
+                }
             }
             let ended = Instant::now();
-            if !refused {
-                taken_all += ended - now;
+            if !is_held_back {
+                unhindered += ended - now;
             }
             now = ended;
         }
@@ -90,12 +105,13 @@ impl Rig {
             "received": sum(tally.received),
             "received_in_time": sum(in_time),
             "out": in_time[1],
+            "given_up": sum(given_up),
             "lost": sum(tally.sent) as i64 - sum(tally.received) as i64,
             "others": tally.others,
             "looked_at": tally.looked_at,
             "wrong": tally.wrong,
             "generator": {
-                "limits": taken_all.as_nanos() as f64 / ns,
+                "limits": unhindered.as_nanos() as f64 / ns,
                 "waited": noise.waited,
             },
             "device": device,
