@@ -32,8 +32,9 @@ def start(world, host, argv, label, **own):
 
 
 class Generator:
-    def __init__(self, world, link, core, scene, flows, *, untranslated, behind_a_hop, seconds, seed):
+    def __init__(self, world, link, core, scene, flows, *, untranslated=False, behind_a_hop=False, look_at=256, seconds=1.0, seed=1):
         argv = [BINARY, "play", "--scene", scene, "--flows", flows, "--core", core, "--seconds", seconds, "--seed", seed, "--under-way", link.under_way]
+        argv += ["--look-at", look_at]
         argv += ["--inside", link.generator(0), "--outside", link.generator(1)]
         argv += ["--untranslated"] if untranslated else []
         argv += ["--behind-a-hop"] if behind_a_hop else []

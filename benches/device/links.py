@@ -11,8 +11,8 @@ class Memif:
     # Frames each way: half of a ring.
     under_way = 512
 
-    def __init__(self, world):
-        self.directory = world.directory
+    def __init__(self, world, *, zero_copy=True):
+        self.directory, self.zero_copy = world.directory, "yes" if zero_copy else "no"
         self.device_host = self.generator_host = None
 
     def __enter__(self):
@@ -29,7 +29,7 @@ class Memif:
         return f"net_memif{index},role=server,socket={self.socket(index)},socket-abstract=no,id=0"
 
     def generator(self, index):
-        return f"net_memif{index},role=client,socket={self.socket(index)},socket-abstract=no,id=0,zero-copy=yes"
+        return f"net_memif{index},role=client,socket={self.socket(index)},socket-abstract=no,id=0,zero-copy={self.zero_copy}"
 
 
 class Vhost(Memif):

@@ -17,8 +17,8 @@ class Natgate:
     name = "natgate"
     untranslated = False
 
-    def __init__(self, idle="spin"):
-        self.idle = idle
+    def __init__(self, *, huge=True):
+        self.huge = huge
 
     def missing(self, _):
         return None
@@ -28,15 +28,15 @@ class Natgate:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         (directory / "rules.yaml").write_text(rules(scene))
-        self.region = world.directory / "huge" / "region"
+        self.region = world.directory / ("huge" if self.huge else "natgate") / "region"
         self.region.unlink(missing_ok=True)
         self.admin = directory / "admin.sock"
         node = {
             "node": "bench",
             "ports": [{"name": name, "device": link.device(index)} for index, name in enumerate(("inside", "outside"))],
             "workers": [core],
-            "idle": self.idle,
-            "hugepages": "required",
+            "idle": "spin" if self.huge else "sleep",
+            "hugepages": "required" if self.huge else "off",
             "memory_mib": MEMORY_MIB,
             "admin": str(self.admin),
             "state_dir": str(directory / "state"),

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Whether generator and gateway understand each other: a slow window over memif, and every frame is looked at.
+
+Every packet has to come out at the other side as its session says, checksums and all. Nothing is timed, so it may run
+beside anything; a window in which a busy machine lost frames is played again.
+"""
+
+import pathlib
+import sys
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "lab"))
+
+from generator import Generator
+from links import Memif
+from machine import cores
+from netns import LabError, World
+from under_test import Natgate
+
+FLOWS, RATE, WINDOWS = 2_000, 20_000, 5
+
+
+def check(world):
+    generator_core, device_core = cores()
+    with Memif(world, zero_copy=False) as link:
+        gateway = Natgate(huge=False)
+        gateway.start(world, link, device_core, "plain", FLOWS)
+        generator = Generator(world, link, generator_core, "plain", FLOWS, look_at=1)
+        generator.opened()
+        for _ in range(WINDOWS):
+            window = generator.play(RATE, gateway.threads())
+            if window["wrong"]:
+                raise LabError(f"{window['wrong']} of {window['looked_at']} frames came out wrong")
+            if not window["lost"]:
+                break
+        else:
+            raise LabError(f"{window['lost']} of {window['sent']} frames were lost: {gateway.account()}")
+        if min(window["looked_at"], window["received"]) < RATE // 2 or window["looked_at"] != window["received"]:
+            raise LabError(f"{window['looked_at']} frames were looked at, of {window['received']}")
+        generator.stop()
+        gateway.stop()
+    return window["looked_at"]
+
+
+if __name__ == "__main__":
+    try:
+        with World() as world:
+            print(f"{check(world)} frames came out, each as its session says")
+    except LabError as error:
+        sys.exit(f"check: {error}")
