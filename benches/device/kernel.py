@@ -32,6 +32,8 @@ HOSTS, NEXT_HOP = "10.255.255.254", "198.18.0.1"
 
 
 class Kernel:
+    behind_a_hop = True
+
     def __init__(self, what):
         self.what, self.name = what, f"Linux {what}"
         self.untranslated = what == "route"

@@ -17,6 +17,7 @@ from kernel import Kernel
 from links import Memif, Veth, Vhost, Virtio
 from machine import cores, huge_pages, room_for_connections
 from netns import LabError, World
+from peers import Grout, Vpp
 from rows import CLOCKS, Results, Subject
 from under_test import Natgate, Testpmd
 
@@ -38,7 +39,7 @@ def subjects(only):
         else:
             yield name, Natgate(), "cloud"
             if name == "memif":
-                yield name, Natgate(), "plain"
+                yield from ((name, device, "plain") for device in (Natgate(), Vpp(), Grout()))
             yield from ((name, device, "cloud") for device in (peers if name == "memif" else peers[:1]))
 
 
@@ -56,7 +57,7 @@ def visit(world, options, number, link_name, device, scene, flows, results):
             device_start()
         generator = Generator(
             world, link, generator_core, scene, flows,
-            untranslated=device.untranslated, behind_a_hop=isinstance(device, Kernel), seconds=options.seconds, seed=number + 1,
+            untranslated=device.untranslated, behind_a_hop=device.behind_a_hop, seconds=options.seconds, seed=number + 1,
         )
         at_the_end.callback(generator.stop)
         if not link.device_first:
@@ -94,7 +95,7 @@ def main():
     options = parser.parse_args()
     if not BINARY.exists():
         sys.exit(f"{BINARY} does not exist: run scripts/bench --device")
-    results = Results()
+    results, failures = Results(), 0
     try:
         with World() as world, huge_pages(MEMORY_MIB, world.directory / "huge"), room_for_connections(1 << 22):
             measured = []
@@ -107,7 +108,11 @@ def main():
                 for link, device, scene in measured:
                     for flows in options.flows:
                         print(f"round {number + 1} of {options.rounds}: {Subject(link, device.name, scene, flows)}", file=sys.stderr)
-                        visit(world, options, number, link, device, scene, flows, results)
+                        try:
+                            visit(world, options, number, link, device, scene, flows, results)
+                        except LabError as error:
+                            failures += 1
+                            print(f"failed: {error}", file=sys.stderr)
     except LabError as error:
         sys.exit(f"device: {error}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +121,8 @@ def main():
             file.write(json.dumps(row) + "\n")
             if " at " not in row["row"]:
                 show(row)
+    if failures:
+        sys.exit(f"device: {failures} visits failed")
 
 
 def show(row):

@@ -16,6 +16,7 @@ MEMORY_MIB = 256
 class Natgate:
     name = "natgate"
     untranslated = False
+    behind_a_hop = False
 
     def __init__(self, *, huge=True):
         self.huge = huge
@@ -87,6 +88,7 @@ class Testpmd:
     """DPDK's own forwarder. It counts the clocks of turns that brought packets."""
 
     untranslated = True
+    behind_a_hop = False
 
     def __init__(self, mode):
         self.mode, self.name = mode, f"testpmd {mode}"
