@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import select
+import subprocess
 
 from machine import heavy
 from netns import LabError, Process, run
@@ -12,7 +13,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
 BINARY = RELEASE / "generator"
 # A million flows are opened at the kernel's pace.
-OPENING_S = 120
+OPENING_S = 300
 
 
 def rules(scene):
@@ -53,8 +54,12 @@ class Generator:
         return self._line(timeout)
 
     def stop(self):
+        """It ends with its input, and takes DPDK's files with it."""
         self.process.child.stdin.close()
-        self.process.child.wait(10)
+        try:
+            self.process.child.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.stop()
 
     def _line(self, timeout):
         output = self.process.child.stdout

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::mem::replace;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::bail;
 use benches::scene::{INSIDE, OUTSIDE};
 use packet::{Burst, Frame as _, PortIndex};
 use serde_json::{Value, json};
@@ -34,14 +34,20 @@ pub(crate) fn open(rig: &mut Rig, scene: Scene, flows: usize, behind_a_hop: bool
         ask_for_pool(rig, network)?;
     }
     let start = Instant::now();
-    carry(rig, INSIDE, |rig, seen| rig.flows[seen.flow].external = Some(seen.source()))?;
-    let requested = start.elapsed();
-    carry(rig, OUTSIDE, |_, _| {})?;
-    Ok(json!({
-        "flows": flows,
-        "requests_s": requested.as_secs_f64(),
-        "answers_s": (start.elapsed() - requested).as_secs_f64(),
-    }))
+    let [mut requested, mut answered] = [(); 2].map(|()| vec![false; flows]);
+    let mut missing: Vec<usize> = (0..flows).collect();
+    for _ in 0..ROUNDS {
+        // A flow is answered at once: what is not may be forgotten again before all are open.
+        for chunk in missing.chunks(UNDER_WAY) {
+            carry(rig, INSIDE, chunk, &mut requested);
+            carry(rig, OUTSIDE, chunk, &mut answered);
+        }
+        missing.retain(|flow| !answered[*flow]);
+        if missing.is_empty() {
+            return Ok(json!({"flows": flows, "seconds": start.elapsed().as_secs_f64()}));
+        }
+    }
+    bail!("{} of {flows} flows were not opened", missing.len())
 }
 
 /// Every host and next hop asks for its gateway's MAC, by which the gateway learns theirs.
@@ -59,13 +65,13 @@ fn announce(rig: &mut Rig, announcements: Vec<(PortIndex, Vec<u8>)>) -> anyhow::
             }
             listen(rig, wanted, |_, port, frame| {
                 hosts::told(frame).is_some_and(|told| unanswered.remove(&(port, told.to)))
-            })?;
+            });
         }
         if unanswered.is_empty() {
             return Ok(());
         }
     }
-    anyhow::bail!("{} hosts get no answer to their ARP requests", unanswered.len())
+    bail!("{} hosts get no answer to their ARP requests", unanswered.len())
 }
 
 /// The next hop asks for an address of the pool, to send answers there.
@@ -79,48 +85,37 @@ fn ask_for_pool(rig: &mut Rig, network: usize) -> anyhow::Result<()> {
                 hosts::told(frame).filter(|told| port == OUTSIDE && told.who == rig.scene.pool(network));
             answering = told.map(|told| told.mac);
             answering.is_some()
-        })?;
+        });
         if let Some(mac) = answering {
             rig.answering[network] = mac;
             return Ok(());
         }
     }
-    anyhow::bail!("nobody answers for the pool of external network {network}")
+    bail!("nobody answers for the pool of external network {network}")
 }
 
-/// Sends a frame of each flow on `port` until each has come out at the other, and tells of the first of each that has.
-fn carry(rig: &mut Rig, port: PortIndex, mut first: impl FnMut(&mut Rig, &Seen)) -> anyhow::Result<()> {
-    let mut come = vec![false; rig.flows.len()];
-    let mut missing: Vec<usize> = (0..come.len()).collect();
-    for _ in 0..ROUNDS {
-        for chunk in missing.chunks(UNDER_WAY) {
-            for flow in chunk {
-                let frame = rig.line(port, *flow).context("a flow that has no answer")?;
-                rig.side(port).send_one(&frame);
-            }
-            listen(rig, chunk.len(), |rig, at, frame| {
-                let Some(seen) = Seen::read(frame).filter(|_| at != port) else { return false };
-                let is_first = come.get_mut(seen.flow).is_some_and(|come| !replace(come, true));
-                if is_first {
-                    first(rig, &seen);
-                }
-                is_first
-            })?;
-        }
-        missing.retain(|flow| !come[*flow]);
-        if missing.is_empty() {
-            return Ok(());
+/// Sends a frame of each flow on `port`, as far as they have one, and notes which have come out at the other.
+fn carry(rig: &mut Rig, port: PortIndex, flows: &[usize], come: &mut [bool]) {
+    let mut wanted = 0;
+    for flow in flows {
+        if let Some(frame) = rig.line(port, *flow) {
+            rig.side(port).send_one(&frame);
+            wanted += 1;
         }
     }
-    anyhow::bail!("{} flows were not opened", missing.len())
+    listen(rig, wanted, |rig, at, frame| {
+        let Some(seen) = Seen::read(frame).filter(|seen| at != port && seen.flow < come.len()) else {
+            return false;
+        };
+        if port == INSIDE {
+            rig.flows[seen.flow].external = Some(seen.source());
+        }
+        !replace(&mut come[seen.flow], true)
+    });
 }
 
 /// Receives on both ports until `wanted` frames counted, or nothing has come for a while. Answers whoever asks.
-fn listen(
-    rig: &mut Rig,
-    wanted: usize,
-    mut counts: impl FnMut(&mut Rig, PortIndex, &[u8]) -> bool,
-) -> anyhow::Result<()> {
+fn listen(rig: &mut Rig, wanted: usize, mut counts: impl FnMut(&mut Rig, PortIndex, &[u8]) -> bool) {
     let (mut left, mut since) = (wanted, Instant::now());
     while left > 0 && since.elapsed() < PATIENCE {
         for port in [INSIDE, OUTSIDE] {
@@ -137,5 +132,4 @@ fn listen(
             rig.side(port).keep(&mut arrived);
         }
     }
-    Ok(())
 }
