@@ -99,7 +99,8 @@ class Testpmd:
     def start(self, world, link, core, scene, flows):
         # By lines, as to a terminal: it is read while it runs.
         argv = ["stdbuf", "-oL", "dpdk-testpmd", f"--lcores=0@0,1@{core}", "--no-pci", "--in-memory", "--single-file-segments"]
-        argv += [f"--file-prefix=testpmd-{world.prefix}", "-m", MEMORY_MIB]
+        self.prefix = f"testpmd-{world.prefix}"
+        argv += [f"--file-prefix={self.prefix}", "-m", MEMORY_MIB]
         argv += [f"--vdev={link.device(index)}" for index in (0, 1)]
         argv += ["--", "-i", "-a", "--no-mlockall", "--record-core-cycles", "--total-num-mbufs=32768"]
         argv += [f"--forward-mode={self.mode}", "--rxd=1024", "--txd=1024"]
@@ -137,3 +138,5 @@ class Testpmd:
         if self.process.alive():
             self.say("quit")
         self.process.stop()
+        # What DPDK leaves behind.
+        shutil.rmtree(f"/run/dpdk/{self.prefix}", ignore_errors=True)

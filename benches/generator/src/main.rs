@@ -79,7 +79,7 @@ struct Play {
     one_way: bool,
     /// Frames under way each way, at most, where no rate is asked for
     #[arg(long, default_value_t = 512)]
-    under_way: u64,
+    under_way: u16,
     /// Of so many frames that come out, one is looked at: endpoints, checksums
     #[arg(long, default_value_t = 256)]
     look_at: u64,
@@ -105,14 +105,14 @@ fn play(play: &Play) -> anyhow::Result<()> {
         rig.expect_untranslated(play.scene, play.flows)?;
         json!({"flows": play.flows})
     } else {
-        opening::open(&mut rig, play.scene, play.flows, play.behind_a_hop)?
+        opening::open(&mut rig, play.scene, play.flows, play.behind_a_hop, play.under_way.into())?
     };
     rig.draw(play.seed)?;
     say(&json!({"opened": opened, "clock_ghz": clock_ghz()}))?;
     let plan = Plan {
         seconds: Duration::from_secs_f64(play.seconds),
         one_way: play.one_way,
-        under_way: play.under_way,
+        under_way: play.under_way.into(),
         look_at: if play.untranslated { u64::MAX } else { play.look_at.max(1) },
     };
     for line in std::io::stdin().lock().lines() {

@@ -17,19 +17,24 @@ use crate::hosts;
 use crate::rig::Rig;
 use crate::scene::Scene;
 
-/// Frames under way at once.
-const UNDER_WAY: usize = 256;
 /// Silence after which what has not come is sent again.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Rounds until those that do not come through count as refused.
 const ROUNDS: usize = 10;
 
-/// Opens so many flows of a scene, whose hosts the device may have `behind_a_hop`. Returns how long it took.
-pub(crate) fn open(rig: &mut Rig, scene: Scene, flows: usize, behind_a_hop: bool) -> anyhow::Result<Value> {
+/// Opens so many flows of a scene, whose hosts the device may have `behind_a_hop`; so many frames are under way at once. Returns how
+/// long it took.
+pub(crate) fn open(
+    rig: &mut Rig,
+    scene: Scene,
+    flows: usize,
+    behind_a_hop: bool,
+    under_way: usize,
+) -> anyhow::Result<Value> {
     rig.expect(scene, flows)?;
-    let mut announcements = scene.announcements(flows);
-    announcements.retain(|(port, _)| *port == OUTSIDE || !behind_a_hop);
-    announce(rig, announcements)?;
+    let (hosts, next_hops): (Vec<_>, Vec<_>) =
+        scene.announcements(flows).into_iter().partition(|(port, _)| *port == INSIDE);
+    announce(rig, next_hops)?;
     for network in 0..scene.networks() {
         ask_for_pool(rig, network)?;
     }
@@ -37,8 +42,13 @@ pub(crate) fn open(rig: &mut Rig, scene: Scene, flows: usize, behind_a_hop: bool
     let [mut requested, mut answered] = [(); 2].map(|()| vec![false; flows]);
     let mut missing: Vec<usize> = (0..flows).collect();
     for _ in 0..ROUNDS {
-        // A flow is answered at once: what is not may be forgotten again before all are open.
-        for chunk in missing.chunks(UNDER_WAY) {
+        // A host says who it is when its first flow begins, and a flow is answered at once: else the device may have forgotten them
+        // before all are open.
+        for chunk in missing.chunks(under_way) {
+            if !behind_a_hop {
+                let firsts = chunk.iter().filter_map(|flow| scene.host_that_begins(*flow));
+                announce(rig, firsts.map(|host| hosts[host].clone()).collect())?;
+            }
             carry(rig, INSIDE, chunk, &mut requested);
             carry(rig, OUTSIDE, chunk, &mut answered);
         }
@@ -50,26 +60,20 @@ pub(crate) fn open(rig: &mut Rig, scene: Scene, flows: usize, behind_a_hop: bool
     bail!("{} of {flows} flows were not opened", missing.len())
 }
 
-/// Every host and next hop asks for its gateway's MAC, by which the gateway learns theirs.
+/// Hosts or next hops ask for their gateway's MAC, by which the gateway learns theirs.
 fn announce(rig: &mut Rig, announcements: Vec<(PortIndex, Vec<u8>)>) -> anyhow::Result<()> {
     let who = |(port, frame): &(PortIndex, Vec<u8>)| Some((*port, hosts::asks(frame)?));
     let mut unanswered: HashSet<_> = announcements.iter().filter_map(who).collect();
     for _ in 0..ROUNDS {
-        for chunk in announcements.chunks(UNDER_WAY) {
-            let mut wanted = 0;
-            for (port, frame) in
-                chunk.iter().filter(|one| who(one).is_some_and(|who| unanswered.contains(&who)))
-            {
-                rig.side(*port).send_one(frame);
-                wanted += 1;
-            }
-            listen(rig, wanted, |_, port, frame| {
-                hosts::told(frame).is_some_and(|told| unanswered.remove(&(port, told.to)))
-            });
-        }
         if unanswered.is_empty() {
             return Ok(());
         }
+        for one in announcements.iter().filter(|one| who(one).is_some_and(|who| unanswered.contains(&who))) {
+            rig.side(one.0).send_one(&one.1);
+        }
+        listen(rig, unanswered.len(), |_, port, frame| {
+            hosts::told(frame).is_some_and(|told| unanswered.remove(&(port, told.to)))
+        });
     }
     bail!("{} hosts get no answer to their ARP requests", unanswered.len())
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use benches::machine::Random;
+use benches::plain;
 use benches::scene::{INSIDE, OUTSIDE};
 use dpdk::{DeviceSpec, Eal, EalConfig, Lcore, MemoryUse, MempoolConfig};
 use packet::{MacAddress, PortIndex};
@@ -74,9 +75,11 @@ impl Rig {
         Ok(())
     }
 
-    /// Knows flows of a scene through a device that translates nothing.
+    /// Knows flows of a scene through a device that translates nothing: a forwarder that reads no MAC, or a router between both
+    /// networks.
     pub(crate) fn expect_untranslated(&mut self, scene: Scene, flows: usize) -> anyhow::Result<()> {
         self.expect(scene, flows)?;
+        self.answering.fill(plain::outside_mac());
         self.flows.iter_mut().for_each(|flow| *flow = flow.untranslated());
         Ok(())
     }

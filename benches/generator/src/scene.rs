@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use benches::scene::{External, INSIDE, NETWORKS, NEXT_HOP, OUTSIDE, ROUTERS};
+use benches::scene::{External, FLOWS_PER_HOST, INSIDE, NETWORKS, NEXT_HOP, OUTSIDE, ROUTERS};
 use benches::{plain, scene};
 use clap::ValueEnum;
 use packet::{MacAddress, PortIndex, VlanId};
@@ -40,12 +40,22 @@ impl Scene {
         }
     }
 
-    /// By which the gateway learns each host's and next hop's MAC.
+    /// By which the gateway learns each host's and next hop's MAC, hosts in the order of their numbers.
     pub(crate) fn announcements(self, flows: usize) -> Vec<(PortIndex, Vec<u8>)> {
         match self {
             Self::Cloud => scene::announcements(flows, 0).collect(),
             Self::Plain => plain::announcements(flows).collect(),
         }
+    }
+
+    /// The number of the host of which this is the first flow.
+    pub(crate) fn host_that_begins(self, flow: usize) -> Option<usize> {
+        let hosts_at_once = match self {
+            Self::Cloud => ROUTERS,
+            Self::Plain => 1,
+        };
+        let (set, place) = (flow / (hosts_at_once * FLOWS_PER_HOST), flow % (hosts_at_once * FLOWS_PER_HOST));
+        (place < hosts_at_once).then_some(set * hosts_at_once + place)
     }
 
     /// External networks.
@@ -92,6 +102,34 @@ impl Scene {
             (OUTSIDE, ..) => NEXT_HOP,
             (INSIDE, Self::Cloud, Some(vlan)) => scene::host_mac(usize::from(vlan.get()) - 1),
             _ => plain::host_mac(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use packet::Parsed;
+
+    use super::*;
+    use crate::hosts;
+
+    #[test]
+    fn each_host_says_who_it_is_with_its_first_flow() {
+        for scene in [Scene::Cloud, Scene::Plain] {
+            let flows = 130_000;
+            let announcements = scene.announcements(flows);
+            let mut known = HashSet::new();
+            for flow in 0..flows {
+                let request = Parsed::read(&scene.request(flow)).unwrap();
+                let host = (request.vlan, request.source);
+                if let Some(number) = scene.host_that_begins(flow) {
+                    assert_eq!(hosts::asks(&announcements[number].1), Some(host));
+                    assert!(known.insert(host), "flow {flow} is not the first of {host:?}");
+                }
+                assert!(known.contains(&host), "flow {flow} is before {host:?} begins");
+            }
         }
     }
 }
