@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Whole gateways beside each other: natgate, testpmd, the Linux kernel; same generator, same traffic, round after round.
 
-    scripts/bench --device [--json FILE] [--rounds N] [--only memif,vhost,virtio_user,af_packet]
+    scripts/bench --device [--json FILE] [--rounds N] [--only memif,vhost,virtio_user,af_packet] [--match "natgate|macswap"]
 """
 
 import argparse
 import contextlib
+import itertools
 import json
 import pathlib
+import re
 import sys
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "lab"))
@@ -18,7 +20,7 @@ from links import Memif, Veth, Vhost, Virtio
 from machine import cores, huge_pages, room_for_connections
 from netns import LabError, World
 from peers import Grout, Vpp
-from rows import CLOCKS, Results, Subject
+from rows import Results, Subject
 from under_test import Natgate, Testpmd
 
 FLOWS = (1_000, 1_000_000)
@@ -43,11 +45,12 @@ def subjects(only):
             yield from ((name, device, "cloud") for device in (peers if name == "memif" else peers[:1]))
 
 
-def visit(world, options, number, link_name, device, scene, flows, results):
+def visit(world, options, number, device, subject, results):
     """One device on one link: start, open the flows, all windows, stop."""
     generator_core, device_core = cores()
-    subject = Subject(link_name, device.name, scene, flows)
-    with LINKS[link_name](world) as link, contextlib.ExitStack() as at_the_end:
+    scene, flows = subject.scene, subject.flows
+    with LINKS[subject.link](world) as link, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(end, world, len(world.processes))
 
         def device_start():
             device.start(world, link, device_core, scene, flows)
@@ -65,7 +68,7 @@ def visit(world, options, number, link_name, device, scene, flows, results):
         try:
             opened = generator.opened()
         except LabError as error:
-            raise LabError(f"{subject}: {error}\n{device.account()}") from error
+            raise LabError(f"{error}\n{device.account()}") from error
 
         def window(pace, rate):
             device.before_window()
@@ -77,11 +80,17 @@ def visit(world, options, number, link_name, device, scene, flows, results):
 
         full = [window("full", 0) for _ in range(options.windows)]
         found = max(seen["received_in_time"] / seen["seconds"] for seen in full)
-        pace = PACE[link_name]
+        pace = PACE[subject.link]
         if found > 1.2 * pace:
             window(f"{pace / 1e6:g} million a second", pace)
         window("half of its rate", found / 2)
         results.accounts[subject] = device.account() | {"opened": opened["opened"]}
+
+
+def end(world, before):
+    """Ends whatever a visit started and did not stop."""
+    while len(world.processes) > before:
+        world.processes.pop().kill()
 
 
 def main():
@@ -92,6 +101,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=1.0, help="of each window")
     parser.add_argument("--flows", type=lambda text: [int(word) for word in text.split(",")], default=FLOWS)
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(LINKS), help=", ".join(LINKS))
+    parser.add_argument("--match", default="", help="what is measured: a part of its name, as rows have it")
     options = parser.parse_args()
     if not BINARY.exists():
         sys.exit(f"{BINARY} does not exist: run scripts/bench --device")
@@ -105,14 +115,16 @@ def main():
                 else:
                     measured.append((link, device, scene))
             for number in range(options.rounds):
-                for link, device, scene in measured:
-                    for flows in options.flows:
-                        print(f"round {number + 1} of {options.rounds}: {Subject(link, device.name, scene, flows)}", file=sys.stderr)
-                        try:
-                            visit(world, options, number, link, device, scene, flows, results)
-                        except LabError as error:
-                            failures += 1
-                            print(f"failed: {error}", file=sys.stderr)
+                for (link, device, scene), flows in itertools.product(measured, options.flows):
+                    subject = Subject(link, device.name, scene, flows)
+                    if not re.search(options.match, str(subject)):
+                        continue
+                    print(f"round {number + 1} of {options.rounds}: {subject}", file=sys.stderr)
+                    try:
+                        visit(world, options, number, device, subject, results)
+                    except LabError as error:
+                        failures += 1
+                        print(f"failed: {subject}: {error}", file=sys.stderr)
     except LabError as error:
         sys.exit(f"device: {error}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
