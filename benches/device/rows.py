@@ -8,7 +8,6 @@ WAITED_MAX = 0.05
 MEMORY_NS_MAX = 200.0
 # Above this share of the time nothing held the generator back: then it is the generator that limits the rate.
 LIMITS_MAX = 0.95
-KNOWN_FLOWS = {1_000, 1_000_000}
 
 CLOCKS, RATE, LATENCY, CPU, TIMES = "clocks a packet", "million packets a second", "us", "% of a core", "times"
 OVER_TESTPMD = {1_000: 88, 1_000_000: 209}
@@ -77,8 +76,7 @@ class Results:
         yield from self._beside_the_kernel()
 
     def _full(self, subject, windows):
-        limited = sum(window["generator"]["limits"] > LIMITS_MAX for _, window in windows)
-        note = f"the generator limited {limited} of {len(windows)} windows" if limited else ""
+        note = limited(windows)
         if subject.device.startswith("testpmd"):
             note = "; ".join(filter(None, (note, "its own count of clocks where that is less")))
         extra = {
@@ -136,6 +134,7 @@ class Results:
                 against = objections(window) or [why for base in bases for why in base[number][1]]
                 pairs.append((number, {"figure": figure(window, *(base[number][0] for base in bases)), "against": against}))
         if pairs:
+            note = "; ".join(filter(None, (note, limited(windows))))
             yield row(name, unit, goal, pairs, lambda pair: pair["figure"], note, {})
 
     def _by_round(self, subject, figure):
@@ -149,6 +148,12 @@ class Results:
             why = [] if quiet else [f"{subject.device} was not measured"]
             answer[number] = (statistics.median(map(figure, quiet or windows)), why)
         return answer
+
+
+def limited(windows):
+    """In how many windows the rate is the generator's own."""
+    count = sum(window["generator"]["limits"] > LIMITS_MAX for _, window in windows)
+    return f"the generator limited {count} of {len(windows)} windows" if count else ""
 
 
 def summary(values):

@@ -72,12 +72,10 @@ impl Side {
     pub(crate) fn send(&mut self, most: usize, clock: Clock) -> usize {
         while self.outgoing.len() < most.min(BURST_FRAMES_MAX) {
             let Some(mut frame) = self.spare.pop().or_else(|| self.pool.allocate()) else { break };
-            let Line(mut line) = self.trace[self.next];
-            stamp::set_sent(&mut line, clock);
-            if frame.resize(FRAME_BYTES).is_err() {
-                break;
-            }
-            frame.bytes_mut().copy_from_slice(&line);
+            let Ok(()) = frame.resize(FRAME_BYTES) else { break };
+            let Some(bytes) = frame.bytes_mut().first_chunk_mut() else { break };
+            *bytes = self.trace[self.next].0;
+            stamp::set_sent(bytes, clock);
             self.next = if self.next + 1 == self.trace.len() { 0 } else { self.next + 1 };
             self.outgoing.push(frame);
         }

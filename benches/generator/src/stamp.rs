@@ -52,15 +52,15 @@ impl Clock {
 
 #[inline]
 fn write(frame: &mut [u8; FRAME_BYTES], at: usize, value: u32) {
-    frame[at..at + 4].copy_from_slice(&value.to_be_bytes());
-    frame[at + 4..at + 8].copy_from_slice(&(!value).to_be_bytes());
+    let pair = u64::from(value) << 32 | u64::from(!value);
+    frame[at..at + 8].copy_from_slice(&pair.to_be_bytes());
 }
 
 #[inline]
 fn read(frame: &[u8], at: usize) -> Option<u32> {
-    let word = |at: usize| frame.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-    let value = word(at)?;
-    (word(at + 4)? == !value).then_some(value)
+    let pair = u64::from_be_bytes(*frame.get(at..)?.first_chunk()?);
+    let value = (pair >> 32) as u32;
+    (pair as u32 == !value).then_some(value)
 }
 
 #[cfg(test)]
