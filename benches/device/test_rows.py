@@ -75,7 +75,8 @@ class Comparisons(unittest.TestCase):
 
     def test_a_difference_is_within_a_round(self):
         ours = [[window(200)] * 5, [window(300)] * 5]
-        testpmd = [[window(120)] * 3, [window(220)] * 3]
+        disturbed = [window(500, waited=0.5)] * 4
+        testpmd = [[window(120)] * 3 + disturbed, [window(220)] * 3]
         row = rows_of((NATGATE, ours), (MACSWAP, testpmd))[self.NAME]
         self.assertEqual((row["value"], row["least"], row["most"], row["goal"]), (80, 80, 80, 88))
 

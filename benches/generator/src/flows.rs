@@ -115,7 +115,8 @@ mod tests {
     fn an_answer_of_another_tenant_or_to_another_host_is_wrong() {
         let of_another_vlan = |frame: &mut [u8; FRAME_BYTES]| frame[15] ^= 1;
         assert_eq!(judged(Scene::Cloud, &forwarded(inside(Scene::Cloud), of_another_vlan)), Some(false));
-        let another = Parsed::read(&Scene::Plain.request(FLOW + 63)).unwrap();
+        // The same port and the same remote.
+        let another = Parsed::read(&Scene::Plain.request(FLOW + 12_600)).unwrap();
         let mac = packet::MacAddress([2; 6]);
         let remote = (mac, another.destination, 443);
         let to_another = testing::udp(remote, (mac, another.source, another.source_port), None, &[0; 22]);
