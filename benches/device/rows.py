@@ -135,7 +135,8 @@ class Results:
                 pairs.append((number, {"figure": figure(window, *(base[number][0] for base in bases)), "against": against}))
         if pairs:
             note = "; ".join(filter(None, (note, limited(windows))))
-            yield row(name, unit, goal, pairs, lambda pair: pair["figure"], note, {})
+            wrong = sum(window["wrong"] for _, window in windows)
+            yield row(name, unit, goal, pairs, lambda pair: pair["figure"], note, {"wrong": wrong})
 
     def _by_round(self, subject, figure):
         """Of each round the median of the windows that count, or of all, and why none counts."""

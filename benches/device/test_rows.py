@@ -85,6 +85,10 @@ class Comparisons(unittest.TestCase):
         self.assertIsNone(row["value"])
         self.assertIn("testpmd macswap was not measured in 20", row["note"])
 
+    def test_a_wrong_frame_leaves_no_value(self):
+        ours = [[window(200)] * 20 + [window(200, wrong=1)]]
+        self.assertIsNone(rows_of((NATGATE, ours), (MACSWAP, [[window(120)] * 3]))[self.NAME]["value"])
+
     def test_without_testpmd_there_is_no_row(self):
         self.assertNotIn(self.NAME, rows_of((NATGATE, [[window(200)] * 20])))
 
