@@ -82,3 +82,15 @@ def kernel_threads(name):
             if comm.read_text().startswith(name):
                 found.add(int(comm.parent.name))
     return found
+
+
+def ran_s(numbers):
+    """How long these threads have run, all together."""
+    return sum(int(pathlib.Path(f"/proc/{number}/schedstat").read_text().split()[0]) for number in numbers) / 1e9
+
+
+def busy_s(core):
+    """How long a core has been at anything."""
+    line = next(line for line in pathlib.Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+    user, nice, system, _idle, _waiting, *rest = map(int, line.split()[1:])
+    return (user + nice + system + sum(rest[:3])) / os.sysconf("SC_CLK_TCK")
