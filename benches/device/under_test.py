@@ -98,7 +98,7 @@ class Testpmd:
 
     def start(self, world, link, core, scene, flows):
         # By lines, as to a terminal: it is read while it runs.
-        argv = ["stdbuf", "-oL", "dpdk-testpmd", f"--lcores=0@0,1@{core}", "--no-pci", "--in-memory", "--single-file-segments"]
+        argv = ["stdbuf", "-oL", "dpdk-testpmd", f"--lcores=0@{core},1@{core}", "--no-pci", "--in-memory", "--single-file-segments"]
         self.prefix = f"testpmd-{world.prefix}"
         argv += [f"--file-prefix={self.prefix}", "-m", MEMORY_MIB]
         argv += [f"--vdev={link.device(index)}" for index in (0, 1)]
