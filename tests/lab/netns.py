@@ -146,17 +146,17 @@ class Namespace:
     def run(self, *argv, **options):
         return run(self.inside(argv), **options)
 
-    def start(self, *argv, label=None, **own):
+    def start(self, *argv, label=None, own_output=False):
         """Starts a program that runs beside us; it ends with the world at the latest."""
         label = label or pathlib.Path(str(argv[0])).name
-        process = Process(self.inside(argv), self.world.directory / f"{self.name}-{label}.log", **own)
+        process = Process(self.inside(argv), self.world.directory / f"{self.name}-{label}.log", own_output=own_output)
         self.world.processes.append(process)
         return process
 
-    def start_python(self, script, *arguments, label=None, **own):
+    def start_python(self, script, *arguments, label=None, own_output=False):
         """Starts one of the laboratory's own programs."""
         path = pathlib.Path(__file__).parent / script
-        return self.start(sys.executable, path, *arguments, label=label or path.stem, **own)
+        return self.start(sys.executable, path, *arguments, label=label or path.stem, own_output=own_output)
 
     def sysctl(self, *settings):
         self.run("sysctl", "-qw", *settings)
