@@ -112,8 +112,8 @@ pub struct NewEndpoint {
 }
 
 impl Plain {
-    /// Reads a frame, if it is a plain packet.
-    #[inline]
+    /// Reads a frame, if it is a plain packet. Always where it is called: what is read stays in registers.
+    #[inline(always)]
     pub fn read(bytes: &[u8]) -> Option<(Self, Arrival)> {
         let (link, _) = Link::ref_from_prefix(bytes).ok()?;
         let is_tagged = link.ether_type.get() == ether_type::VLAN;
