@@ -1,7 +1,7 @@
 //! Packets of established sessions, which are not judged each time: what has to be asked of each all the same.
 
 use nat::DropReason;
-use packet::tcp::{ACK, FIN, PSH};
+use packet::tcp::{ACK, FIN, PSH, SYN};
 use packet::testing::Segment;
 
 use super::tcp::connect;
@@ -44,8 +44,8 @@ fn no_packet_overtakes_one_of_its_flow_that_has_to_be_judged() {
         let sequence = FIRST_BYTE + u32::from(place);
         RED_A.segment(4_000, WWW, Segment { flags, sequence, payload: &[place], ..Segment::default() })
     };
-    // The second ends the connection from this side, which is news; what is around it is not.
-    let heard = world.burst([say(PSH | ACK, 1), say(FIN | ACK, 2), say(PSH | ACK, 3), say(PSH | ACK, 4)]);
+    // The second may open the next connection of these endpoints; what is around it is like what came before, or ends this one.
+    let heard = world.burst([say(PSH | ACK, 1), say(SYN, 2), say(PSH | ACK, 3), say(FIN | ACK, 4)]);
     let places: Vec<_> = heard.iter().map(|packet| packet.transport()[20]).collect();
     assert_eq!(places, [1, 2, 3, 4]);
 }
