@@ -52,13 +52,16 @@ impl Worker {
         let start = wall_ns();
         before(&mut self.gateway);
         process(&mut self.gateway, port, &mut burst, now, &mut self.io);
-        self.tick(now);
+        self.gateway.tick(now, &mut self.io);
+        self.gateway.end_turn();
         wall_ns() - start
     }
 
-    /// What time asks for, and the turn's end.
+    /// What time asks for, in as many turns as that takes.
     pub fn tick(&mut self, now: Moment) {
-        self.gateway.tick(now, &mut self.io);
+        while self.gateway.tick(now, &mut self.io) {
+            self.gateway.end_turn();
+        }
         self.gateway.end_turn();
     }
 }
