@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     results.add(Row::exact(
         "expiry",
         format!("{sessions} sessions: an end after its time"),
-        "ms at most",
+        "ms",
         latest as f64,
     ))
 }
