@@ -262,7 +262,12 @@ impl Connection {
 
 /// Whether a segment opens a connection: SYN alone of SYN, ACK, RST and FIN.
 pub(crate) fn is_opening(parsed: &Parsed) -> bool {
-    parsed.protocol == Protocol::TCP && parsed.tcp_flags & (SYN | ACK | RST | FIN) == SYN
+    parsed.protocol == Protocol::TCP && opens(parsed.tcp_flags)
+}
+
+/// Whether a segment with these flags opens a connection.
+pub(crate) fn opens(flags: u8) -> bool {
+    flags & (SYN | ACK | RST | FIN) == SYN
 }
 
 /// Where a session stands, which decides how long it may stay silent. Derived from what both lines have seen; stored

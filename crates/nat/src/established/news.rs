@@ -3,7 +3,7 @@
 //! note.
 
 use flowtable::{LineIndex, ShardIndex};
-use packet::{Parsed, Plain, mss, tcp};
+use packet::{Parsed, mss, tcp};
 use rules::RuleSet;
 use rules::compiled::RouterRules;
 
@@ -11,6 +11,7 @@ use super::{Candidate, Translation};
 use crate::sessions::OUTBOUND;
 use crate::shards::Shards;
 use crate::state::State;
+use crate::tcp::opens;
 
 /// A segment's, of a session that is this gateway's.
 pub(super) struct News<'a> {
@@ -34,7 +35,7 @@ impl<'a> News<'a> {
         let shard = candidate.shard.filter(|shard| shards.has(*shard))?;
         let router = state.router_of_line(line, rules)?;
         // It may open the next connection of the same endpoints.
-        if is_opening(&candidate.plain) && !candidate.begins {
+        if opens(candidate.plain.tcp_flags) && !candidate.begins {
             return None;
         }
         // From outside it may have come in by another router's leg, which wants its size lowered.
@@ -75,9 +76,4 @@ impl<'a> News<'a> {
             mss::clamp(bytes, &parsed, ingress_mtu.min(egress_mtu).saturating_sub(mss::HEADERS_LENGTH));
         }
     }
-}
-
-/// Whether a segment opens a connection: SYN alone of SYN, ACK, RST and FIN.
-pub(super) fn is_opening(plain: &Plain) -> bool {
-    plain.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
 }

@@ -24,12 +24,12 @@ use rules::RuleSet;
 use rules::compiled::{NextHop, PoolRules, RouterRules};
 use rules::legs::{Exit, Leg};
 
-use super::news::is_opening;
 use super::{Candidate, Candidates, Lines, Translation, find_neighbour, is_plainly_a_host, pair_bit};
 use crate::flow::Flow;
 use crate::forwarding;
 use crate::gateway::Gateway;
 use crate::mappings::{Asked, Mappings};
+use crate::tcp::opens;
 
 /// What an opening is made of.
 struct Parts<'a> {
@@ -81,7 +81,7 @@ impl<F: Frame> Gateway<F> {
         let (source, destination) = (plain.source(), plain.destination());
         let Some((exit, next_hop)) = self.way_out(leg, destination) else { return false };
         self.neighbours.prefetch(self.neighbours.remembered(exit.realm, next_hop.address));
-        (plain.protocol == Protocol::UDP || is_opening(plain))
+        (plain.protocol == Protocol::UDP || opens(plain.tcp_flags))
             && leg.is_plainly_a_hosts(source)
             && is_plainly_a_host(source)
             && is_plainly_a_host(destination)
