@@ -112,8 +112,10 @@ impl<F: Frame> Gateway<F> {
         now: Moment,
         io: &mut I,
     ) {
+        // Without a session to say so, each packet would have to be asked whether its checksum is there.
+        let has_checksums = !self.checks_checksums(port);
         let mut candidates = Candidates::new();
-        let Read { bytes, asks_ports } = self.read_plain(port, frames, &mut candidates);
+        let Read { bytes, asks_ports } = self.read_plain(port, has_checksums, frames, &mut candidates);
         self.counters().received(port, frames.len() as u64, bytes);
         if asks_ports {
             self.ask_ports(&mut candidates);
@@ -122,17 +124,20 @@ impl<F: Frame> Gateway<F> {
         self.state.find_burst(&candidates, &mut lines);
         let may_begin = self.foresee_neighbours(&mut candidates, &lines);
         if may_begin {
-            self.prepare_openings(port, &mut candidates, &lines);
+            self.prepare_openings(has_checksums, &mut candidates, &lines);
         }
         let received = frames.len();
-        let has_checksums = !self.checks_checksums(port);
         self.send_established(has_checksums, frames, &candidates, &mut lines, now, io);
         self.counters().express.add((received - frames.len()) as u64);
     }
 
-    fn read_plain(&self, port: PortIndex, frames: &Burst<F>, candidates: &mut Candidates) -> Read {
-        // Without a session to say so, each packet would have to be asked whether its checksum is there.
-        let has_checksums = !self.checks_checksums(port);
+    fn read_plain(
+        &self,
+        port: PortIndex,
+        has_checksums: bool,
+        frames: &Burst<F>,
+        candidates: &mut Candidates,
+    ) -> Read {
         let mut read = Read { bytes: 0, asks_ports: false };
         for (at, frame) in frames.iter().enumerate() {
             let bytes = frame.bytes();

@@ -19,7 +19,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 use flowtable::{LineIndex, SHARDS_MAX, ShardIndex, Sought, prefetch_value};
-use packet::{BURST_FRAMES_MAX, Frame, PortIndex, Protocol};
+use packet::{BURST_FRAMES_MAX, Frame, Protocol};
 use rules::RuleSet;
 use rules::compiled::{NextHop, PoolRules, RouterRules};
 use rules::legs::{Exit, Leg};
@@ -49,8 +49,7 @@ pub(super) struct Begun(u64);
 impl<F: Frame> Gateway<F> {
     /// Which candidates open flows, and asks for the memory that it takes.
     #[inline(never)]
-    pub(super) fn prepare_openings(&self, port: PortIndex, candidates: &mut Candidates, lines: &Lines) {
-        let has_checksums = !self.checks_checksums(port);
+    pub(super) fn prepare_openings(&self, has_checksums: bool, candidates: &mut Candidates, lines: &Lines) {
         let mut all = OfBurst::<Parts>::new();
         for (candidate, line) in candidates.iter_mut().zip(lines) {
             let (None, Some(shard), Translation::Out(leg)) = (line, candidate.shard, candidate.translation)
