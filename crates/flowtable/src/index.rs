@@ -73,7 +73,8 @@ const BUCKETS_EXTRA: u64 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Crowded;
 
-/// What the index wants to know of a key: where its entry may be, and by which tag to know it.
+/// What the index wants to know of a key: where its entry may be, and by which tag to know it. Not copied on the way of an
+/// insertion: the processor waits where it reads words as one that it has just written as two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spot {
     /// The shard's first bucket.
@@ -112,7 +113,7 @@ impl Index {
 
     /// The line that holds the key, of those whose entries match: `is_it` looks at the line.
     #[inline]
-    pub(crate) fn find(&self, spot: Spot, mut is_it: impl FnMut(LineIndex) -> bool) -> Option<LineIndex> {
+    pub(crate) fn find(&self, spot: &Spot, mut is_it: impl FnMut(LineIndex) -> bool) -> Option<LineIndex> {
         let home = self.bucket(spot.home);
         loop {
             let returns = home.returns();
@@ -133,8 +134,8 @@ impl Index {
 
     /// The same in the other bucket. On its own: else what says which that is would be computed for every key, away or not.
     #[inline(never)]
-    fn find_away(&self, spot: Spot, is_it: &mut impl FnMut(LineIndex) -> bool) -> Option<LineIndex> {
-        let other = self.bucket(self.other(spot));
+    fn find_away(&self, spot: &Spot, is_it: &mut impl FnMut(LineIndex) -> bool) -> Option<LineIndex> {
+        let other = self.bucket(self.other(*spot));
         other.matching(spot.tag).map(|place| other.line(place)).find(|&line| is_it(line))
     }
 
@@ -209,7 +210,7 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Enters a line. The same key's entry must not be there yet.
-    pub(crate) fn link(&mut self, spot: Spot, line: LineIndex) -> Result<(), Crowded> {
+    pub(crate) fn link(&mut self, spot: &Spot, line: LineIndex) -> Result<(), Crowded> {
         let home = self.bucket(spot.home);
         if let Some(place) = home.free_place() {
             home.put(place, Entry { tag: spot.tag, line, away: false });

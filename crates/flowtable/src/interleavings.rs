@@ -139,7 +139,7 @@ fn stays_found(steps: &'static [Step], begins_away: bool, in_burst: bool) {
         for step in steps {
             match step {
                 Step::Move => move_entry(&table, spot, line),
-                Step::Link => table.index.writer(SHARD).link(spot, stranger).unwrap(),
+                Step::Link => table.index.writer(SHARD).link(&spot, stranger).unwrap(),
                 Step::Unlink => assert!(table.index.writer(SHARD).unlink(spot, stranger)),
             }
         }
@@ -337,7 +337,7 @@ fn a_slot_that_was_refused_half_way_is_left_as_it_is_for_a_grace() {
         let mut owner = table.owner(SHARD, &quiescence);
         // All places but one.
         for number in 1..16 {
-            table.index.writer(SHARD).link(table.index.spot(SHARD, Hash(number)), LineIndex(99)).unwrap();
+            table.index.writer(SHARD).link(&table.index.spot(SHARD, Hash(number)), LineIndex(99)).unwrap();
         }
         let (readers_table, mut reader) = (Arc::clone(&table), quiescence.reader());
         let reads = thread::spawn(move || {
@@ -364,7 +364,7 @@ fn an_entry_that_is_displaced_by_a_new_one_is_found() {
         let (near, far): (Vec<_>, Vec<_>) =
             (1..50).map(spot).partition(|spot| index.other(spot.home, spot.tag) == 1);
         let displaced = far[0];
-        index.link(displaced, LineIndex(0)).unwrap();
+        index.link(&displaced, LineIndex(0)).unwrap();
         for (&spot, line) in near.iter().zip(1..16) {
             index.link(spot, LineIndex(line)).unwrap();
         }
@@ -373,7 +373,7 @@ fn an_entry_that_is_displaced_by_a_new_one_is_found() {
             let found = readers_table.index.find(displaced, |line| line == LineIndex(0));
             assert_eq!(found, Some(LineIndex(0)), "a key that never left was not found");
         });
-        index.link(near[15], LineIndex(16)).unwrap();
+        index.link(&near[15], LineIndex(16)).unwrap();
         assert!(index.bucket(3).place_of(displaced.tag, LineIndex(0)).is_some(), "it was displaced");
         reads.join().unwrap();
     });

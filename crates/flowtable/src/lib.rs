@@ -133,7 +133,7 @@ pub struct ShardIndex(pub u8);
 pub struct SlotIndex(pub u32);
 
 /// One line of a slot, numbered over all shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LineIndex(pub u32);
 
 /// The key of the hash: whoever does not know it cannot choose keys that collide.

@@ -58,7 +58,7 @@ impl Aes {
 
 #[cfg(target_arch = "x86_64")]
 mod aes_calls {
-    use zerocopy::{Immutable, IntoBytes};
+    use zerocopy::{FromBytes, Immutable, IntoBytes};
 
     use crate::hash::Hash;
     use crate::hash::aes::{self, RoundKeys};
@@ -67,7 +67,11 @@ mod aes_calls {
         /// See [`aes::hash_one`].
         #[inline]
         pub(crate) fn hash_one<K: IntoBytes + Immutable>(self, round_keys: &RoundKeys, key: &K) -> Hash {
-            // SAFETY: the function needs the `aes` feature, and whoever holds `self` has seen it detected.
+            if let Ok([first, second]) = <[u64; 2]>::read_from_bytes(key.as_bytes()) {
+                // SAFETY: the function needs the `aes` feature, and whoever holds `self` has seen it detected.
+                return unsafe { aes::hash_words(round_keys, first.to_le(), second.to_le()) };
+            }
+            // SAFETY: as above.
             unsafe { aes::hash_one(round_keys, key) }
         }
 

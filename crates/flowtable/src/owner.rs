@@ -77,10 +77,10 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
         let spots = keys.each_ref().map(|key| table.spot(self.shard, key));
         spots.iter().for_each(|&spot| table.index.prefetch_home(spot));
         for (side, key) in keys.iter().enumerate() {
-            if keys[..side].iter().any(|earlier| earlier.as_bytes() == key.as_bytes()) {
+            if keys[..side].contains(key) {
                 return Err(InsertError::Repeated);
             }
-            if let Some(line) = table.find_at(spots[side], key) {
+            if let Some(line) = table.find_at(&spots[side], key) {
                 return Err(InsertError::Duplicate(line));
             }
         }
@@ -94,7 +94,7 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
         self.slots.occupy(slot, deadline_ms);
         self.prefetch_free();
         let mut index = table.index.writer(self.shard);
-        for (side, &spot) in spots.iter().enumerate() {
+        for (side, spot) in spots.iter().enumerate() {
             if index.link(spot, self.line(slot, side)).is_err() {
                 for (side, &spot) in spots[..side].iter().enumerate() {
                     index.unlink(spot, self.line(slot, side));

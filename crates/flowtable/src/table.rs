@@ -18,7 +18,7 @@ use crate::carver::in_own_region;
 use crate::hash::{Hash, Hasher};
 use crate::index::{Index, Peek, Spot};
 use crate::line::Line;
-use crate::slots::Slots;
+use crate::slots::{Slots, ones};
 use crate::sync::{AtomicU32, Ordering};
 use crate::{
     Carver, Cells, HashKey, HashKind, Key, LineIndex, Owner, Quiescence, SHARDS_MAX, ShardIndex, Shared,
@@ -28,6 +28,9 @@ use crate::{
 /// Keys looked up together, as many as a burst of frames has. A core waits for some 16 cache lines at once, so that
 /// fewer keys would leave it idle at the end of each loop; more would have to stay in its first cache for longer.
 const BURST: usize = 32;
+
+/// No line.
+const NOWHERE: LineIndex = LineIndex(u32::MAX);
 
 /// Where a key's entry is, or would be: see [`Table::ask`].
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +124,7 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
     /// # Panics
     /// If there is no such shard.
     pub fn find(&self, shard: ShardIndex, key: &K) -> Option<LineIndex> {
-        self.find_at(self.spot(shard, key), key)
+        self.find_at(&self.spot(shard, key), key)
     }
 
     /// Finds many keys at once, each in its shard; where none is sought, none is found. The memory of all of them is
@@ -153,28 +156,43 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
                 self.index.prefetch_home(spots[i]);
             }
         }
-        let (mut peeks, mut is_any_away) = ([Peek::Absent; BURST], false);
+        // Bit by bit: keys that are nowhere, and those that may be in their other bucket.
+        let (mut lines, mut absent, mut away) = ([NOWHERE; BURST], 0_u32, 0_u32);
+        let mut returns = [0; BURST];
         for i in 0..count {
             if sought[i].sought().is_some() {
-                peeks[i] = self.index.peek_home(spots[i]);
-                is_any_away |= matches!(peeks[i], Peek::Away { .. });
-                self.prefetch(peeks[i]);
+                match self.index.peek_home(spots[i]) {
+                    Peek::Line(line) => lines[i] = self.prefetched(line),
+                    Peek::Absent => absent |= 1 << i,
+                    Peek::Away { returns: returned } => {
+                        away |= 1 << i;
+                        returns[i] = returned;
+                    }
+                    Peek::Unsure => {}
+                }
             }
         }
-        for i in 0..if is_any_away { count } else { 0 } {
-            if let Peek::Away { returns } = peeks[i] {
-                peeks[i] = self.index.peek_other(spots[i], returns);
-                self.prefetch(peeks[i]);
+        for i in ones(away.into()) {
+            match self.index.peek_other(spots[i], returns[i]) {
+                Peek::Line(line) => lines[i] = self.prefetched(line),
+                Peek::Absent => absent |= 1 << i,
+                Peek::Away { .. } | Peek::Unsure => {}
             }
         }
         for i in 0..count {
-            found[i] = match (sought[i].sought(), peeks[i]) {
-                (None, _) | (_, Peek::Absent) => None,
-                (Some((_, key)), Peek::Line(line)) if self.has_key(line, key) => Some(line),
+            found[i] = match sought[i].sought() {
+                Some((_, key)) if self.has_key(lines[i], key) => Some(lines[i]),
                 // A line of the same tag and another key, or one that moved: rare enough to begin again.
-                (Some((_, key)), _) => self.find_at(spots[i], key),
+                Some((_, key)) if absent >> i & 1 == 0 => self.find_at(&spots[i], key),
+                _ => None,
             };
         }
+    }
+
+    #[inline]
+    fn prefetched(&self, line: LineIndex) -> LineIndex {
+        self.lines.prefetch(line.0 as usize);
+        line
     }
 
     #[inline]
@@ -338,7 +356,7 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
     }
 
     #[inline]
-    pub(crate) fn find_at(&self, spot: Spot, key: &K) -> Option<LineIndex> {
+    pub(crate) fn find_at(&self, spot: &Spot, key: &K) -> Option<LineIndex> {
         self.index.find(spot, |line| self.has_key(line, key))
     }
 

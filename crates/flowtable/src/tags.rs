@@ -15,9 +15,10 @@ pub(crate) const TAGS: usize = 8;
 
 const TAGS_PER_WORD: usize = 4;
 
-/// 16 bits of a hash; never 0, which marks a free place.
+/// 16 bits of a hash; never 0, which marks a free place. In a word of their own: a structure that is copied by words has each of
+/// them written as one, or the processor would have to wait for the parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tag(u16);
+pub(crate) struct Tag(u32);
 
 impl Tag {
     /// The tag of a free place.
@@ -26,13 +27,13 @@ impl Tag {
     /// Any 16 bits; 0 becomes 1.
     #[inline]
     pub(crate) fn new(bits: u16) -> Self {
-        Self(bits.max(1))
+        Self(bits.max(1).into())
     }
 
     /// The tag's bits.
     #[inline]
     pub(crate) fn bits(self) -> u16 {
-        self.0
+        self.0 as u16
     }
 }
 
@@ -46,7 +47,7 @@ impl Tags {
     /// The tag at a place, to the owner.
     #[inline]
     pub(crate) fn get(&self, place: usize) -> Tag {
-        Tag((self.0[place / TAGS_PER_WORD].own() >> shift(place)) as u16)
+        Tag((self.0[place / TAGS_PER_WORD].own() >> shift(place)) as u32 & 0xffff)
     }
 
     /// Sets the tag at a place.
@@ -62,9 +63,9 @@ impl Tags {
         let [low, high] = &self.0;
         let words = [low.seen(), high.seen()];
         #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]
-        return Places(crate::machine::equal_by_sse2(words, tag.0));
+        return Places(crate::machine::equal_by_sse2(words, tag.bits()));
         #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle)))))]
-        return Places(equal_by_arithmetic(words, tag.0));
+        return Places(equal_by_arithmetic(words, tag.bits()));
     }
 }
 
@@ -131,9 +132,13 @@ mod tests {
                 for pattern in 0..=u8::MAX {
                     let tags = Tags::default();
                     for place in 0..TAGS {
-                        tags.set(place, Tag(if pattern >> place & 1 == 1 { wanted } else { other }));
+                        tags.set(place, Tag(if pattern >> place & 1 == 1 { wanted } else { other }.into()));
                     }
-                    assert_eq!(tags.equal_to(Tag(wanted)), Places(pattern), "{wanted:x} among {other:x}");
+                    assert_eq!(
+                        tags.equal_to(Tag(wanted.into())),
+                        Places(pattern),
+                        "{wanted:x} among {other:x}"
+                    );
                     assert_eq!(
                         equal_by_arithmetic([tags.0[0].own(), tags.0[1].own()], wanted),
                         pattern,

@@ -57,7 +57,15 @@ pub(crate) fn hash_one<K: IntoBytes + Immutable>(round_keys: &RoundKeys, key: &K
         bytes[..rest.len()].copy_from_slice(rest);
         state = absorb(state, &bytes, [first, second, third]);
     }
-    Hash(_mm_cvtsi128_si64(_mm_xor_si128(state, _mm_unpackhi_epi64(state, state))) as u64)
+    folded(state)
+}
+
+/// Hashes a key of one block, whose words come in registers: were they read from memory as one, where they have just been
+/// written as two, the processor would have to wait until they are there.
+#[target_feature(enable = "aes")]
+pub(crate) fn hash_words(round_keys: &RoundKeys, first: u64, second: u64) -> Hash {
+    let [state, rounds @ ..] = round_keys.0.map(|words| block(words));
+    folded(mixed(_mm_xor_si128(state, block([first, second])), rounds))
 }
 
 /// Hashes the keys that are there.
@@ -77,10 +85,22 @@ pub(crate) fn hash_burst<T, K: IntoBytes + Immutable>(
 
 #[inline]
 #[target_feature(enable = "aes")]
-fn absorb(state: __m128i, bytes: &[u8; BLOCK_BYTES], [first, second, third]: [__m128i; 3]) -> __m128i {
+fn absorb(state: __m128i, bytes: &[u8; BLOCK_BYTES], rounds: [__m128i; 3]) -> __m128i {
     let (words, _) = bytes.as_chunks::<8>();
-    let state = _mm_xor_si128(state, block([u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]));
+    let words = [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])];
+    mixed(_mm_xor_si128(state, block(words)), rounds)
+}
+
+#[inline]
+#[target_feature(enable = "aes")]
+fn mixed(state: __m128i, [first, second, third]: [__m128i; 3]) -> __m128i {
     _mm_aesenc_si128(_mm_aesenc_si128(_mm_aesenc_si128(state, first), second), third)
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn folded(state: __m128i) -> Hash {
+    Hash(_mm_cvtsi128_si64(_mm_xor_si128(state, _mm_unpackhi_epi64(state, state))) as u64)
 }
 
 #[inline]

@@ -21,7 +21,7 @@ fn fill(index: &Index, seed: u64) -> Vec<Spot> {
     loop {
         let line = spots.len() as u32;
         let spot = index.spot(SHARD, hasher.hash_one(&line));
-        if index.writer(SHARD).link(spot, LineIndex(line)).is_err() {
+        if index.writer(SHARD).link(&spot, LineIndex(line)).is_err() {
             return spots;
         }
         spots.push(spot);
@@ -76,7 +76,7 @@ fn at_least_95_percent_of_the_places_fill_before_the_first_refusal() {
             assert!(full >= 0.95, "seed {seed}, {buckets} buckets: {full}");
             for (line, spot) in spots.iter().enumerate() {
                 let line = LineIndex(line as u32);
-                assert_eq!(index.find(*spot, |candidate| candidate == line), Some(line));
+                assert_eq!(index.find(spot, |candidate| candidate == line), Some(line));
             }
             assert_consistent(&index, &spots.into_iter().map(Some).collect::<Vec<_>>());
         }
@@ -94,7 +94,7 @@ fn an_index_made_for_any_number_of_lines_takes_them_all() {
             for line in 0..lines {
                 let spot = index.spot(SHARD, hasher.hash_one(&line));
                 assert_eq!(
-                    index.writer(SHARD).link(spot, LineIndex(line)),
+                    index.writer(SHARD).link(&spot, LineIndex(line)),
                     Ok(()),
                     "line {line} of {lines}, seed {seed}"
                 );
@@ -118,8 +118,8 @@ fn a_refused_entry_leaves_every_other_entry_in_place() {
     let spots = fill(&index, 7);
     let refused = index.spot(SHARD, hasher(7).hash_one(&(spots.len() as u32)));
     let line = LineIndex(spots.len() as u32);
-    assert_eq!(index.writer(SHARD).link(refused, line), Err(Crowded));
-    assert_eq!(index.find(refused, |candidate| candidate == line), None);
+    assert_eq!(index.writer(SHARD).link(&refused, line), Err(Crowded));
+    assert_eq!(index.find(&refused, |candidate| candidate == line), None);
     assert_consistent(&index, &spots.into_iter().map(Some).collect::<Vec<_>>());
 }
 
@@ -137,10 +137,10 @@ fn entries_survive_long_churn_at_95_percent() {
             if let Some(spot) = spots[line.0 as usize].take() {
                 assert!(index.writer(SHARD).unlink(spot, line));
                 assert!(!index.writer(SHARD).unlink(spot, line), "gone");
-                assert_eq!(index.find(spot, |candidate| candidate == line), None);
+                assert_eq!(index.find(&spot, |candidate| candidate == line), None);
             }
             let spot = index.spot(SHARD, hasher.hash_one(&[round, 2]));
-            match index.writer(SHARD).link(spot, line) {
+            match index.writer(SHARD).link(&spot, line) {
                 Ok(()) => {
                     spots[line.0 as usize] = Some(spot);
                     entered += 1;
