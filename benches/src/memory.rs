@@ -4,7 +4,7 @@ use crate::scene::{External, external_of};
 use packet::{Burst, Frame, NoRoom, PacketIo, PortIndex, Sent};
 
 /// Bytes in front of a frame: with the two words before them, a cache line.
-const HEADROOM: u16 = 60;
+const HEADROOM: u8 = 60;
 /// Room for the longest frame, of an MTU of 1,500, under a tag; cache lines in an odd number, so that the frames of a burst do not
 /// compete for the same places of a cache.
 const ROOM: usize = HEADROOM as usize + 1_536;
@@ -15,8 +15,8 @@ pub struct Buffer(Box<Room>);
 /// What says where the frame is lies in front of it, as a driver's does.
 #[repr(C, align(64))]
 struct Room {
-    start: u16,
-    end: u16,
+    start: u8,
+    length: u16,
     bytes: [u8; ROOM],
 }
 
@@ -35,9 +35,11 @@ pub struct Memory {
 impl Memory {
     /// A buffer with this frame, as a network card would have written it.
     pub fn filled(&mut self, frame: &[u8]) -> Buffer {
-        let mut buffer =
-            self.free.pop().unwrap_or_else(|| Buffer(Box::new(Room { start: 0, end: 0, bytes: [0; ROOM] })));
-        (buffer.0.start, buffer.0.end) = (HEADROOM, HEADROOM + frame.len() as u16);
+        let mut buffer = self
+            .free
+            .pop()
+            .unwrap_or_else(|| Buffer(Box::new(Room { start: 0, length: 0, bytes: [0; ROOM] })));
+        (buffer.0.start, buffer.0.length) = (HEADROOM, frame.len() as u16);
         buffer.bytes_mut().copy_from_slice(frame);
         buffer
     }
@@ -48,7 +50,7 @@ impl PacketIo for Memory {
 
     fn receive(&mut self, _: PortIndex, _: &mut Burst<Buffer>) {}
 
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, _: PortIndex, frame: Buffer) {
         self.sent += 1;
         if let Some(kept) = &mut self.kept {
@@ -69,33 +71,34 @@ impl PacketIo for Memory {
 impl Frame for Buffer {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        &self.0.bytes[usize::from(self.0.start)..usize::from(self.0.end)]
+        &self.0.bytes[usize::from(self.0.start)..][..usize::from(self.0.length)]
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0.bytes[usize::from(self.0.start)..usize::from(self.0.end)]
+        &mut self.0.bytes[usize::from(self.0.start)..][..usize::from(self.0.length)]
     }
 
     #[inline]
     fn grow_front(&mut self, count: usize) -> Result<(), NoRoom> {
-        self.0.start =
-            u16::try_from(count).ok().and_then(|count| self.0.start.checked_sub(count)).ok_or(NoRoom)?;
+        let grown = u8::try_from(count).ok().and_then(|count| self.0.start.checked_sub(count));
+        self.0.start = grown.ok_or(NoRoom)?;
+        self.0.length += count as u16;
         Ok(())
     }
 
     #[inline]
     fn shrink_front(&mut self, count: usize) {
-        assert!(count <= usize::from(self.0.end - self.0.start));
-        self.0.start += count as u16;
+        assert!(count <= usize::from(u8::MAX - self.0.start) && count <= usize::from(self.0.length));
+        self.0.start += count as u8;
+        self.0.length -= count as u16;
     }
 
     fn resize(&mut self, length: usize) -> Result<(), NoRoom> {
-        let end = usize::from(self.0.start) + length;
-        if end > self.0.bytes.len() {
+        if usize::from(self.0.start) + length > self.0.bytes.len() {
             return Err(NoRoom);
         }
-        self.0.end = end as u16;
+        self.0.length = length as u16;
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 //! says all there is to say.
 //!
 //! ```text
-//! read       plain packets, the door they come in by, their flow     tenants': Door, MAC -> Leg; outside: address -> Own
+//! read       plain packets, the door they come in by                  port, VLAN -> Door
+//! enter      their flow, by what it is translated                     tenants': Door, MAC -> Leg; outside: address -> Own
 //! shard      where their sessions are        outbound: a function; inbound: the address, or the port's cell
 //! look up    their sessions' lines                                    table, in bursts
 //! foresee    the neighbours they were sent to last; flows without a session that may begin here (openings.rs): their memory
@@ -26,11 +27,12 @@ mod ways;
 
 use std::net::Ipv4Addr;
 
-use arrayvec::ArrayVec;
-use flowtable::{LineIndex, ShardIndex, Sought};
-use packet::{BURST_FRAMES_MAX, Burst, Frame, MacAddress, Moment, PacketIo, Plain, PortIndex, addresses};
+use flowtable::{LineIndex, ShardIndex, Sought, prefetch_value};
+use packet::{
+    BURST_FRAMES_MAX, Burst, Frame, MacAddress, MacNumber, Moment, PacketIo, Plain, PortIndex, addresses,
+};
 use rules::compiled::{AddressIndex, InterfaceIndex, Realm};
-use rules::legs::{Door, Purpose};
+use rules::legs::{Door, Leg, Purpose};
 
 use crate::flow::Flow;
 use crate::gateway::Gateway;
@@ -41,18 +43,17 @@ use crate::state::State;
 use openings::Begun;
 use ways::{Way, next_hop_by_floating_ip};
 
-/// A plain packet of the burst, of which it is known where it came from.
+/// A packet of the burst: in the place of its frame, and known to be plain where it is known how it is translated.
+#[derive(Clone, Copy, Default)]
 struct Candidate {
-    plain: Plain,
+    translation: Translation,
     /// As the realm knows it in which its addresses are meant.
     flow: Flow,
+    plain: Plain,
     /// Where its session is, if it goes by one; from outside that may be known a stage later.
     shard: Option<ShardIndex>,
-    translation: Translation,
     /// Where the next hop was last found, if it goes by no session, which knows.
-    remembered: LineIndex,
-    /// Which frame of the burst.
-    at: u8,
+    remembered: [LineIndex; 2],
     /// Its session is to be opened in its turn.
     begins: bool,
 }
@@ -70,14 +71,17 @@ impl Candidate {
     fn side(&self) -> usize {
         match self.translation {
             Translation::Out(_) | Translation::FloatingOut(..) => OUTBOUND,
-            Translation::In(_) | Translation::FloatingIn(..) => INBOUND,
+            Translation::In(_) | Translation::FloatingIn(..) | Translation::Unknown => INBOUND,
         }
     }
 }
 
 /// By what a candidate is translated, as far as its addresses tell.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Translation {
+    /// Not at a glance.
+    #[default]
+    Unknown,
     /// From inside, by this leg: by its session.
     Out(InterfaceIndex),
     /// From outside: by its session. Whose that is, this address' port tells, if the address alone does not.
@@ -88,17 +92,11 @@ enum Translation {
     FloatingIn(InterfaceIndex, Ipv4Addr),
 }
 
-/// What there is to say of all frames that were read.
-struct Read {
-    bytes: u64,
-    /// Where sessions are, is to be [asked](Gateway::ask_ports) of ports.
-    asks_ports: bool,
-}
+/// Where a plain packet comes in, and to which MAC; `None` for any other.
+type Knock<'a> = Option<(&'a Door, MacNumber)>;
 
 /// In which realm a packet's addresses are meant, by what it is translated, and in which shard its session is, if it goes by one.
 type Arrived = (Realm, Translation, Option<ShardIndex>);
-
-type Candidates = ArrayVec<Candidate, BURST_FRAMES_MAX>;
 
 /// Their sessions' lines, each in its candidate's place.
 type Lines = [Option<LineIndex>; BURST_FRAMES_MAX];
@@ -114,53 +112,73 @@ impl<F: Frame> Gateway<F> {
     ) {
         // Without a session to say so, each packet would have to be asked whether its checksum is there.
         let has_checksums = !self.checks_checksums(port);
-        let mut candidates = Candidates::new();
-        let Read { bytes, asks_ports } = self.read_plain(port, has_checksums, frames, &mut candidates);
+        let mut all = [Candidate::default(); BURST_FRAMES_MAX];
+        let Some(candidates) = all.get_mut(..frames.len()) else { return };
+        let mut knocks = [None; BURST_FRAMES_MAX];
+        let bytes = self.read_plain(port, frames, candidates, &mut knocks);
         self.counters().received(port, frames.len() as u64, bytes);
+        let asks_ports = self.enter(has_checksums, &knocks, candidates);
         if asks_ports {
-            self.ask_ports(&mut candidates);
+            self.ask_ports(candidates);
         }
         let mut lines = [None; BURST_FRAMES_MAX];
-        self.state.find_burst(&candidates, &mut lines);
-        let may_begin = self.foresee_neighbours(&mut candidates, &lines);
+        self.state.find_burst(candidates, &mut lines);
+        let may_begin = self.foresee_neighbours(candidates, &lines);
         if may_begin {
-            self.prepare_openings(has_checksums, &mut candidates, &lines);
+            self.prepare_openings(has_checksums, candidates, &lines);
         }
         let received = frames.len();
-        self.send_established(has_checksums, frames, &candidates, &mut lines, now, io);
+        self.send_established(has_checksums, frames, candidates, &mut lines, now, io);
         self.counters().express.add((received - frames.len()) as u64);
     }
 
-    fn read_plain(
-        &self,
+    /// Reads what is plain. Returns how many bytes all frames have.
+    fn read_plain<'a>(
+        &'a self,
         port: PortIndex,
-        has_checksums: bool,
         frames: &Burst<F>,
-        candidates: &mut Candidates,
-    ) -> Read {
-        let mut read = Read { bytes: 0, asks_ports: false };
-        for (at, frame) in frames.iter().enumerate() {
+        candidates: &mut [Candidate],
+        knocks: &mut [Knock<'a>],
+    ) -> u64 {
+        let mut all = 0;
+        for ((frame, candidate), knock) in frames.iter().zip(candidates).zip(knocks) {
             let bytes = frame.bytes();
-            read.bytes += bytes.len() as u64;
-            let Some((plain, arrival)) = Plain::read(bytes) else { continue };
+            all += bytes.len() as u64;
+            let Some(arrival) = candidate.plain.read_here(bytes) else { continue };
             let Some(door) = self.rules.door(port, arrival.vlan) else { continue };
-            let candidate = match door.outside {
-                None => self.enter_from_inside(&plain, door, arrival.mac),
-                Some(network) => self.enter_from_outside(&plain, door, network, arrival.mac),
+            self.rules.own_cell(door, candidate.plain.destination()).into_iter().for_each(prefetch_value);
+            *knock = Some((door, arrival.mac));
+        }
+        all
+    }
+
+    /// By what plain packets are translated, and where their sessions are. Returns whether that is to be
+    /// [asked](Gateway::ask_ports) of ports.
+    fn enter(&self, has_checksums: bool, knocks: &[Knock], candidates: &mut [Candidate]) -> bool {
+        let mut asks_ports = false;
+        for (candidate, knock) in candidates.iter_mut().zip(knocks) {
+            let Some((door, mac)) = *knock else { continue };
+            let plain = &candidate.plain;
+            let arrived = match door.outside {
+                None => self.enter_from_inside(plain, door, mac),
+                Some(network) => {
+                    let arrived = self.enter_from_outside(plain, door, network, mac);
+                    asks_ports |= matches!(arrived, Some((_, Translation::In(Some(_)), _)));
+                    arrived
+                }
             };
-            let Some((realm, translation, shard)) = candidate else { continue };
+            let Some((realm, translation, shard)) = arrived else { continue };
             if shard.is_some() || has_checksums {
-                read.asks_ports |= matches!(translation, Translation::In(Some(_)));
-                let flow = Flow::of_plain(&plain, realm);
-                let (remembered, at) = (LineIndex(0), at as u8);
-                candidates.push(Candidate { plain, flow, shard, translation, remembered, at, begins: false });
+                candidate.flow = Flow::of_plain(plain, realm);
+                candidate.translation = translation;
+                candidate.shard = shard;
             }
         }
-        read
+        asks_ports
     }
 
     #[inline]
-    fn enter_from_inside(&self, plain: &Plain, door: &Door, mac: MacAddress) -> Option<Arrived> {
+    fn enter_from_inside(&self, plain: &Plain, door: &Door, mac: MacNumber) -> Option<Arrived> {
         let (index, leg) = self.rules.enter(door, mac)?;
         if leg.external {
             return None;
@@ -180,7 +198,7 @@ impl<F: Frame> Gateway<F> {
         plain: &Plain,
         door: &Door,
         network: Realm,
-        mac: MacAddress,
+        mac: MacNumber,
     ) -> Option<Arrived> {
         let own = self.rules.own_by(door, network, plain.destination())?;
         // Nearly always it comes to the MAC that ARP has told.
@@ -196,6 +214,8 @@ impl<F: Frame> Gateway<F> {
                 }
             },
             Purpose::Floating { internal, leg } => {
+                let exit = &self.rules.leg(leg)?.exit;
+                self.neighbours.prefetch_remembered(exit.realm, internal);
                 Some((network, Translation::FloatingIn(leg, internal), None))
             }
             Purpose::Other => None,
@@ -203,7 +223,7 @@ impl<F: Frame> Gateway<F> {
     }
 
     /// Whose the ports are that packets from outside go to, where their address does not tell.
-    fn ask_ports(&self, candidates: &mut Candidates) {
+    fn ask_ports(&self, candidates: &mut [Candidate]) {
         for candidate in candidates {
             if let Translation::In(Some(ports)) = candidate.translation {
                 candidate.shard = self.state.shard_of_port(ports, &candidate.flow);
@@ -212,29 +232,40 @@ impl<F: Frame> Gateway<F> {
     }
 
     /// Asks for the neighbours that sessions have sent to last. Returns whether some flows from inside have no session.
-    fn foresee_neighbours(&self, candidates: &mut Candidates, lines: &Lines) -> bool {
+    fn foresee_neighbours(&self, candidates: &mut [Candidate], lines: &Lines) -> bool {
         let mut may_begin = false;
         for (candidate, line) in candidates.iter_mut().zip(lines) {
-            let remembered = if let Some(line) = *line {
-                self.state.parts.sessions.value(line).next_hop()
+            if let Some(line) = *line {
+                let line = self.state.parts.sessions.value(line);
+                if let Some(leg) = self.leg_onwards(candidate.translation, line) {
+                    prefetch_value(leg);
+                }
+                self.neighbours.prefetch(line.next_hop());
             } else {
                 may_begin |= matches!(candidate.translation, Translation::Out(_));
                 let Some((exit, next_hop)) = next_hop_by_floating_ip(&self.rules, candidate) else {
                     continue;
                 };
                 candidate.remembered = self.neighbours.remembered(exit.realm, next_hop.address);
-                candidate.remembered
-            };
-            self.neighbours.prefetch(remembered);
+            }
         }
         may_begin
+    }
+
+    /// The leg by which a packet of a session goes on, by all that is known at a glance.
+    #[inline]
+    fn leg_onwards(&self, translation: Translation, line: &Line) -> Option<&Leg> {
+        self.rules.leg(match translation {
+            Translation::Out(leg) => self.rules.leg(leg)?.default_interface()?,
+            _ => self.rules.inside(line.realm())?.leg,
+        })
     }
 
     fn send_established<I: PacketIo<Frame = F>>(
         &mut self,
         has_checksums: bool,
         frames: &mut Burst<F>,
-        candidates: &Candidates,
+        candidates: &[Candidate],
         lines: &mut Lines,
         now: Moment,
         io: &mut I,
@@ -245,13 +276,8 @@ impl<F: Frame> Gateway<F> {
         // A bit for each pair of addresses between which a packet goes the long way.
         let mut behind = 0_u64;
         let mut begun = Begun::default();
-        let mut next = 0;
-        for (at, mut frame) in frames.drain(..).enumerate() {
-            let candidate = candidates.get(next).filter(|candidate| usize::from(candidate.at) == at);
-            let line = lines.get_mut(next);
-            next += usize::from(candidate.is_some());
-            if let (Some(candidate), Some(line)) = (candidate, line)
-                && (behind == 0 || behind & pair_bit(candidate.plain.addresses) == 0)
+        for ((candidate, line), mut frame) in candidates.iter().zip(lines).zip(frames.drain(..)) {
+            if (behind == 0 || behind & pair_bit(candidate.plain.addresses) == 0)
                 && (keeps_order || !self.is_behind_another(candidate))
                 && (!candidate.begins || self.begin(candidate, line, &mut begun, now_ms))
                 && let Some(port) = self.make_ready(has_checksums, candidate, *line, &mut frame, now_ms)
@@ -283,13 +309,14 @@ impl<F: Frame> Gateway<F> {
         let plain = &candidate.plain;
         let Way { session, next_hop, exit, news } =
             Way::of(&self.rules, &self.state, &self.shards, candidate, line, has_checksums)?;
-        let remembered = match session {
-            Some(line) => line.next_hop(),
-            None => candidate.remembered,
+        let (network, address) = (exit.realm, next_hop.address);
+        let recalled = match session {
+            Some(line) => self.neighbours.recall(line.next_hop(), network, address),
+            None => self.neighbours.recall_any(candidate.remembered, network, address).map(|(mac, _)| mac),
         };
-        let destination = match self.neighbours.recall(remembered, exit.realm, next_hop.address) {
+        let destination = match recalled {
             Some(mac) => mac,
-            None => find_neighbour(&self.state, &mut self.neighbours, session, exit.realm, next_hop.address)?,
+            None => find_neighbour(&self.state, &mut self.neighbours, session, network, address)?.0,
         };
         let bytes = exit.link.replace(frame, usize::from(plain.network_offset), destination).ok()?;
         let offset = exit.link.length();
@@ -397,7 +424,7 @@ impl<F: Frame> Gateway<F> {
     }
 }
 
-/// The MAC of a next hop that is not where it was, and remembers where it is.
+/// The MAC of a next hop that is not where it was, and where it is, which is remembered.
 #[cold]
 fn find_neighbour(
     state: &State,
@@ -405,13 +432,13 @@ fn find_neighbour(
     session: Option<&Line>,
     network: Realm,
     address: Ipv4Addr,
-) -> Option<MacAddress> {
+) -> Option<(MacAddress, LineIndex)> {
     let found = neighbours.locate(state.shard_of_host(network, address), network, address)?;
     match session {
         Some(line) => line.remember_next_hop(found),
         None => neighbours.remember(network, address, found),
     }
-    neighbours.recall(found, network, address)
+    Some((neighbours.recall(found, network, address)?, found))
 }
 
 /// Whether an address is plainly a single host's that packets may go to and come from; that of a session was judged.

@@ -15,22 +15,28 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// ```text
 ///  0       4       8      10      12     13          16
 ///  | source| dest. | sport | dport | proto | realm (24) |     wire order, 16 bytes
+///  | addresses     | rest                               |     in two words: what is made of them stays in registers
 /// ```
 ///
 /// An ICMP query's identifier is the port of the host that asked; the side that answers has port 0.
 /// The full key is always compared, so tenants' overlapping addresses never meet: their realms differ.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct Flow {
-    source: [u8; 4],
-    destination: [u8; 4],
-    source_port: [u8; 2],
-    destination_port: [u8; 2],
-    protocol: u8,
-    realm: [u8; 3],
+    addresses: u64,
+    rest: u64,
 }
 
 const _: () = assert!(size_of::<Flow>() == 16);
+
+/// The words' parts, as masks.
+const SOURCE: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+const SOURCE_PORT: u64 = u64::from_ne_bytes([0xff, 0xff, 0, 0, 0, 0, 0, 0]);
+const DESTINATION_PORT: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+const PROTOCOL: u64 = u64::from_ne_bytes([0, 0, 0, 0, 0xff, 0, 0, 0]);
+
+/// Of the bits behind the ports.
+const REALM: u32 = 0x00ff_ffff;
 
 impl flowtable::Key for Flow {
     type Words = flowtable::Words<2>;
@@ -47,16 +53,20 @@ pub struct Endpoint {
 
 impl Flow {
     /// The flow of `source` and `destination` in `realm`.
+    #[inline]
     pub fn new(realm: Realm, protocol: Protocol, source: Endpoint, destination: Endpoint) -> Self {
-        let [_, realm @ ..] = realm.0.to_be_bytes();
-        Self {
-            source: source.address.octets(),
-            destination: destination.address.octets(),
-            source_port: source.port.to_be_bytes(),
-            destination_port: destination.port.to_be_bytes(),
-            protocol: protocol.0,
-            realm,
-        }
+        let addresses = [source, destination].map(|end| u32::from_ne_bytes(end.address.octets()));
+        let ports = [source, destination].map(|end| end.port.to_be());
+        Self::of_parts(zerocopy::transmute!(addresses), zerocopy::transmute!(ports), protocol, realm)
+    }
+
+    /// Of addresses and ports as they stand in a packet.
+    #[inline]
+    fn of_parts(addresses: u64, ports: u32, protocol: Protocol, realm: Realm) -> Self {
+        // The realm's three bytes stand behind the protocol's one.
+        let tail = u32::from(protocol.0) << 24 | realm.0 & REALM;
+        let rest: [u32; 2] = [ports, tail.to_be()];
+        Self { addresses, rest: zerocopy::transmute!(rest) }
     }
 
     /// The flow a packet belongs to, met in `realm`.
@@ -80,11 +90,7 @@ impl Flow {
     /// The same of a plain packet.
     #[inline]
     pub(crate) fn of_plain(plain: &Plain, realm: Realm) -> Self {
-        // The realm's three bytes stand behind the protocol's one.
-        let tail = u32::from(plain.protocol.0) << 24 | realm.0;
-        let words: [u32; 2] = [plain.ports, tail.to_be()];
-        let words: [u64; 2] = [plain.addresses, zerocopy::transmute!(words)];
-        zerocopy::transmute!(words)
+        Self::of_parts(plain.addresses, plain.ports, plain.protocol, realm)
     }
 
     /// The flow of the packet that an ICMP error quotes.
@@ -107,39 +113,58 @@ impl Flow {
     /// Where the flow comes from.
     #[inline]
     pub fn source(&self) -> Endpoint {
-        Endpoint { address: self.source.into(), port: u16::from_be_bytes(self.source_port) }
+        let ([source, _], [port, ..]) = self.parts();
+        Endpoint { address: source.to_ne_bytes().into(), port: u16::from_be(port) }
     }
 
     /// Where the flow goes.
     #[inline]
     pub fn destination(&self) -> Endpoint {
-        Endpoint { address: self.destination.into(), port: u16::from_be_bytes(self.destination_port) }
+        let ([_, destination], [_, port, ..]) = self.parts();
+        Endpoint { address: destination.to_ne_bytes().into(), port: u16::from_be(port) }
     }
 
     /// IP protocol.
     #[inline]
     pub fn protocol(&self) -> Protocol {
-        Protocol(self.protocol)
+        Protocol((self.tail() >> 24) as u8)
     }
 
     /// The realm the addresses are meant in.
     #[inline]
     pub fn realm(&self) -> Realm {
-        let [a, b, c] = self.realm;
-        Realm(u32::from_be_bytes([0, a, b, c]))
+        Realm(self.tail() & REALM)
+    }
+
+    /// Addresses; ports, protocol and realm.
+    #[inline]
+    fn parts(&self) -> ([u32; 2], [u16; 4]) {
+        (zerocopy::transmute!(self.addresses), zerocopy::transmute!(self.rest))
+    }
+
+    /// Protocol and realm.
+    #[inline]
+    fn tail(&self) -> u32 {
+        let [_, tail]: [u32; 2] = zerocopy::transmute!(self.rest);
+        u32::from_be(tail)
     }
 
     /// The flow of the answers, in the same realm.
+    #[inline]
     pub fn reversed(&self) -> Self {
-        Self::new(self.realm(), self.protocol(), self.destination(), self.source())
+        let [ports, tail]: [u32; 2] = zerocopy::transmute!(self.rest);
+        let rest = [ports.rotate_left(16), tail];
+        Self { addresses: self.addresses.rotate_left(32), rest: zerocopy::transmute!(rest) }
     }
 
     /// The same flow with another source, in another realm: what goes out.
+    #[inline]
     pub fn with_source(&self, source: Endpoint, realm: Realm) -> Self {
         Self::new(realm, self.protocol(), source, self.destination())
     }
 
     /// The same flow with another destination, in another realm: what comes in.
+    #[inline]
     pub fn with_destination(&self, destination: Endpoint, realm: Realm) -> Self {
         Self::new(realm, self.protocol(), self.source(), destination)
     }
@@ -160,37 +185,52 @@ impl Flow {
 
     /// The key of the source endpoint's mapping into an external network, as far as that depends on the destination: the
     /// network stands in for a destination on which it does not.
+    #[inline]
     pub(crate) fn mapping_key(&self, mapping: Dependence, external: Realm) -> Self {
         match mapping {
             Dependence::EndpointIndependent => self.towards(external),
-            Dependence::AddressDependent => Self { destination_port: [0; 2], ..*self },
+            Dependence::AddressDependent => self.without(DESTINATION_PORT),
             Dependence::AddressAndPortDependent => *self,
         }
     }
 
     /// The key of the destination endpoint's mapping: the same from every source.
+    #[inline]
     pub(crate) fn destination_key(&self) -> Self {
-        Self { source: [0; 4], source_port: [0; 2], ..*self }
+        Self { addresses: self.addresses & !SOURCE, ..self.without(SOURCE_PORT) }
     }
 
     /// The key of the permission for the source's address, whatever its port, to reach the destination endpoint.
+    #[inline]
     pub(crate) fn permission_key(&self) -> Self {
-        Self { source_port: [0; 2], ..*self }
+        self.without(SOURCE_PORT)
     }
 
     /// The key of the source host in an external network: the same for every protocol, port and destination.
+    #[inline]
     pub(crate) fn host_key(&self, external: Realm) -> Self {
-        Self { source_port: [0; 2], protocol: 0, ..self.towards(external) }
+        self.towards(external).without(SOURCE_PORT | PROTOCOL)
     }
 
     /// The key of one of the source host's blocks of ports of the flow's protocol.
     pub(crate) fn block_key(&self, external: Realm, ordinal: u16) -> Self {
-        Self { source_port: ordinal.to_be_bytes(), ..self.towards(external) }
+        let key = self.towards(external).without(SOURCE_PORT);
+        let [first, second] = ordinal.to_be_bytes();
+        Self { rest: key.rest | u64::from_ne_bytes([first, second, 0, 0, 0, 0, 0, 0]), ..key }
     }
 
     /// To no destination but an external network: 0.0.0.0/8, where its number is put, has no hosts.
+    #[inline]
     fn towards(&self, external: Realm) -> Self {
-        Self { destination: external.0.to_be_bytes(), destination_port: [0; 2], ..*self }
+        let [source, _]: [u32; 2] = zerocopy::transmute!(self.addresses);
+        let addresses = [source, external.0.to_be()];
+        Self { addresses: zerocopy::transmute!(addresses), ..self.without(DESTINATION_PORT) }
+    }
+
+    /// The same without what a mask has of the second word.
+    #[inline]
+    fn without(&self, mask: u64) -> Self {
+        Self { addresses: self.addresses, rest: self.rest & !mask }
     }
 }
 
@@ -207,7 +247,7 @@ impl std::fmt::Debug for Flow {
             f,
             "{}/{} {}:{} -> {}:{}",
             self.realm().0,
-            self.protocol,
+            self.protocol().0,
             from.address,
             from.port,
             to.address,

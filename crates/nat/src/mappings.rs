@@ -56,7 +56,7 @@ use crate::random::Random;
 use crate::state::{Intent, State};
 use crate::{DropReason, time};
 
-pub(crate) use foresight::Asked;
+pub(crate) use foresight::{Asked, Foreseen};
 pub(crate) use records::{Block, Holds, Host, Mapping, Permission};
 use rests::Rests;
 

@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use arrayvec::ArrayVec;
 use flowtable::{
     HashKey, LineIndex, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table, Words,
+    prefetch_value,
 };
 use packet::MacAddress;
 use rules::compiled::Realm;
@@ -161,8 +162,9 @@ pub(crate) struct Neighbours {
     table: Arc<NeighbourTable>,
     owned: [Option<Owner<Key, Neighbour, 1>>; SHARDS_MAX],
     sweep: time::Sweep,
-    /// Where next hops of packets without a session were last found: by a hash, each asked whether it is still there.
-    remembered: Box<[LineIndex]>,
+    /// Where next hops of packets without a session were last found: two for each hash, the later one first, each asked whether
+    /// it is still there.
+    remembered: Box<[[LineIndex; 2]]>,
     /// How many bits of the hash say where in there.
     remembered_bits: u32,
 }
@@ -184,7 +186,7 @@ impl Neighbours {
             table: Arc::clone(table),
             owned,
             sweep: time::Sweep::default(),
-            remembered: vec![LineIndex(0); 1 << remembered_bits].into(),
+            remembered: vec![[LineIndex(0); 2]; 1 << remembered_bits].into(),
             remembered_bits,
         }
     }
@@ -223,7 +225,7 @@ impl Neighbours {
         }
     }
 
-    /// Starts to load what is remembered of a neighbour.
+    /// Starts to load what is remembered of a neighbour of a session.
     #[inline]
     pub(crate) fn prefetch(&self, remembered: LineIndex) {
         self.table.prefetch_line(remembered);
@@ -240,17 +242,39 @@ impl Neighbours {
         self.table.read_hinted(remembered, &key(realm, address), Neighbour::known)?
     }
 
-    /// Where the next hop of a packet without a session was last found, perhaps.
+    /// Starts to load where [`Self::remembered`] is going to look.
     #[inline]
-    pub(crate) fn remembered(&self, realm: Realm, address: Ipv4Addr) -> LineIndex {
-        self.remembered.get(self.remembered_at(realm, address)).copied().unwrap_or(LineIndex(0))
+    pub(crate) fn prefetch_remembered(&self, realm: Realm, address: Ipv4Addr) {
+        self.remembered.get(self.remembered_at(realm, address)).into_iter().for_each(prefetch_value);
+    }
+
+    /// Where the next hop of a packet without a session was last found, perhaps: starts to load it.
+    #[inline]
+    pub(crate) fn remembered(&self, realm: Realm, address: Ipv4Addr) -> [LineIndex; 2] {
+        let remembered = self.remembered.get(self.remembered_at(realm, address)).copied().unwrap_or_default();
+        remembered.into_iter().for_each(|line| self.prefetch(line));
+        remembered
+    }
+
+    /// The MAC of `address` on the network `realm`, where it is known and was last found at one of these, and at which.
+    #[inline]
+    pub(crate) fn recall_any(
+        &self,
+        remembered: [LineIndex; 2],
+        realm: Realm,
+        address: Ipv4Addr,
+    ) -> Option<(MacAddress, LineIndex)> {
+        let recall = |line| Some((self.recall(line, realm, address)?, line));
+        let [later, earlier] = remembered;
+        recall(later).or_else(|| recall(earlier))
     }
 
     /// Remembers where it is.
     pub(crate) fn remember(&mut self, realm: Realm, address: Ipv4Addr, line: LineIndex) {
         let at = self.remembered_at(realm, address);
         if let Some(place) = self.remembered.get_mut(at) {
-            *place = line;
+            let [later, _] = *place;
+            *place = [line, later];
         }
     }
 

@@ -100,6 +100,7 @@ impl Line {
         realm: Realm,
         holds: Holds,
         generation: u32,
+        seen: Seen,
         now_ms: u32,
     ) {
         self.address.store(u32::from_ne_bytes(other_side.address.octets()), Relaxed);
@@ -111,7 +112,7 @@ impl Line {
             word.store(0, Relaxed);
         }
         self.window_scale.store(0, Relaxed);
-        self.seen.store(Seen::empty().bits(), Relaxed);
+        self.seen.store(seen.bits(), Relaxed);
     }
 
     #[inline]

@@ -22,7 +22,7 @@ use crate::mappings::{Holds, Mappings, Taken};
 use crate::random::Random;
 use crate::sessions::{INBOUND, Line, OUTBOUND, is_allowed};
 use crate::state::State;
-use crate::tcp::Phase;
+use crate::tcp::{Phase, Seen};
 use crate::timers::{first_phase, timeout_ms};
 use crate::{DropReason, time};
 
@@ -222,12 +222,11 @@ impl Shard {
         let timeout_ms = timeout_ms(first_phase(internal.protocol()), internal, router);
         let keys = [*internal, outside];
         let inserted = self.sessions.insert(keys, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
-            outbound.fill(external, realm, holds, generation, now_ms);
+            let seen = if spoken { Seen::SPOKEN } else { Seen::empty() };
+            outbound.fill(external, realm, holds, generation, seen, now_ms);
             outbound.created_ms().store(now_ms, Relaxed);
-            if spoken {
-                outbound.note_spoken();
-            }
-            inbound.fill(internal.source(), internal.realm(), holds, generation, now_ms);
+            let inside = internal.source();
+            inbound.fill(inside, internal.realm(), holds, generation, Seen::empty(), now_ms);
             inbound.mapping().store(mapping, Relaxed);
         });
         self.mappings.settle(taken);

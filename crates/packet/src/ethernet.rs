@@ -22,6 +22,30 @@ pub const FRAME_LENGTH_MIN: usize = 60;
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddress(pub [u8; 6]);
 
+/// The 48 bits of a MAC address as a number, to be compared at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MacNumber(u64);
+
+impl MacNumber {
+    /// That to which a frame is addressed that begins with these bytes.
+    #[inline]
+    pub(crate) const fn of_frame(first: [u8; 8]) -> Self {
+        Self(u64::from_be_bytes(first) >> 16)
+    }
+
+    /// The number.
+    #[inline]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<MacAddress> for MacNumber {
+    fn from(MacAddress([a, b, c, d, e, f]): MacAddress) -> Self {
+        Self(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+}
+
 /// An 802.1Q VLAN identifier, 1 to 4094.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VlanId(u16);

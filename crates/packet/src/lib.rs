@@ -24,7 +24,7 @@ pub mod tcp;
 pub mod testing;
 mod wire;
 
-pub use ethernet::{MacAddress, VlanId};
+pub use ethernet::{MacAddress, MacNumber, VlanId};
 pub use frame::{BURST_FRAMES_MAX, Burst, Frame, NoRoom, PacketIo, PortIndex, Sent};
 pub use moment::Moment;
 pub use parse::{Fragment, Malformed, Parsed, Payload, Protocol};

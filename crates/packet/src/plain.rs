@@ -16,13 +16,13 @@ use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::wire::{self, ether_type};
-use crate::{MacAddress, Protocol, VlanId};
+use crate::{MacNumber, Protocol, VlanId};
 
 const LINK: usize = wire::ETHERNET_LENGTH as usize;
 const TAGGED_LINK: usize = LINK + wire::TAG_LENGTH as usize;
 
 /// The start of a frame: what follows the addresses is a tag or the packet already.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Link {
     destination: [u8; 6],
@@ -71,7 +71,7 @@ const _: () = {
 };
 
 /// What the path needs to know of a plain packet. See the file's page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plain {
     /// IPv4 source and destination: their bytes as they stand.
     pub addresses: u64,
@@ -97,7 +97,7 @@ pub struct Plain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// To whom the frame is addressed.
-    pub mac: MacAddress,
+    pub mac: MacNumber,
     /// The 802.1Q tag; `None` for an untagged frame and for a priority tag (VLAN 0).
     pub vlan: Option<VlanId>,
 }
@@ -112,9 +112,18 @@ pub struct NewEndpoint {
 }
 
 impl Plain {
-    /// Reads a frame, if it is a plain packet. Always where it is called: what is read stays in registers.
+    /// Reads a frame, if it is a plain packet.
     #[inline(always)]
     pub fn read(bytes: &[u8]) -> Option<(Self, Arrival)> {
+        let mut plain = Self::default();
+        let arrival = plain.read_here(bytes)?;
+        Some((plain, arrival))
+    }
+
+    /// Reads a frame into this place, if it is a plain packet: what is read need not be moved. What is here of another frame is
+    /// undefined. Always where it is called: the compiler knows more of the frame there.
+    #[inline(always)]
+    pub fn read_here(&mut self, bytes: &[u8]) -> Option<Arrival> {
         let (link, _) = Link::ref_from_prefix(bytes).ok()?;
         let is_tagged = link.ether_type.get() == ether_type::VLAN;
         let (network_offset, ether_type, tag) = match is_tagged {
@@ -136,7 +145,7 @@ impl Plain {
         if !is_plain {
             return None;
         }
-        let mut plain = Self {
+        *self = Self {
             addresses: zerocopy::transmute!([head.source, head.destination]),
             ports: zerocopy::transmute!([head.source_port, head.destination_port]),
             tcp_acknowledgement: 0,
@@ -147,17 +156,18 @@ impl Plain {
             dont_fragment: flags_and_offset & wire::Ipv4::DONT_FRAGMENT != 0,
             network_offset: network_offset as u8,
         };
-        let arrival = Arrival { mac: MacAddress(link.destination), vlan: VlanId::new(tag) };
-        match plain.protocol {
-            Protocol::UDP => Some((plain, arrival)),
+        let first = *link.as_bytes().first_chunk()?;
+        let arrival = Arrival { mac: MacNumber::of_frame(first), vlan: VlanId::new(tag) };
+        match Protocol(head.protocol) {
+            Protocol::UDP => Some(arrival),
             Protocol::TCP => {
                 let (tcp, _) = TcpHead::ref_from_prefix(packet).ok()?;
                 let header_length = usize::from(tcp.data_offset >> 4) * 4;
                 let is_there = header_length >= 20 && usize::from(total_length) >= 20 + header_length;
-                plain.tcp_flags = tcp.flags;
-                plain.tcp_window = tcp.window.get();
-                plain.tcp_acknowledgement = u32::from_be_bytes(tcp.acknowledgement);
-                is_there.then_some((plain, arrival))
+                self.tcp_flags = tcp.flags;
+                self.tcp_window = tcp.window.get();
+                self.tcp_acknowledgement = u32::from_be_bytes(tcp.acknowledgement);
+                is_there.then_some(arrival)
             }
             _ => None,
         }
@@ -270,10 +280,15 @@ impl Head {
     /// Whether the header's checksum is.
     #[inline]
     fn is_right(&self) -> bool {
-        let (words, _) = self.as_bytes().as_chunks::<4>();
-        let sum = words.iter().take(5).map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>();
+        let (words, _) = self.as_bytes().as_chunks::<8>();
+        let &[first, second, ..] = words else { return false };
+        let (first, second) = (u64::from_ne_bytes(first), u64::from_ne_bytes(second));
+        let (sum, carry) = first.overflowing_add(second);
+        // What is carried out of a word of any length goes back in (RFC 1071 section 2 C).
+        let last = u64::from(u32::from_ne_bytes(self.destination)) + u64::from(carry);
+        let (sum, carry) = sum.overflowing_add(last);
         // To fold it is to divide by this, and no header is all zero.
-        sum.is_multiple_of(0xffff)
+        (sum + u64::from(carry)).is_multiple_of(0xffff)
     }
 }
 

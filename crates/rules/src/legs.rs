@@ -18,7 +18,7 @@ use std::net::Ipv4Addr;
 
 use hashbrown::HashMap;
 use packet::ethernet::LinkTail;
-use packet::{MacAddress, PortIndex, VlanId};
+use packet::{MacNumber, PortIndex, VlanId};
 
 use crate::compiled::{
     AddressIndex, AddressRules, FloatingIndex, FloatingRules, GatewayRules, InterfaceIndex, NextHop,
@@ -118,6 +118,12 @@ impl Leg {
         self.hosts.contains(source) && source != self.own
     }
 
+    /// The leg of the default route, where it leads out.
+    #[inline]
+    pub fn default_interface(&self) -> Option<InterfaceIndex> {
+        self.default_route.map(|next_hop| next_hop.interface)
+    }
+
     /// The next hop on the way out, of what nothing but the default route leads to. `None` where it takes a longer look.
     #[inline]
     pub fn plainly_out(&self, destination: Ipv4Addr) -> Option<NextHop> {
@@ -152,7 +158,7 @@ impl Leg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Own {
     /// The MAC that ARP says it has.
-    pub mac: MacAddress,
+    pub mac: MacNumber,
     /// What it is good for.
     pub purpose: Purpose,
 }
@@ -184,18 +190,21 @@ pub struct Inside {
     pub leg: InterfaceIndex,
 }
 
-/// A network as its frames come in, by port and VLAN.
+/// A network as its frames come in, by port and VLAN: one cache line.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub struct Door {
     /// Its realm, where all its legs are external: a packet from there is meant for an address, whichever leg it enters by.
     pub outside: Option<Realm>,
     segment: SegmentIndex,
     /// Its first leg, of tenants' networks the only one.
-    mac: MacAddress,
+    mac: MacNumber,
     leg: InterfaceIndex,
-    /// Our addresses on it, where they lie close together.
-    own: Option<Row>,
+    /// Our addresses on it, where they lie close together in two places at most.
+    own: Option<[Row; 2]>,
 }
+
+const _: () = assert!(size_of::<Door>() == 64);
 
 /// See the file's page.
 #[derive(Debug, Default)]
@@ -224,7 +233,7 @@ impl Legs {
             legs.filter_map(|(at, _)| leg(set, InterfaceIndex(u32::try_from(at).ok()?))).collect();
         let own_of = |segment: &SegmentRules| {
             let own = segment.addresses.iter().filter_map(|(address, rules)| {
-                let mac = set.interfaces.get(rules.interface.0 as usize)?.mac;
+                let mac = set.interfaces.get(rules.interface.0 as usize)?.mac.into();
                 Some((*address, Own { mac, purpose: purpose_of(set, &legs, rules) }))
             });
             own.collect::<Vec<_>>()
@@ -240,12 +249,12 @@ impl Legs {
                     |leg: &InterfaceIndex| legs.get(leg.0 as usize).is_some_and(|leg| leg.external);
                 let outside = segment.interfaces.values().all(is_external).then_some(segment.realm);
                 let own = own_of(segment).into_iter().map(|(address, own)| (u32::from(address), own));
-                let own = own_by_door.lay(own);
-                *door = Some(Door { outside, segment: SegmentIndex(at), mac: *mac, leg: *leg, own });
+                let own = own_by_door.lay_twice(own.collect());
+                *door = Some(Door { outside, segment: SegmentIndex(at), mac: (*mac).into(), leg: *leg, own });
             }
         }
         let by_mac = set.segments.iter().enumerate().flat_map(|(at, segment)| {
-            segment.interfaces.iter().map(move |(mac, leg)| (mac_key(at, *mac), *leg))
+            segment.interfaces.iter().map(move |(mac, leg)| (mac_key(at, (*mac).into()), *leg))
         });
         let by_mac = by_mac.collect();
         let own = set.segments.iter().flat_map(|segment| {
@@ -290,7 +299,7 @@ impl RuleSet {
 
     /// The leg by which a frame enters from there, to this MAC.
     #[inline]
-    pub fn enter(&self, door: &Door, mac: MacAddress) -> Option<(InterfaceIndex, &Leg)> {
+    pub fn enter(&self, door: &Door, mac: MacNumber) -> Option<(InterfaceIndex, &Leg)> {
         let index = match door.mac == mac {
             true => door.leg,
             false => *self.legs.by_mac.get(&mac_key(door.segment.0 as usize, mac))?,
@@ -318,17 +327,25 @@ impl RuleSet {
 
     /// An address on the network of this realm, if it is ours.
     #[inline]
-    pub fn own(&self, network: Realm, address: Ipv4Addr) -> Option<Own> {
-        self.legs.own.get(&key(network, address)).copied()
+    pub fn own(&self, network: Realm, address: Ipv4Addr) -> Option<&Own> {
+        self.legs.own.get(&key(network, address))
     }
 
     /// An address on the network that a door leads in from, if it is ours.
     #[inline]
-    pub fn own_by(&self, door: &Door, network: Realm, address: Ipv4Addr) -> Option<Own> {
+    pub fn own_by(&self, door: &Door, network: Realm, address: Ipv4Addr) -> Option<&Own> {
         match door.own {
-            Some(row) => self.legs.own_by_door.get(row, address.into()),
+            Some(_) => self.own_cell(door, address)?.as_ref(),
             None => self.own(network, address),
         }
+    }
+
+    /// Where [`Self::own_by`] is going to look, mostly: memory to be asked for.
+    #[inline]
+    pub fn own_cell(&self, door: &Door, address: Ipv4Addr) -> Option<&Option<Own>> {
+        let ([first, second], address) = (door.own?, address.into());
+        let cells = &self.legs.own_by_door;
+        cells.cell(first, address).or_else(|| cells.cell(second, address))
     }
 
     /// The floating IP under which a host's packets leave by the default route, from a leg by which they have entered. `None`
@@ -339,7 +356,7 @@ impl RuleSet {
             return None;
         }
         match *self.legs.floating_rows.get(leg.router.0 as usize)? {
-            Some(row) => self.legs.floating_by_row.get(row, host.into()),
+            Some(row) => self.legs.floating_by_row.get(row, host.into()).copied(),
             None => self.legs.floating.get(&key(leg.realm, host)).copied(),
         }
     }
@@ -366,9 +383,8 @@ fn door_of(port: PortIndex, vlan: Option<VlanId>) -> usize {
 
 /// A MAC has 48 bits, a network's index fewer than the rest.
 #[inline]
-fn mac_key(segment: usize, MacAddress([a, b, c, d, e, f]): MacAddress) -> u64 {
-    let (first, last) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
-    (segment as u64) << 48 | u64::from(last) << 32 | u64::from(first)
+fn mac_key(segment: usize, mac: MacNumber) -> u64 {
+    (segment as u64) << 48 | mac.get()
 }
 
 /// The floating IPs of a router's hosts by internal address, where they alone say how what the default route leads to is

@@ -8,7 +8,7 @@
 //! way       -> the rules that an opening reads
 //! ask       -> the rules' lists, the host's bucket, the mapping's bucket
 //! guess     -> the host's line, the mapping's line
-//! foresee   -> the port's cell, and from outside the buckets of session, mapping and permission
+//! foresee   -> the port's cell; then from outside the buckets of session, mapping and permission
 //! begin     one after another, each in its turn
 //! ```
 //!
@@ -24,11 +24,11 @@ use rules::RuleSet;
 use rules::compiled::{NextHop, PoolRules, RouterRules};
 use rules::legs::{Exit, Leg};
 
-use super::{Candidate, Candidates, Lines, Translation, find_neighbour, is_plainly_a_host, pair_bit};
+use super::{Candidate, Lines, Translation, find_neighbour, is_plainly_a_host, pair_bit};
 use crate::flow::Flow;
 use crate::forwarding;
 use crate::gateway::Gateway;
-use crate::mappings::{Asked, Mappings};
+use crate::mappings::{Asked, Foreseen, Mappings};
 use crate::tcp::opens;
 
 /// What an opening is made of.
@@ -49,7 +49,7 @@ pub(super) struct Begun(u64);
 impl<F: Frame> Gateway<F> {
     /// Which candidates open flows, and asks for the memory that it takes.
     #[inline(never)]
-    pub(super) fn prepare_openings(&self, has_checksums: bool, candidates: &mut Candidates, lines: &Lines) {
+    pub(super) fn prepare_openings(&self, has_checksums: bool, candidates: &mut [Candidate], lines: &Lines) {
         let mut all = OfBurst::<Parts>::new();
         for (candidate, line) in candidates.iter_mut().zip(lines) {
             let (None, Some(shard), Translation::Out(leg)) = (line, candidate.shard, candidate.translation)
@@ -79,7 +79,7 @@ impl<F: Frame> Gateway<F> {
         let plain = &candidate.plain;
         let (source, destination) = (plain.source(), plain.destination());
         let Some((exit, next_hop)) = self.way_out(leg, destination) else { return false };
-        self.neighbours.prefetch(self.neighbours.remembered(exit.realm, next_hop.address));
+        self.neighbours.remembered(exit.realm, next_hop.address);
         (plain.protocol == Protocol::UDP || opens(plain.tcp_flags))
             && leg.is_plainly_a_hosts(source)
             && is_plainly_a_host(source)
@@ -120,9 +120,11 @@ impl<F: Frame> Gateway<F> {
         let (flow, leg) = (&candidate.flow, self.rules.leg(leg)?);
         let (exit, next_hop) = self.way_out(leg, candidate.plain.destination())?;
         let (network, address) = (exit.realm, next_hop.address);
-        if self.neighbours.recall(self.neighbours.remembered(network, address), network, address).is_none() {
-            find_neighbour(&self.state, &mut self.neighbours, None, network, address)?;
-        }
+        let remembered = self.neighbours.remembered(network, address);
+        let (_, neighbour) = match self.neighbours.recall_any(remembered, network, address) {
+            Some(recalled) => recalled,
+            None => find_neighbour(&self.state, &mut self.neighbours, None, network, address)?,
+        };
         let (rules, pool) = (&self.rules, leg.pool()?);
         let router = rules.routers.get(leg.router.0 as usize)?;
         if leg.has_exceptions() && is_excepted(flow, next_hop, router, rules) {
@@ -131,8 +133,7 @@ impl<F: Frame> Gateway<F> {
         let counters = self.state.counters(self.me());
         let owner = self.shards.get_mut(shard)?;
         let line = owner.open_outbound(flow, router, pool, rules, counters, now_ms).ok()?;
-        let next_hop = self.neighbours.remembered(network, address);
-        self.state.parts.sessions.value(line).remember_next_hop(next_hop);
+        self.state.parts.sessions.value(line).remember_next_hop(neighbour);
         Some(line)
     }
 }
@@ -159,11 +160,14 @@ fn foresee(openings: &OfBurst<Parts>) {
         mappings.guess(asked);
     }
     let mut drawn = [0; SHARDS_MAX];
+    let mut foreseen = OfBurst::<(&Mappings, Foreseen)>::new();
     for (Parts { flow, shard, mappings, pool, .. }, asked) in openings.iter().zip(&asked) {
         if let Some(drawn) = drawn.get_mut(usize::from(shard.0)) {
-            _ = mappings.foresee(flow, pool, asked, drawn);
+            foreseen.extend(mappings.foresee(flow, pool, asked, drawn).map(|foreseen| (*mappings, foreseen)));
         }
     }
+    foreseen.iter().for_each(|(mappings, foreseen)| mappings.ask_port(foreseen));
+    foreseen.iter().for_each(|(mappings, foreseen)| mappings.ask_outside(foreseen));
 }
 
 impl Begun {

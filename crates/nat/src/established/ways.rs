@@ -116,7 +116,7 @@ pub(super) fn next_hop_by_floating_ip<'a>(
     let next_hop = match candidate.translation {
         Translation::FloatingOut(leg, _) => rules.leg(leg)?.plainly_out(candidate.plain.destination())?,
         Translation::FloatingIn(leg, internal) => NextHop { interface: leg, address: internal },
-        Translation::Out(_) | Translation::In(_) => return None,
+        Translation::Out(_) | Translation::In(_) | Translation::Unknown => return None,
     };
     Some((&rules.leg(next_hop.interface)?.exit, next_hop))
 }

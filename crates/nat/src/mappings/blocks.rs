@@ -23,13 +23,13 @@ impl Mappings {
     /// An endpoint in one of the host's blocks, or in a new one.
     pub(super) fn choose_in_blocks(
         &mut self,
-        choice: Choice,
+        choice: &Choice,
         rules: BlockRules,
     ) -> Result<Endpoint, DropReason> {
         let (blocks, unused) = self.blocks_of(choice, rules);
         for first in &blocks {
             let Some((choice, ports)) = choice.in_block(self, *first) else { continue };
-            if let Some(port) = self.choose_free(choice, ports) {
+            if let Some(port) = self.choose_free(&choice, ports) {
                 return Ok(choice.at(port));
             }
         }
@@ -40,7 +40,7 @@ impl Mappings {
         }
         for first in &blocks {
             let Some((choice, ports)) = choice.in_block(self, *first) else { continue };
-            if let Some(port) = self.choose_shared(choice, ports) {
+            if let Some(port) = self.choose_shared(&choice, ports) {
                 return Ok(choice.at(port));
             }
         }
@@ -52,7 +52,7 @@ impl Mappings {
     /// more.
     fn blocks_of(
         &self,
-        choice: Choice,
+        choice: &Choice,
         rules: BlockRules,
     ) -> (ArrayVec<Endpoint, { BLOCKS_PER_HOST_MAX as usize }>, Option<u16>) {
         let Choice { flow, pool, address, .. } = choice;
@@ -73,7 +73,7 @@ impl Mappings {
 
     fn choose_in_new_block(
         &mut self,
-        choice: Choice,
+        choice: &Choice,
         rules: BlockRules,
         ordinal: u16,
     ) -> Result<Option<Endpoint>, DropReason> {

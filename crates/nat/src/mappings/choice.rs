@@ -87,8 +87,8 @@ impl Mappings {
     ) -> Result<Flow, DropReason> {
         let (address, host) = self.pair(flow, pool)?;
         let choice = Choice { flow, pool, purpose, address };
-        let chosen = self.choose_at(choice).map(|endpoint| (address, endpoint));
-        match chosen.or_else(|reason| self.choose_elsewhere(choice, reason)) {
+        let chosen = self.choose_at(&choice).map(|endpoint| (address, endpoint));
+        match chosen.or_else(|reason| self.choose_elsewhere(&choice, reason)) {
             Ok((address, endpoint)) => {
                 // A flow that is refused leaves its host where it was: the address may have left the pool for a while only.
                 self.pair_anew(host, address.address);
@@ -106,10 +106,10 @@ impl Mappings {
     /// At another address than the host's, which has no room, where the pool allows; a host that had none yet is not bound.
     fn choose_elsewhere(
         &mut self,
-        choice: Choice,
+        choice: &Choice,
         reason: DropReason,
     ) -> Result<(PoolAddress, Endpoint), DropReason> {
-        let Choice { flow, pool, address, .. } = choice;
+        let Choice { flow, pool, address, .. } = *choice;
         let has_no_room = matches!(reason, DropReason::PortExhausted | DropReason::RemoteTaken);
         //= rfc7857#4
         let keeps = pool.pairing == Pairing::Strict && !self.is_new(flow, pool.realm);
@@ -123,7 +123,7 @@ impl Mappings {
                 let next = self.next_address(flow, pool, address, has_free, start, steps);
                 let Some((address, after)) = next else { break };
                 steps = after;
-                if let Ok(endpoint) = self.choose_at(Choice { address, ..choice }) {
+                if let Ok(endpoint) = self.choose_at(&Choice { address, ..*choice }) {
                     return Ok((address, endpoint));
                 }
             }
@@ -131,7 +131,7 @@ impl Mappings {
         Err(reason)
     }
 
-    fn choose_at(&mut self, choice: Choice) -> Result<Endpoint, DropReason> {
+    fn choose_at(&mut self, choice: &Choice) -> Result<Endpoint, DropReason> {
         self.limit_rests(choice.flow, choice.address, choice.pool);
         if !has_ports(choice.flow.protocol()) {
             return self.choose_number(choice);
@@ -144,7 +144,7 @@ impl Mappings {
     }
 
     /// A port that nobody has, within bounds.
-    pub(super) fn choose_free(&mut self, choice: Choice, bounds: PortRun) -> Option<u16> {
+    pub(super) fn choose_free(&mut self, choice: &Choice, bounds: PortRun) -> Option<u16> {
         let Self { state, shard, random, .. } = self;
         let (shard, purpose) = (*shard, choice.purpose);
         let space = state.parts.ports.of(choice.address.ports, choice.flow.protocol());
@@ -162,7 +162,7 @@ impl Mappings {
 
     /// For a session: a port in use, within bounds, towards another remote. One of the shard's own, so that it is found by one
     /// look; or else one of another shard's.
-    pub(super) fn choose_shared(&mut self, choice: Choice, bounds: PortRun) -> Option<u16> {
+    pub(super) fn choose_shared(&mut self, choice: &Choice, bounds: PortRun) -> Option<u16> {
         if choice.purpose == Purpose::Mapping {
             return None;
         }
@@ -192,7 +192,7 @@ impl Mappings {
         None
     }
 
-    fn share_one_of(&self, choice: Choice, space: PortSpace, batch: &[(u16, Cell)]) -> Option<u16> {
+    fn share_one_of(&self, choice: &Choice, space: PortSpace, batch: &[(u16, Cell)]) -> Option<u16> {
         let keys: ArrayVec<Option<(ShardIndex, Flow)>, SHARED_BATCH> = batch
             .iter()
             .map(|(port, cell)| match cell.holder()? {
@@ -208,7 +208,7 @@ impl Mappings {
     }
 
     /// One more use of a port, if no session has it towards the flow's remote.
-    fn share_this(&self, choice: Choice, space: PortSpace, port: u16, seen: Cell) -> bool {
+    fn share_this(&self, choice: &Choice, space: PortSpace, port: u16, seen: Cell) -> bool {
         let outside = choice.outside(if has_ports(choice.flow.protocol()) { port } else { 0 });
         if self.is_taken(seen, &outside) {
             return false;
@@ -237,7 +237,7 @@ impl Mappings {
     }
 
     /// For a session of a protocol without ports: its remote, by the number that stands for it.
-    fn choose_number(&mut self, choice: Choice) -> Result<Endpoint, DropReason> {
+    fn choose_number(&mut self, choice: &Choice) -> Result<Endpoint, DropReason> {
         let outside = choice.outside(0);
         let number = self.state.number_of(&outside);
         let space = self.state.parts.ports.of(choice.address.ports, choice.flow.protocol());

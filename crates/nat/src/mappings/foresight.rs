@@ -26,6 +26,16 @@ pub(crate) struct Asked {
     lines: (Option<LineIndex>, Option<LineIndex>),
 }
 
+/// What a flow's session and mapping are going to need from outside.
+pub(crate) struct Foreseen {
+    /// The flow of the answers.
+    outside: Flow,
+    /// The port space of which a port is taken, where the mapping is not there yet.
+    space: Option<usize>,
+    asks_mapping: bool,
+    asks_permission: bool,
+}
+
 /// Where the mapping and the permission are that a session gives back.
 pub(crate) struct AskedBack {
     mapping: Option<Place>,
@@ -92,29 +102,50 @@ impl Mappings {
         asked.lines = (self.hosts.table().guess(host), mapping);
     }
 
-    /// Asks for what the flow's session and mapping are going to need from outside, whence the flow of the answers is returned,
-    /// as far as it can be told. `drawn` counts the numbers that flows before this one are going to draw, and it.
+    /// What the flow's session and mapping are going to need from outside, as far as it can be told. `drawn` counts the numbers
+    /// that flows before this one are going to draw, and it.
     pub(crate) fn foresee(
         &self,
         flow: &Flow,
         pool: &PoolRules,
         asked: &Asked,
         drawn: &mut u32,
-    ) -> Option<Flow> {
+    ) -> Option<Foreseen> {
         let (host, mapping) = asked.lines;
         let behaviour = pool.behaviour(flow.protocol(), flow.destination().port);
         let shares = shares(flow.protocol(), behaviour);
         let found = mapping.and_then(|line| self.outside_by(line, flow, pool, behaviour.mapping));
         let purpose = if shares { Purpose::Session } else { Purpose::Mapping };
-        let outside = found.or_else(|| self.outside_to_come(flow, pool, purpose, host, drawn))?;
-        self.state.parts.sessions.ask(self.shard, &outside);
-        if !shares && found.is_none() {
+        let (outside, space) = match found {
+            Some(outside) => (outside, None),
+            None => self.outside_to_come(flow, pool, purpose, host, drawn)?,
+        };
+        let asks_mapping = !shares && found.is_none();
+        let asks_permission = !shares && behaviour.filtering == Dependence::AddressDependent;
+        Some(Foreseen { outside, space, asks_mapping, asks_permission })
+    }
+
+    /// Asks for the port's cell. Of all memory that an opening touches it lies farthest apart, so that the processor has to find
+    /// its page too: many at once, with nothing between them, are found side by side.
+    pub(crate) fn ask_port(&self, foreseen: &Foreseen) {
+        if let Some(space) = foreseen.space {
+            self.state.parts.ports.at(space).prefetch_to_take(foreseen.outside.destination().port);
+        }
+    }
+
+    /// Asks for all else that is foreseen.
+    pub(crate) fn ask_outside(&self, foreseen: &Foreseen) {
+        let outside = &foreseen.outside;
+        self.state.parts.sessions.ask(self.shard, outside);
+        if foreseen.asks_mapping {
             self.mappings.table().ask(self.shard, &outside.destination_key());
         }
-        if !shares && behaviour.filtering == Dependence::AddressDependent {
+        if foreseen.asks_permission {
             self.permissions.table().ask(self.shard, &outside.permission_key());
         }
-        Some(outside)
+        if let Some(space) = foreseen.space {
+            self.prefetch_limit(space);
+        }
     }
 
     /// By a mapping that is there.
@@ -139,7 +170,7 @@ impl Mappings {
         purpose: Purpose,
         host: Option<LineIndex>,
         drawn: &mut u32,
-    ) -> Option<Flow> {
+    ) -> Option<(Flow, Option<usize>)> {
         if pool.blocks.is_some() {
             return None;
         }
@@ -160,9 +191,7 @@ impl Mappings {
             choice.wanted(ANYWHERE).find_map(|wanted| wanted.drawn(&mut below))?
         };
         let space = self.state.parts.ports.of(address.ports, flow.protocol());
-        space.prefetch_to_take(port);
-        self.prefetch_limit(space.number());
-        Some(choice.outside(port))
+        Some((choice.outside(port), Some(space.number())))
     }
 }
 
@@ -226,7 +255,7 @@ routers:
                     .map(|flow| {
                         let mut asked = mappings.ask(flow, pool);
                         mappings.guess(&mut asked);
-                        mappings.foresee(flow, pool, &asked, &mut drawn)
+                        mappings.foresee(flow, pool, &asked, &mut drawn).map(|foreseen| foreseen.outside)
                     })
                     .collect();
                 let come: Vec<_> =

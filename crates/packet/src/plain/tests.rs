@@ -58,7 +58,7 @@ proptest! {
         let plain = Plain::read(&frame);
         prop_assert_eq!(plain.is_some(), parsed.is_some());
         if let (Some((plain, arrival)), Some(parsed)) = (plain, parsed) {
-            prop_assert_eq!((arrival.mac, arrival.vlan), (ethernet::destination(&frame), parsed.vlan));
+            prop_assert_eq!((arrival.mac, arrival.vlan), (ethernet::destination(&frame).into(), parsed.vlan));
             prop_assert_eq!((plain.source(), plain.destination()), (parsed.source, parsed.destination));
             let [a, b, c, d] = plain.ports.to_ne_bytes();
             let ports = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));

@@ -5,7 +5,8 @@
 //! cells    | row 0: first | first + 1 | nothing | ... | row 1: ... |
 //! ```
 //!
-//! Addresses that lie far apart have no row, and are looked for elsewhere.
+//! Addresses that lie far apart have no row, and are looked for elsewhere. An external network's mostly lie in two places: those
+//! of pools, and floating IPs.
 
 use super::Span;
 
@@ -49,14 +50,38 @@ impl<V: Copy> Dense<V> {
         Some(row)
     }
 
+    /// Lays out two rows of all of these, one of them perhaps empty; `None` where they lie in more places.
+    pub(super) fn lay_twice(&mut self, mut pairs: Vec<(u32, V)>) -> Option<[Row; 2]> {
+        if let Some(row) = self.lay(pairs.iter().copied()) {
+            return Some([row, Row::EMPTY]);
+        }
+        pairs.sort_unstable_by_key(|(address, _)| *address);
+        let gaps = pairs.windows(2).enumerate().map(|(at, pair)| match pair {
+            [(one, _), (other, _)] => (other - one, at + 1),
+            _ => (0, 0),
+        });
+        let (_, widest) = gaps.max()?;
+        let (first, second) = pairs.split_at_checked(widest)?;
+        Some([self.lay(first.iter().copied())?, self.lay(second.iter().copied())?])
+    }
+
     /// What is there for an address.
     #[inline]
-    pub(super) fn get(&self, row: Row, address: u32) -> Option<V> {
-        if row.span.contains(address) { *self.0.get(row.cell(address))? } else { None }
+    pub(super) fn get(&self, row: Row, address: u32) -> Option<&V> {
+        self.cell(row, address)?.as_ref()
+    }
+
+    /// Where that is, without a look.
+    #[inline]
+    pub(super) fn cell(&self, row: Row, address: u32) -> Option<&Option<V>> {
+        if row.span.contains(address) { self.0.get(row.cell(address)) } else { None }
     }
 }
 
 impl Row {
+    /// Nothing.
+    const EMPTY: Self = Self { span: Span::NONE, start: 0 };
+
     #[inline]
     fn cell(self, address: u32) -> usize {
         (self.start as usize).wrapping_add(address.wrapping_sub(self.span.first) as usize)
@@ -74,11 +99,31 @@ mod tests {
         let second = dense.lay([(11, 'd'), (u32::MAX - 1, 'e')].into_iter());
         assert!(second.is_none(), "too far apart");
         let second = dense.lay([(11, 'd'), (13, 'e')].into_iter()).unwrap();
-        let got =
-            |row| (0..50).filter_map(|address| Some((address, dense.get(row, address)?))).collect::<Vec<_>>();
+        let got = |row| {
+            (0..50).filter_map(|address| Some((address, *dense.get(row, address)?))).collect::<Vec<_>>()
+        };
         assert_eq!(got(first), [(10, 'a'), (12, 'b'), (40, 'c')]);
         assert_eq!(got(second), [(11, 'd'), (13, 'e')]);
         assert_eq!(dense.get(first, u32::MAX), None);
         assert!(dense.lay(std::iter::empty()).is_none());
+    }
+
+    #[test]
+    fn what_lies_in_two_places_has_two_rows_and_in_three_none() {
+        let mut dense = Dense::default();
+        let two = vec![(900_001, 'd'), (10, 'a'), (12, 'b'), (900_000, 'c')];
+        let [low, high] = dense.lay_twice(two).unwrap();
+        assert_eq!(
+            [10, 11, 12, 900_000].map(|address| dense.get(low, address).copied()),
+            [Some('a'), None, Some('b'), None]
+        );
+        assert_eq!(
+            [12, 900_000, 900_001].map(|address| dense.get(high, address).copied()),
+            [None, Some('c'), Some('d')]
+        );
+        let [one, none] = dense.lay_twice(vec![(10, 'a'), (12, 'b')]).unwrap();
+        assert_eq!((dense.get(one, 12), dense.get(none, 12), dense.get(none, 0)), (Some(&'b'), None, None));
+        assert!(dense.lay_twice(vec![(10, 'a'), (900_000, 'b'), (9_000_000, 'c')]).is_none());
+        assert!(dense.lay_twice(Vec::new()).is_none());
     }
 }

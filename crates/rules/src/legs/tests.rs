@@ -1,12 +1,12 @@
 //! What a leg says at a glance, the rule set says after a longer look; and of a usual router it says all.
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::arbitrary;
 use crate::numbers::Numbers;
 use crate::store::{Change, Store};
 use crate::{compile, read_rules, validate};
+use packet::MacAddress;
+use proptest::prelude::*;
 
 fn numbers() -> Numbers {
     Numbers::new(1_000, 10_000)
@@ -71,13 +71,13 @@ proptest! {
             }
             // By its MAC a frame enters by it, if its router is up, and by no other.
             let door = set.door(segment.port, segment.vlan);
-            let entered = door.and_then(|door| set.enter(door, interface.mac)).map(|(index, _)| index);
+            let entered = door.and_then(|door| set.enter(door, interface.mac.into())).map(|(index, _)| index);
             prop_assert_eq!(entered, segment.interfaces.get(&interface.mac).copied());
         }
         for segment in &set.segments {
             let door = set.door(segment.port, segment.vlan);
             prop_assert_eq!(door.is_none(), segment.interfaces.is_empty());
-            prop_assert!(door.is_none_or(|door| set.enter(door, MacAddress([2; 6])).is_none()));
+            prop_assert!(door.is_none_or(|door| set.enter(door, MacAddress([2; 6]).into()).is_none()));
             let is_external = |leg: &InterfaceIndex| set.interfaces[leg.0 as usize].external;
             let outside = segment.interfaces.values().all(is_external).then_some(segment.realm);
             prop_assert!(door.is_none_or(|door| door.outside == outside));
@@ -88,8 +88,9 @@ proptest! {
             for (address, rules) in &segment.addresses {
                 let is_plain = rules.forwardings.is_empty();
                 let own = set.own(segment.realm, *address);
-                prop_assert_eq!(own.map(|own| own.mac), Some(set.interfaces[rules.interface.0 as usize].mac));
-                prop_assert!(own.is_some_and(|own| segment.interfaces.contains_key(&own.mac)));
+                let mac = set.interfaces[rules.interface.0 as usize].mac;
+                prop_assert_eq!(own.map(|own| own.mac), Some(mac.into()));
+                prop_assert!(segment.interfaces.contains_key(&mac));
                 let purpose = own.map(|own| own.purpose);
                 if let Some(Purpose::Ports(ports)) = purpose {
                     prop_assert!(is_plain && rules.ports == Some(ports) && rules.floating.is_none());
@@ -132,7 +133,7 @@ routers:
     let set = compile(&valid, None, &mut numbers()).unwrap();
     let address = |text: &str| text.parse::<Ipv4Addr>().unwrap();
     let door = set.door(PortIndex(0), VlanId::new(5)).unwrap();
-    let (_, leg) = set.enter(door, MacAddress([2, 0, 0, 0, 0, 1])).unwrap();
+    let (_, leg) = set.enter(door, MacAddress([2, 0, 0, 0, 0, 1]).into()).unwrap();
     for host in ["10.0.0.2", "10.0.0.255", "10.0.77.1", "10.0.255.254"].map(address) {
         assert!(leg.is_plainly_a_hosts(host) && leg.is_plainly_reached(host), "{host}");
     }
