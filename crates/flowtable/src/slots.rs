@@ -11,8 +11,8 @@
 //! writer, the shard's owner ([`OwnedSlots`]). Readers look at `live`, and where they have a slot that is, at its deadline.
 //!
 //! A timer per session, or a list kept in order of last use, writes memory for each packet. Here a packet writes
-//! nothing: the sweep reads a dense array, sixteen deadlines in a cache line, and only for a slot that seems due does
-//! the owner look at the lines, which know when the last packet came.
+//! nothing: the sweep knows of each 64 slots when the first may be due, reads their deadlines when that has come, and
+//! only for a slot that seems due does the owner look at the lines, which know when the last packet came.
 
 mod bits;
 mod lists;

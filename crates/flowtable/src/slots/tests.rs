@@ -84,6 +84,88 @@ fn a_sweep_that_finds_too_many_goes_on_where_it_stopped() {
     assert_eq!(sweep(&mut slots, 0, 1), [139], "a full list moves nothing on");
 }
 
+/// Slots as anybody would sweep them: one after another.
+struct Plain {
+    deadlines: Vec<Option<u32>>,
+    next: usize,
+}
+
+impl Plain {
+    fn sweep(&mut self, now_ms: u32, count: usize) -> Vec<u32> {
+        let mut due = Vec::new();
+        for _ in 0..count.min(self.deadlines.len()) {
+            let has_passed = |deadline_ms: u32| now_ms.wrapping_sub(deadline_ms) < 1 << 31;
+            if self.deadlines[self.next].is_some_and(has_passed) {
+                if due.len() == SWEEP_DUE_MAX {
+                    break;
+                }
+                due.push(self.next as u32);
+            }
+            self.next = (self.next + 1) % self.deadlines.len();
+        }
+        due
+    }
+}
+
+#[test]
+fn a_sweep_finds_what_one_finds_that_looks_at_every_slot() {
+    const SLOTS: u32 = 300;
+    for seed in 0..64u64 {
+        let mut random = seed;
+        let mut below = |bound: u32| {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            ((random >> 33) % u64::from(bound)) as u32
+        };
+        // The clock's end is passed.
+        let mut now_ms = u32::MAX - below(20_000);
+        let mut slots = occupied(SLOTS, SLOTS, now_ms.wrapping_add(10_000));
+        let deadlines = vec![Some(now_ms.wrapping_add(10_000)); SLOTS as usize];
+        let mut plain = Plain { deadlines, next: 0 };
+        for step in 0..3_000 {
+            let slot = below(SLOTS);
+            // Mostly ahead, by moments or minutes; now and then long past.
+            let deadline_ms = now_ms.wrapping_add([100, 10_000, 600_000, 1 << 29][below(4) as usize]);
+            let deadline_ms = deadline_ms.wrapping_add(below(200)).wrapping_sub(below(2) * below(1_000));
+            match below(16) {
+                0..6 if slots.is_live(slot) => {
+                    slots.set_deadline(slot, deadline_ms);
+                    plain.deadlines[slot as usize] = Some(deadline_ms);
+                }
+                6..8 if slots.is_live(slot) => {
+                    release(&mut slots, slot);
+                    plain.deadlines[slot as usize] = None;
+                }
+                8..12 if slots.free().is_some() => {
+                    let slot = slots.free().unwrap();
+                    slots.occupy(slot, deadline_ms);
+                    plain.deadlines[slot as usize] = Some(deadline_ms);
+                }
+                // Mostly a little while; now and then so long that nothing is known any more.
+                12 => now_ms = now_ms.wrapping_add(if below(300) == 0 { 1 << 30 } else { below(20_000) }),
+                13 => now_ms = now_ms.wrapping_add(below(500)),
+                _ => {
+                    let count = below(2 * SLOTS) as usize;
+                    assert_eq!(sweep(&mut slots, now_ms, count), plain.sweep(now_ms, count), "{seed} {step}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_deadline_that_is_brought_nearer_is_met() {
+    let mut slots = occupied(200, 200, 1_000_000);
+    assert_eq!(sweep(&mut slots, 10, 200), []);
+    slots.set_deadline(70, 500);
+    release(&mut slots, 150);
+    slots.occupy(150, 600);
+    assert_eq!(sweep(&mut slots, 499, 200), []);
+    assert_eq!(sweep(&mut slots, 500, 200), [70]);
+    assert_eq!(sweep(&mut slots, 600, 200), [70, 150]);
+    slots.set_deadline(70, 2_000_000);
+    assert_eq!(sweep(&mut slots, 600, 200), [150]);
+}
+
 #[test]
 fn a_free_slot_is_never_due_whatever_its_link_looks_like() {
     let mut slots = occupied(300, 300, 1_000_000);
