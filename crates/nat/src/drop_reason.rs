@@ -83,6 +83,9 @@ drop_reasons! {
     NotSyn = "not_syn",
     /// No external port is left for this flow.
     PortExhausted = "port_exhausted",
+    /// The turn had looked at so many ports for all the flows that began that no more were for this one: there may be one. Many
+    /// flows begin at once where ports are used up.
+    PortSearchCut = "port_search_cut",
     /// The host has all the port blocks that its pool gives to one, and every port of them is used.
     HostPortQuota = "host_port_quota",
     /// A protocol without ports, and another host behind the same external address speaks it with the same remote: answers

@@ -296,6 +296,7 @@ impl<F: Frame> Gateway<F> {
     pub fn end_turn(&mut self) {
         let handed_out = self.outbox.end_turn();
         self.counters().handed_out.add(handed_out);
+        self.state.in_process.probes.of(self.me).refill();
         self.reader.pass();
     }
 

@@ -51,6 +51,7 @@ mod outbound;
 mod outbox;
 mod pieces;
 mod ports;
+mod probes;
 mod random;
 mod sessions;
 mod shard;

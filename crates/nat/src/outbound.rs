@@ -184,6 +184,7 @@ fn refuse_without_room(reason: DropReason) -> Verdict {
     match reason {
         //= rfc6888#REQ-11
         DropReason::PortExhausted
+        | DropReason::PortSearchCut
         | DropReason::HostPortQuota
         | DropReason::RemoteTaken
         | DropReason::TableFull

@@ -47,6 +47,7 @@ use flowtable::{Carver, Cells, ShardIndex};
 use packet::Protocol;
 use rules::compiled::AddressIndex;
 
+use crate::probes::Probes;
 use crate::random::Random;
 
 pub(crate) use blocks::Lease;
@@ -164,13 +165,14 @@ impl<'a> PortSpace<'a> {
     }
 
     /// Takes a port that nobody has, for a mapping or a session. Says which one before it tries, for whoever has to clean up
-    /// should the process end now.
+    /// should the process end now. Without probes it ends as if there was none.
     pub(crate) fn take(
         self,
         shard: ShardIndex,
         purpose: Purpose,
         wanted: &Wanted,
         random: &mut Random,
+        probes: Probes,
         mut announce: impl FnMut(u16),
     ) -> Option<u16> {
         let start = wanted.any(random)?;
@@ -185,12 +187,18 @@ impl<'a> PortSpace<'a> {
         // Then from the start's bit on; then the groups after, round to it again for its bits before.
         let home = group_of(start);
         let later = wanted.mask(home) & (u64::MAX << bit_of(start).trailing_zeros());
+        if !probes.spend(1) {
+            return None;
+        }
         if let Some(port) = ports_of(home, later).find(|port| self.get(*port).is_free() && take(*port)) {
             return Some(port);
         }
         let (first, last) = wanted.groups()?;
         for (mut next, end) in [(home + 1, last), (first, home)] {
             while let Some(group) = self.group_not_full(next, end, wanted.parity) {
+                if !probes.spend(1) {
+                    return None;
+                }
                 if let Some(port) = self.take_of_group(group, wanted.mask(group), &mut take) {
                     return Some(port);
                 }

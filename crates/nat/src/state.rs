@@ -33,6 +33,7 @@ use crate::Counters;
 use crate::flow::{Flow, has_ports};
 use crate::mappings::{Block, Host, Mapping, Permission};
 use crate::ports::{Holder, PortBooks, Ports, SPACES};
+use crate::probes::Probes;
 use crate::random::fold;
 use crate::sessions::Line;
 use crate::shard::Shard;
@@ -228,6 +229,11 @@ impl State {
     /// Who owns a shard.
     pub fn worker_of(&self, shard: ShardIndex) -> WorkerIndex {
         WorkerIndex(self.workers.get(usize::from(shard.0)).map_or(0, |worker| worker.load(Relaxed)))
+    }
+
+    /// What the turn of a shard's owner has left for looks for ports.
+    pub(crate) fn probes(&self, shard: ShardIndex) -> Probes<'_> {
+        self.in_process.probes.of(self.worker_of(shard))
     }
 
     /// How many workers own shards.

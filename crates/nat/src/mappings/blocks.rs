@@ -84,7 +84,11 @@ impl Mappings {
             let intent = state.parts.intents.get(usize::from(shard.0));
             let announce = |lease: Lease| intent.aim_at(flow, choice.at(lease.ports.first), pool.realm);
             let wanted = Wanted { runs: &pool.ports, within: ANYWHERE, parity: None };
-            let Some(lease) = space.lease(*shard, rules.ports, &wanted, random, announce) else { break };
+            let Some(lease) =
+                space.lease(*shard, rules.ports, &wanted, random, state.probes(*shard), announce)
+            else {
+                break;
+            };
             let outside = outside_of(flow, choice.at(lease.ports.first), pool.realm);
             let keys = [flow.block_key(pool.realm, ordinal), outside.destination_key()];
             let Ok(slot) = self.blocks.insert(keys, 0, |[host, external]| {

@@ -8,26 +8,35 @@
 //! ```
 //!
 //! How a flow is mapped never depends on how full the pool is (RFC 4787 REQ-11): when the ports are used up, it is refused.
+//! And so it is when the turn has looked at too many for others before it; then for that ([`crate::probes`]).
 
 use arrayvec::ArrayVec;
 use flowtable::{LineIndex, ShardIndex};
 use packet::Protocol;
 use rules::compiled::{Pairing, PoolAddress, PoolRules, PortRun};
 
-use super::pairing::ADDRESSES_TRIED_MAX;
+use super::pairing::{ADDRESSES_LOOKED_AT_MAX, ADDRESSES_TRIED_MAX};
 use super::{Mappings, outside_of};
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow, has_ports};
 use crate::ports::{ANYWHERE, Cell, Holder, PortSpace, Purpose, Wanted};
+use crate::probes::{CELLS_PER_PROBE, PROBES_PER_TURN};
 
-/// How many used ports are tried for one flow once every port of the address is used: of the shard's own, and of anyone's.
-const SHARED_PROBES_MAX: usize = 512;
+/// How many used ports are tried for one flow once every port of the address is used: of the shard's own, and of anyone's. A
+/// flow that is refused is looked for twice, the second time to say why: both have to fit in a turn's probes.
+const SHARED_PROBES_MAX: usize = 160;
 
 /// How many cells are looked at to find that many.
-const SHARED_CELLS_MAX: usize = 8_192;
+const SHARED_CELLS_MAX: usize = 2_048;
 
-/// How many of them are looked up at once.
+const _: () = assert!(
+    4 * (SHARED_PROBES_MAX + SHARED_CELLS_MAX / CELLS_PER_PROBE as usize) < PROBES_PER_TURN as usize,
+    "twice the shard's own, and anyone's"
+);
+
+/// How many of them are looked up at once; at first fewer, since mostly the first of them will do.
 const SHARED_BATCH: usize = 32;
+const SHARED_BATCH_FIRST: usize = 4;
 
 /// Ports that are for servers of the system (RFC 4787 REQ-3a).
 const WELL_KNOWN: PortRun = PortRun { first: 0, last: 1_023 };
@@ -98,7 +107,9 @@ impl Mappings {
             }
             Err(reason) => {
                 self.unpair(flow, pool.realm);
-                Err(reason)
+                let is_cut = matches!(reason, DropReason::PortExhausted | DropReason::HostPortQuota)
+                    && self.state.probes(self.shard).are_spent();
+                Err(if is_cut { DropReason::PortSearchCut } else { reason })
             }
         }
     }
@@ -116,11 +127,16 @@ impl Mappings {
         if keeps || !has_no_room || pool.addresses.len() < 2 {
             return Err(reason);
         }
+        let looks_max = ADDRESSES_LOOKED_AT_MAX.min(pool.addresses.len() as u32);
         // First where a port is free.
         for has_free in [true, false] {
             let (start, mut steps) = (self.random.below(pool.addresses.len() as u32), 0);
             for _ in 0..ADDRESSES_TRIED_MAX {
                 let next = self.next_address(flow, pool, address, has_free, start, steps);
+                let looks = next.map_or(looks_max, |(_, after)| after) - steps;
+                if !self.state.probes(self.shard).spend_for(looks) {
+                    return Err(reason);
+                }
                 let Some((address, after)) = next else { break };
                 steps = after;
                 if let Ok(endpoint) = self.choose_at(&Choice { address, ..*choice }) {
@@ -157,7 +173,8 @@ impl Mappings {
                 return Some(same);
             }
         }
-        choice.wanted(bounds).find_map(|wanted| space.take(shard, purpose, &wanted, random, announce))
+        let probes = state.probes(shard);
+        choice.wanted(bounds).find_map(|wanted| space.take(shard, purpose, &wanted, random, probes, announce))
     }
 
     /// For a session: a port in use, within bounds, towards another remote. One of the shard's own, so that it is found by one
@@ -174,13 +191,15 @@ impl Mappings {
         for (is_own, wanted) in ways {
             let scattered = wanted.scattered(&mut self.random);
             let space = self.state.parts.ports.of(choice.address.ports, choice.flow.protocol());
-            let ports = scattered.take(SHARED_CELLS_MAX).map(|port| (port, space.get(port)));
+            let probes = self.state.probes(self.shard);
+            let scattered = probes.paid(scattered.take(SHARED_CELLS_MAX));
+            let ports = scattered.map(|port| (port, space.get(port)));
             let mut used = ports
                 .filter(|(_, cell)| cell.is_shareable() && cell.is_of(self.shard) == is_own)
                 .take(SHARED_PROBES_MAX);
-            loop {
-                let batch: ArrayVec<_, SHARED_BATCH> = used.by_ref().take(SHARED_BATCH).collect();
-                if batch.is_empty() {
+            for size in std::iter::once(SHARED_BATCH_FIRST).chain(std::iter::repeat(SHARED_BATCH)) {
+                let batch: ArrayVec<_, SHARED_BATCH> = used.by_ref().take(size).collect();
+                if batch.is_empty() || !probes.spend(batch.len() as u32) {
                     break;
                 }
                 let port = self.share_one_of(choice, space, &batch);

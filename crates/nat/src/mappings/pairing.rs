@@ -28,7 +28,7 @@ use crate::state::State;
 const ADDRESS_CHOICES: usize = 2;
 
 /// How many addresses are looked at for one with free ports, and how many of those are tried.
-const ADDRESSES_LOOKED_AT_MAX: u32 = 1_024;
+pub(super) const ADDRESSES_LOOKED_AT_MAX: u32 = 1_024;
 pub(super) const ADDRESSES_TRIED_MAX: usize = 8;
 
 /// Places in a shard's stretch of a pool.

@@ -16,6 +16,7 @@ use flowtable::ShardIndex;
 use rules::compiled::PortRun;
 
 use super::{PORTS, PortSpace, Wanted};
+use crate::probes::Probes;
 use crate::random::Random;
 
 /// Ports of a unit: the smallest block.
@@ -63,23 +64,24 @@ impl<'a> PortSpace<'a> {
         (3..=15).contains(&log2).then(|| Lease::new(ShardIndex(shard as u8), port, log2))
     }
 
-    /// Leases a block of `ports` ports, a power of two, in which there are wanted ones. Says which one before it tries.
+    /// Leases a block of `ports` ports, a power of two, in which there are wanted ones. Says which one before it tries. Without
+    /// probes it ends as if there was none.
     pub(crate) fn lease(
         self,
         shard: ShardIndex,
         ports: u16,
         wanted: &Wanted,
         random: &mut Random,
+        probes: Probes,
         mut announce: impl FnMut(Lease),
     ) -> Option<Lease> {
         let log2 = ports.trailing_zeros() as u16;
-        let start = Lease::new(shard, wanted.any(random)?, log2).ports.first;
-        let blocks = (PORTS >> log2) as u16;
-        // Wrapping over all of them.
-        let starts = (0..blocks).map(|number| start.wrapping_add(number << log2));
-        for first in starts {
-            let lease = Lease::new(shard, first, log2);
-            if self.unit(unit_of(first)).load(Relaxed) != 0 {
+        let start = wanted.any(random)? >> log2;
+        let (first, last) = wanted.bounds()?;
+        let numbers = (start..=last >> log2).chain(first >> log2..start);
+        for number in probes.paid(numbers) {
+            let lease = Lease::new(shard, number << log2, log2);
+            if self.unit(unit_of(lease.ports.first)).load(Relaxed) != 0 {
                 continue;
             }
             if (Wanted { within: lease.ports, ..*wanted }).count() == 0 {

@@ -5,6 +5,11 @@ use flowtable::Region;
 use rules::compiled::PortRun;
 
 use super::*;
+use crate::probes::AllProbes;
+use crate::state::WorkerIndex;
+
+/// Whose turns these are.
+const GATEWAY: WorkerIndex = WorkerIndex(0);
 
 const SHARD: ShardIndex = ShardIndex(3);
 const OTHER: ShardIndex = ShardIndex(31);
@@ -35,8 +40,8 @@ fn take(space: PortSpace, wanted: Wanted, random: &mut Random) -> Option<u16> {
 }
 
 fn take_for(purpose: Purpose, space: PortSpace, wanted: Wanted, random: &mut Random) -> Option<u16> {
-    let mut announced = None;
-    let port = space.take(SHARD, purpose, &wanted, random, |port| announced = Some(port));
+    let (mut announced, all) = (None, AllProbes::default());
+    let port = space.take(SHARD, purpose, &wanted, random, all.of(GATEWAY), |port| announced = Some(port));
     assert!(port.is_none() || port == announced, "what is taken was announced");
     port
 }
@@ -210,24 +215,28 @@ fn runs_that_are_apart_are_used_to_the_last_port() {
 
 #[test]
 fn a_block_is_one_shards_whatever_its_size() {
-    let (ports, mut random) = (ports(), random());
-    let space = space(&ports);
+    let (ports, mut random, all) = (ports(), random(), AllProbes::default());
+    let (space, probes) = (space(&ports), all.of(GATEWAY));
     let wanted = range(1_024, 2_047);
     let leases: Vec<Lease> =
-        std::iter::from_fn(|| space.lease(SHARD, 64, &wanted, &mut random, |_| {})).collect();
+        std::iter::from_fn(|| space.lease(SHARD, 64, &wanted, &mut random, probes, |_| {})).collect();
     assert_eq!(leases.len(), 16);
     let mut firsts: Vec<u16> = leases.iter().map(|lease| lease.ports.first).collect();
     assert!(!firsts.is_sorted(), "blocks are chosen at random");
     firsts.sort_unstable();
     assert_eq!(firsts, (0..16).map(|number| 1_024 + number * 64).collect::<Vec<_>>());
     for size in [8, 256, 1_024] {
-        assert_eq!(space.lease(OTHER, size, &wanted, &mut random, |_| {}), None, "{size}");
+        assert_eq!(space.lease(OTHER, size, &wanted, &mut random, probes, |_| {}), None, "{size}");
     }
     let (first, second) = (leases[0], leases[1]);
     space.end_lease(first);
-    let small = space.lease(OTHER, 8, &wanted, &mut random, |_| {}).unwrap();
+    let small = space.lease(OTHER, 8, &wanted, &mut random, probes, |_| {}).unwrap();
     assert!(first.ports.contains(small.ports.first) && first.ports.contains(small.ports.last));
-    assert_eq!(space.lease(SHARD, 64, &wanted, &mut random, |_| {}), None, "a part of it is another's");
+    assert_eq!(
+        space.lease(SHARD, 64, &wanted, &mut random, probes, |_| {}),
+        None,
+        "a part of it is another's"
+    );
     assert_eq!(space.lease_of(small.ports.last), Some(small));
     assert_eq!(space.lease_of(second.ports.last), Some(second));
     space.keep_blocks(SHARD, |lease| lease == second);
@@ -246,9 +255,12 @@ fn two_threads_never_have_one_port_and_lose_none() {
     let barrier = Barrier::new(2);
     let work = |shard: ShardIndex| {
         let (mut random, mut mine) = (Random::new([7, 7], shard.0), Vec::new());
+        let all = AllProbes::default();
         barrier.wait();
         for _ in 0..ROUNDS {
-            mine.extend(space.take(shard, Purpose::Mapping, &range, &mut random, |_| {}));
+            let probes = all.of(GATEWAY);
+            probes.refill();
+            mine.extend(space.take(shard, Purpose::Mapping, &range, &mut random, probes, |_| {}));
             if mine.len() > 94 {
                 let port = mine.swap_remove(random.below(mine.len() as u32) as usize);
                 let holder = space.get(port).holder();
@@ -326,4 +338,27 @@ fn what_another_process_left_is_made_consistent() {
     space.forget(SHARD);
     space.rebuild(32);
     assert_eq!(space.used(), 0);
+}
+
+/// Every group has a port that is not wanted, and so is free: no bit says that there is none for this pool.
+#[test]
+fn a_search_ends_with_the_turns_probes_however_full_the_space_is() {
+    let runs: Vec<PortRun> =
+        (0..512).map(|window| PortRun { first: window * 128 + 2, last: window * 128 + 127 }).collect();
+    let (ports, mut random) = (ports(), random());
+    let space = space(&ports);
+    let wanted = Wanted { runs: &runs, within: ANYWHERE, parity: None };
+    wanted.ports().for_each(|port| assert!(space.take_this(SHARD, Purpose::Mapping, port)));
+    let all = AllProbes::default();
+    let probes = all.of(GATEWAY);
+    let mut take = |probes| space.take(SHARD, Purpose::Mapping, &wanted, &mut random, probes, |_| {});
+    assert_eq!(take(probes), None);
+    assert!(probes.are_spent(), "1,024 groups, and its own twice");
+    space.give_back(SHARD, 7 * 128 + 5);
+    assert_eq!(take(probes), None, "there is one, but nobody looks");
+    let found = (0..100).find_map(|_| {
+        probes.refill();
+        take(probes)
+    });
+    assert_eq!(found, Some(7 * 128 + 5));
 }

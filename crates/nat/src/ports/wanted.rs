@@ -95,9 +95,14 @@ impl<'a> Wanted<'a> {
 
     /// The groups in which wanted ports may be: the first and the last.
     pub(super) fn groups(&self) -> Option<(usize, usize)> {
+        self.bounds().map(|(first, last)| (group_of(first & !1), group_of(last | 1)))
+    }
+
+    /// The ports between which the wanted ones are, these two included.
+    pub(super) fn bounds(&self) -> Option<(u16, u16)> {
         let first = self.runs.first()?.first.max(self.within.first);
         let last = self.runs.last()?.last.min(self.within.last);
-        (first <= last).then(|| (group_of(first & !1), group_of(last | 1)))
+        (first <= last).then_some((first, last))
     }
 
     fn parts(self) -> impl Iterator<Item = PortRun> + use<'a> {

@@ -9,6 +9,7 @@ use rules::compiled::Realm;
 use super::{Sizes, WORKERS_MAX, WorkerIndex};
 use crate::hand_off::Finished;
 use crate::neighbours::{self, NeighbourTable};
+use crate::probes::AllProbes;
 
 /// See the file's page.
 pub(crate) struct InProcess {
@@ -22,6 +23,8 @@ pub(crate) struct InProcess {
     pub(crate) order_key: [u64; 2],
     /// Who still turns.
     pub(crate) turns: Turns,
+    /// How many looks for a port each one's turn has left.
+    pub(crate) probes: AllProbes,
 }
 
 /// A gateway that has not turned for so long has stopped.
@@ -70,6 +73,7 @@ impl InProcess {
             finished: Finished::new(WORKERS_MAX),
             order_key: hash_key.0,
             turns: Turns::default(),
+            probes: AllProbes::default(),
         }
     }
 

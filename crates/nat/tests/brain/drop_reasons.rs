@@ -11,11 +11,12 @@ use crate::world::scene::*;
 use crate::world::{Host, Packet, Setup, World};
 
 /// Where a reason is reached, if not by one packet in the scene.
-const ELSEWHERE: [(DropReason, &str); 16] = [
+const ELSEWHERE: [(DropReason, &str); 17] = [
     (
         DropReason::ForwardingTaken,
         "port_forwarding.rs: replies_leave_by_the_port_that_was_asked_where_many_lead_to_one",
     ),
+    (DropReason::PortSearchCut, "port_choice.rs: a_turn_looks_at_so_many_ports_and_refuses_the_rest"),
     (DropReason::HostPortQuota, "blocks.rs: a_host_has_so_many_blocks_and_no_more"),
     (DropReason::NoRules, "routing.rs: a_gateway_without_rules_drops_everything"),
     (

@@ -275,3 +275,29 @@ fn the_port_of_a_connection_that_was_cut_off_rests() {
         assert_eq!(connect(&mut world, RED_B, 4_000, WWW), external, "{kind}");
     }
 }
+
+/// All ports are in use towards one remote, and connections to that go on beginning: each is looked for at many ports, so that
+/// one to another remote comes too late in its burst, and not in the next.
+#[test]
+fn a_turn_looks_at_so_many_ports_and_refuses_the_rest() {
+    let mut world = large("ports: 2000-2999");
+    for port in 0..1_000 {
+        world.one(RED_A.tcp(4_000 + port, WWW, SYN));
+    }
+    for _ in 0..3 {
+        let burst = (0..32).map(|port| RED_A.tcp(6_000 + port, if port < 31 { WWW } else { DNS }, SYN));
+        let (mut drops, _) = world.observe(|world| world.burst(burst));
+        assert_eq!(drops.len(), 32, "{drops:?}");
+        drops.retain(|reason| *reason != DropReason::PortSearchCut);
+        // Each looks at 160 ports and 2,000 cells, the first of them twice.
+        assert!(
+            drops.len() < 5 && drops.iter().all(|reason| *reason == DropReason::PortExhausted),
+            "{drops:?}"
+        );
+    }
+    // Alone, a flow is told that there is no port.
+    let error = world.refuses(RED_A.tcp(7_000, WWW, SYN), DropReason::PortExhausted);
+    assert_eq!(error.icmp(), (3, 1, 0));
+    world.one(RED_A.tcp(6_031, DNS, SYN));
+    assert_eq!(world.occupancy().sessions, 1_001);
+}

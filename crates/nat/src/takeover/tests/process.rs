@@ -134,6 +134,8 @@ impl Process {
             let router = &rules.routers[router.0 as usize];
             let counters = state.counters(WorkerIndex(0));
             let shard = self.shard_of(flow);
+            // A turn of its own.
+            state.probes(shard.index()).refill();
             if let Some(line) = state.line(shard.index(), flow, None) {
                 shard.close_line(line, counters, now_ms);
             }
