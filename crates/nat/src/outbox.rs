@@ -11,14 +11,14 @@ use crate::flow::Flow;
 use crate::hand_off::{CellIndex, HOPS_MAX, HandedOn, Ticket};
 use crate::lane::{Handed, Lane, Tickets};
 use crate::random::fold;
-use crate::state::{State, WORKERS_MAX, WorkerIndex};
+use crate::state::{State, WorkerIndex};
 use crate::waiting::WAITING_MAX;
 
-/// Frames that one turn can bring: a burst from each port and from each other worker, and all that waited.
-const FRAMES_PER_TURN_MAX: usize = (PORTS_MAX + WORKERS_MAX) * BURST_FRAMES_MAX + WAITING_MAX;
+/// Frames that one turn can bring: a burst from each port and one from the other workers, and all that waited.
+const FRAMES_PER_TURN_MAX: usize = (PORTS_MAX + 1) * BURST_FRAMES_MAX + WAITING_MAX;
 
 /// Tickets of the frames that one turn can finish; those from the ports have none.
-const TICKETS_PER_TURN_MAX: usize = (WORKERS_MAX * BURST_FRAMES_MAX + WAITING_MAX) * HOPS_MAX;
+const TICKETS_PER_TURN_MAX: usize = (BURST_FRAMES_MAX + WAITING_MAX) * HOPS_MAX;
 
 /// See the file's page. Memory for a turn is taken at the start; it grows only for a worker that brings more in one.
 pub(crate) struct Outbox<F> {

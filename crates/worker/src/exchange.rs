@@ -45,6 +45,8 @@ pub(crate) struct Exchange<T> {
     out: Vec<Option<Producer<T>>>,
     /// From all others, in their order.
     incoming: Vec<Consumer<T>>,
+    /// The ring that the next burst is taken from first.
+    first: usize,
     seats: Arc<[Seat]>,
     /// A bit for each worker that was handed something since the last [`wake`](Self::wake).
     handed: u32,
@@ -95,6 +97,7 @@ impl<T: Send> Exchange<T> {
                 me,
                 out: Vec::new(),
                 incoming: Vec::new(),
+                first: 0,
                 seats: Arc::clone(&seats),
                 handed: 0,
                 put: 0,
@@ -156,20 +159,21 @@ impl<T: Send> Exchange<T> {
         self.handed = 0;
     }
 
-    /// How many rings lead here, to be asked one after the other with [`take`](Self::take).
-    pub(crate) fn incoming(&self) -> usize {
-        self.incoming.len()
-    }
-
-    /// Takes a burst out of one ring.
-    pub(crate) fn take(&mut self, ring: usize, values: &mut Burst<T>) {
-        let ring = &mut self.incoming[ring];
-        while !values.is_full()
-            && let Some(value) = ring.pop()
-        {
-            values.push(value);
-            self.taken += 1;
+    /// Takes a burst out of all rings together, each time first from another: however many hand something on, a turn has a
+    /// burst of it, and nobody waits for longer than there are others.
+    pub(crate) fn take(&mut self) -> Burst<T> {
+        let mut values = Burst::new();
+        let (before, from) = self.incoming.split_at_mut(self.first);
+        for ring in from.iter_mut().chain(before) {
+            while !values.is_full()
+                && let Some(value) = ring.pop()
+            {
+                values.push(value);
+                self.taken += 1;
+            }
         }
+        self.first = (self.first + 1) % self.incoming.len().max(1);
+        values
     }
 
     /// Notes that all that was taken out has been dealt with.

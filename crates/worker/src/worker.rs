@@ -75,9 +75,19 @@ where
     }
 
     /// The same, with a sleeper that is [woken](Self::wake_by).
-    pub fn run_with(mut self, idle: Idle, sleeper: &mut impl Sleep) -> (I, Vec<Shard>) {
+    pub fn run_with(self, idle: Idle, sleeper: &mut impl Sleep) -> (I, Vec<Shard>) {
+        self.run_by(idle, sleeper, clock::now)
+    }
+
+    /// The same by another clock.
+    pub fn run_by(
+        mut self,
+        idle: Idle,
+        sleeper: &mut impl Sleep,
+        mut clock: impl FnMut() -> Duration,
+    ) -> (I, Vec<Shard>) {
         self.exchange.take_seat();
-        let mut began = clock::now();
+        let mut began = clock();
         let mut silent_since = began;
         self.status.began(moment(began));
         while !self.mailbox.stop.load(Ordering::Relaxed) {
@@ -89,18 +99,18 @@ where
                 }
             }
             // The one clock read of a turn: its end is the next one's beginning.
-            let ended = clock::now();
+            let ended = clock();
             if !was_empty {
                 self.status.worked(ended - began);
                 silent_since = ended;
             }
             began = ended;
         }
-        self.leave(began + LEAVE_MAX);
+        self.leave(began + LEAVE_MAX, clock);
         (self.io, self.gateway.into_shards())
     }
 
-    /// One turn: a command, a burst from every port, one from every other worker, what time asks for, and out.
+    /// One turn: a command, a burst from every port, one from the other workers, what time asks for, and out.
     /// Returns whether no frame came.
     pub fn turn(&mut self, now: Moment) -> bool {
         if let Some(command) = self.mailbox.commands.pop() {
@@ -138,15 +148,11 @@ where
     }
 
     fn take_handed(&mut self, now: Moment) -> bool {
-        let mut was_empty = true;
-        for ring in 0..self.exchange.incoming() {
-            let mut handed = Burst::new();
-            self.exchange.take(ring, &mut handed);
-            if !handed.is_empty() {
-                was_empty = false;
-                self.stopwatch.count(handed.len());
-                self.gateway.process_handed(&mut handed, now, &mut self.io);
-            }
+        let mut handed = self.exchange.take();
+        let was_empty = handed.is_empty();
+        if !was_empty {
+            self.stopwatch.count(handed.len());
+            self.gateway.process_handed(&mut handed, now, &mut self.io);
         }
         was_empty
     }
@@ -171,10 +177,10 @@ where
     }
 
     /// Receives nothing more, and deals with what the others hand on until they do so neither.
-    fn leave(&mut self, until: Duration) {
+    fn leave(&mut self, until: Duration, mut clock: impl FnMut() -> Duration) {
         self.exchange.leave();
         while !self.exchange.is_over() {
-            let now = clock::now();
+            let now = clock();
             if now >= until {
                 break;
             }

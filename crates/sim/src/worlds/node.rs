@@ -1,6 +1,6 @@
 //! The gateway of a world: workers over one state, stepped in an order of the seed's, with queues and rings between them.
 //!
-//! Each worker turns as the real one does: rules, a burst from every port, one from every other worker, what time asks
+//! Each worker turns as the real one does: rules, a burst from every port, one from the other workers, what time asks
 //! for, and out. One may stall; its queues fill meanwhile, and overflow as a card's do. The work of every turn is held
 //! against its bounds.
 
@@ -43,11 +43,12 @@ const ASKED_PER_TURN_MAX: u64 = 16 + 4 * DUE_PER_SHARD_MAX;
 
 /// Drops that say that a gateway had too much at once, or changed its rules meanwhile: whoever lost a datagram then knows
 /// why.
-const OVERLOAD: [DropReason; 9] = [
+const OVERLOAD: [DropReason; 10] = [
     DropReason::NeighbourQueueFull,
     DropReason::HandOffRingFull,
     DropReason::HandOffAstray,
     DropReason::NeighbourUnresolved,
+    DropReason::PortSearchCut,
     DropReason::TableFull,
     DropReason::ShardFull,
     DropReason::HostTableFull,
@@ -77,6 +78,8 @@ pub(crate) struct Desk {
     /// It does not turn before.
     pub(crate) stalls_until_ms: u64,
     turned_ms: u64,
+    /// The worker whose ring it takes from first in its next turn.
+    first: usize,
     /// Its last turn has left something over that time asks for.
     has_more: bool,
     /// It has yet to adopt the rules, at the first of its turns from then on.
@@ -238,13 +241,16 @@ impl Node {
                 crew.receive(at, port as u8, queue.drain(..taken).collect(), now);
             }
         }
-        for from in 0..crew.workers() {
-            let taken = crew.handed(from, at).min(BURST_FRAMES_MAX);
+        let (workers, mut room) = (crew.workers(), BURST_FRAMES_MAX);
+        for from in (0..workers).map(|step| (desk.first + step) % workers) {
+            let taken = crew.handed(from, at).min(room);
             if taken > 0 {
                 frames += taken;
+                room -= taken;
                 crew.take(from, at, taken, now);
             }
         }
+        desk.first = (desk.first + 1) % workers;
         desk.has_more = crew.tick(at, now);
         crew.end_turn(at, out);
         Work::of(crew.counters(at)).check(&before, frames as u64)
@@ -274,6 +280,7 @@ struct Work {
     opened: u64,
     closed: u64,
     originated: u64,
+    handed_in: u64,
     handed_out: u64,
 }
 
@@ -283,6 +290,7 @@ impl Work {
             opened: counters.sessions_created.get(),
             closed: counters.sessions_closed.get(),
             originated: counters.originated.get(),
+            handed_in: counters.handed_in.get(),
             handed_out: counters.handed_out.get(),
         }
     }
@@ -295,6 +303,7 @@ impl Work {
             ("sessions opened", self.opened - before.opened, 2 * carried),
             ("sessions closed", self.closed - before.closed, DUE_PER_TURN_MAX + 4 * carried),
             ("frames originated", self.originated - before.originated, ASKED_PER_TURN_MAX + 2 * carried),
+            ("frames taken from others", self.handed_in - before.handed_in, BURST_FRAMES_MAX as u64),
             ("frames handed on", self.handed_out - before.handed_out, carried),
         ];
         match bounds.iter().find(|(_, done, most)| done > most) {

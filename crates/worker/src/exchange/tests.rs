@@ -2,6 +2,8 @@ use std::io::Read;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use packet::BURST_FRAMES_MAX;
+
 use super::*;
 use crate::idle::Parked;
 
@@ -18,18 +20,7 @@ fn pair<T: Send>() -> (Exchange<T>, Exchange<T>) {
 }
 
 fn take_all<T: Send>(exchange: &mut Exchange<T>) -> Vec<T> {
-    let mut all = Vec::new();
-    for ring in 0..exchange.incoming() {
-        loop {
-            let mut some = Burst::new();
-            exchange.take(ring, &mut some);
-            if some.is_empty() {
-                break;
-            }
-            all.extend(some);
-        }
-    }
-    all
+    std::iter::from_fn(|| Some(exchange.take()).filter(|some| !some.is_empty())).flatten().collect()
 }
 
 #[test]
@@ -47,7 +38,7 @@ fn there_is_no_way_to_oneself_or_to_nobody() {
     let (mut zero, _one) = pair();
     assert_eq!(zero.put(ZERO, 1), Err(1));
     assert_eq!(zero.put(WorkerIndex(2), 1), Err(1));
-    assert_eq!(Exchange::<u8>::between(1)[0].incoming(), 0);
+    assert!(Exchange::<u8>::between(1)[0].take().is_empty());
 }
 
 #[test]
@@ -62,6 +53,28 @@ fn each_of_many_hears_every_other() {
         let expected: Vec<_> = (0..5).filter(|from| *from != me).map(|from| (from, me)).collect();
         assert_eq!(take_all(end), expected);
     }
+}
+
+#[test]
+fn a_turn_takes_one_burst_however_many_hand_on_and_everybody_has_a_turn() {
+    const OTHERS: usize = 4;
+    let mut ends = Exchange::between(1 + OTHERS);
+    for (from, end) in ends.iter_mut().enumerate().skip(1) {
+        (0..100).for_each(|number| end.put(ZERO, (from, number)).unwrap());
+    }
+    let mut taken = [0; OTHERS + 1];
+    for turn in 1..=OTHERS * 100_usize.div_ceil(BURST_FRAMES_MAX) {
+        let burst = ends[0].take();
+        assert!(turn > OTHERS * 100 / BURST_FRAMES_MAX || burst.len() == BURST_FRAMES_MAX, "{turn}");
+        for (from, number) in burst {
+            assert_eq!(number, taken[from], "in order");
+            taken[from] += 1;
+        }
+        if turn % OTHERS == 0 {
+            assert!(taken[1..].iter().all(|taken| *taken >= (turn / OTHERS * BURST_FRAMES_MAX).min(100)));
+        }
+    }
+    assert_eq!(taken[1..], [100; OTHERS]);
 }
 
 #[test]
