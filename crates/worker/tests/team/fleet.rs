@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nat::{
     Books, Configuration, Counters, DropReason, PORTS_MAX, Shard, Sizes, State, WORKERS_MAX, WorkerIndex,
 };
+use packet::PacketIo;
 use rules::{Numbers, RuleSet};
 use worker::{Handle, Idle, SessionPage, Worker, team};
 
@@ -42,7 +43,10 @@ impl Gateway {
     }
 
     /// Workers that are turned by hand.
-    pub(crate) fn team(&mut self, io: Vec<Io>) -> Vec<(Worker<Io>, Handle)> {
+    pub(crate) fn team<I: PacketIo>(&mut self, io: Vec<I>) -> Vec<(Worker<I>, Handle)>
+    where
+        I::Frame: Send,
+    {
         team(&self.state, std::mem::take(&mut self.shards), io, PORTS.len() as u8, &CONFIGURATION)
     }
 

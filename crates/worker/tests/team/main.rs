@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may stop where a test may")]
 
+mod bare;
 mod fleet;
 mod order;
 mod restart;

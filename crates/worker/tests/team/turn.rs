@@ -15,7 +15,7 @@ use worker::{Busy, Handle, Idle, SESSION_PAGE_MAX, SessionPage, Stage, Worker, c
 use crate::fleet::{Gateway, wait};
 use crate::wires::{Driver, Io, Wires};
 
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 segments: [{id: lan, port: in0}, {id: internet, port: out0}]
 routers:
   - id: red
@@ -26,14 +26,15 @@ routers:
     floating_ips: [{id: web, external: 203.0.113.50, internal: 10.0.0.50}]
 "#;
 
-const LAN: MacAddress = MacAddress([0xfa, 0x16, 0x3e, 0, 0, 1]);
-const EXT: MacAddress = MacAddress([0xfa, 0x16, 0x3e, 0, 0, 2]);
-const ISP: (MacAddress, Ipv4Addr) = (MacAddress([2, 0, 0, 0, 9, 1]), Ipv4Addr::new(203, 0, 113, 1));
-const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+pub(crate) const LAN: MacAddress = MacAddress([0xfa, 0x16, 0x3e, 0, 0, 1]);
+pub(crate) const EXT: MacAddress = MacAddress([0xfa, 0x16, 0x3e, 0, 0, 2]);
+pub(crate) const ISP: (MacAddress, Ipv4Addr) =
+    (MacAddress([2, 0, 0, 0, 9, 1]), Ipv4Addr::new(203, 0, 113, 1));
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const WEB: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 50);
 
 /// The port that leads outside.
-const OUT: usize = 2;
+pub(crate) const OUT: usize = 2;
 
 /// A worker that is turned by hand, the control thread's end of it, and its wires.
 struct Bench {
@@ -90,23 +91,23 @@ impl Bench {
     }
 }
 
-fn host(number: u8) -> (MacAddress, Ipv4Addr) {
+pub(crate) fn host(number: u8) -> (MacAddress, Ipv4Addr) {
     (MacAddress([2, 0, 0, 0, 0, number]), Ipv4Addr::new(10, 0, 0, number))
 }
 
 /// An ARP reply to the gateway: its sender is known from then on.
-fn hello((mac, address): (MacAddress, Ipv4Addr), to: MacAddress, target: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn hello((mac, address): (MacAddress, Ipv4Addr), to: MacAddress, target: Ipv4Addr) -> Vec<u8> {
     let link = LinkHeader { destination: to, source: mac, vlan: None };
     let operation = Operation::Reply;
     testing::arp(link, &Arp { operation, sender_mac: mac, sender: address, target_mac: to, target })
 }
 
-fn out(port: u16) -> Vec<u8> {
+pub(crate) fn out(port: u16) -> Vec<u8> {
     let (mac, address) = host(11);
     testing::udp((mac, address, port), (LAN, SERVER, 53), None, b"who is it?")
 }
 
-fn to_web(port: u16) -> Vec<u8> {
+pub(crate) fn to_web(port: u16) -> Vec<u8> {
     testing::udp((ISP.0, SERVER, port), (EXT, WEB, 80), None, b"hello")
 }
 
