@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use nat::{Configuration, Gateway, Sizes, State, WorkerIndex};
 use packet::{MacAddress, Moment, PortIndex};
+use rules::compiled::SegmentIndex;
 use rules::{Numbers, RuleSet, Valid};
 
 use crate::scene::{self, External, INSIDE, OUTSIDE, Pools};
@@ -54,29 +56,43 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// The rules in force, and what the next ones are compiled from.
+/// What of the rules may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Objects {
+    /// Floating IPs.
+    pub floating: usize,
+    /// Whether the first network's pool has an address more than the plan says.
+    pub one_more: bool,
+}
+
+/// Rules to be adopted, and the addresses to announce then.
+pub type Next = (Arc<RuleSet>, Vec<(SegmentIndex, Ipv4Addr)>);
+
+/// The rules that were compiled last, and what the next ones are compiled from.
 struct Rules {
     pools: Pools,
     compiled: Arc<RuleSet>,
     numbers: Numbers,
-    /// What was validated, by its floating IPs.
-    valid: HashMap<usize, Valid>,
+    /// What was validated, by what may change.
+    valid: HashMap<Objects, Valid>,
 }
 
 impl Rules {
-    /// Reads, validates and compiles rules with so many floating IPs.
-    fn compile(&mut self, floating: usize) -> anyhow::Result<Arc<RuleSet>> {
-        let valid = match self.valid.entry(floating) {
+    /// Reads, validates and compiles rules with these objects.
+    fn compile(&mut self, objects: Objects) -> anyhow::Result<Arc<RuleSet>> {
+        let valid = match self.valid.entry(objects) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let ports = ["inside".to_owned(), "outside".to_owned()];
-                let fed = rules::read_rules(&scene::rules_of(&self.pools, floating))?;
+                let pools = Pools { one_more: objects.one_more, ..self.pools.clone() };
+                let fed = rules::read_rules(&scene::rules_of(&pools, objects.floating))?;
                 let valid = rules::validate(&fed, &ports);
                 entry.insert(valid.map_err(|faults| anyhow::anyhow!("{faults:?}"))?)
             }
         };
         let previous = Some(&*self.compiled).filter(|rules| rules.generation > 0);
-        Ok(Arc::new(rules::compile(valid, previous, &mut self.numbers)?))
+        self.compiled = Arc::new(rules::compile(valid, previous, &mut self.numbers)?);
+        Ok(Arc::clone(&self.compiled))
     }
 }
 
@@ -88,7 +104,7 @@ impl Bench {
     pub fn new(plan: &Plan) -> anyhow::Result<Self> {
         let Plan { flows, first, floating, pools, more_workers, seed } = plan;
         let sessions = u32::try_from((*flows).max(4_096) * 3 / 2)?;
-        let addresses = (scene::NETWORKS * pools.addresses) as u32;
+        let addresses = (scene::NETWORKS * pools.addresses + 1) as u32;
         let usual = Sizes::new(sessions, 16, addresses);
         // Each floating IP's host is a neighbour, whether it has sessions or not.
         let neighbours = u32::try_from(scene::hosts(first + flows, *floating) * 3 / 2)?;
@@ -101,9 +117,8 @@ impl Bench {
             numbers: state.numbers(),
             valid: HashMap::new(),
         };
-        let compiled = rules.compile(*floating)?;
+        let compiled = rules.compile(Objects { floating: *floating, one_more: false })?;
         state.store(&rules.numbers, compiled.generation);
-        rules.compiled = Arc::clone(&compiled);
         state.assign(1 + more_workers);
         let mut shards_of: Vec<_> = (0..=*more_workers).map(|_| Vec::new()).collect();
         for shard in shards {
@@ -217,23 +232,16 @@ impl Bench {
         self.state.occupancy().sessions
     }
 
-    /// Compiles rules with so many floating IPs, to be adopted.
+    /// Compiles rules with these objects, to be adopted after those that were compiled before.
     ///
     /// # Errors
     /// The rules.
-    pub fn compile(&mut self, floating: usize) -> anyhow::Result<Arc<RuleSet>> {
-        let compiled = self.rules.compile(floating)?;
+    pub fn compile(&mut self, objects: Objects) -> anyhow::Result<Next> {
+        let before = Arc::clone(&self.rules.compiled);
+        let compiled = self.rules.compile(objects)?;
         self.state.store(&self.rules.numbers, compiled.generation);
-        Ok(compiled)
-    }
-
-    /// Has all workers run with other rules; returns the old ones, to be freed where that is not timed.
-    pub fn adopt(&mut self, rules: Arc<RuleSet>) -> Vec<Arc<RuleSet>> {
-        let old =
-            self.workers.iter_mut().map(|worker| worker.gateway.adopt(Arc::clone(&rules), Vec::new()).0);
-        let old = old.collect();
-        self.rules.compiled = rules;
-        old
+        let announcements = nat::new_addresses(&before, &compiled);
+        Ok((compiled, announcements))
     }
 
     /// Lets time pass; what is to happen meanwhile happens in [`Self::tick`].

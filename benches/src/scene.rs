@@ -38,10 +38,12 @@ const DATA: [u8; 18] = [0; 18];
 pub type External = (Ipv4Addr, u16);
 
 /// The pools of the external networks, and who has what of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pools {
     /// Addresses of each network.
     pub addresses: usize,
+    /// Whether the first network has one more.
+    pub one_more: bool,
     /// Ports of each address.
     pub ports: RangeInclusive<u16>,
     /// How hosts and addresses go together, in the word of the rules.
@@ -52,7 +54,8 @@ pub struct Pools {
 
 impl Default for Pools {
     fn default() -> Self {
-        Self { addresses: ADDRESSES, ports: 1_024..=65_535, pairing: "strict", hold_down_s: 60 }
+        let ports = 1_024..=65_535;
+        Self { addresses: ADDRESSES, one_more: false, ports, pairing: "strict", hold_down_s: 60 }
     }
 }
 
@@ -73,7 +76,7 @@ pub fn rules_of(pools: &Pools, floating: usize) -> String {
     }
     text.push_str("pools:\n");
     for network in 0..NETWORKS {
-        let last = 64 + pools.addresses - 1;
+        let last = 64 + pools.addresses - 1 + usize::from(pools.one_more && network == 0);
         let _ = writeln!(
             text,
             "- {{id: pool{network}, addresses: [198.18.{network}.64-198.18.{network}.{last}], \

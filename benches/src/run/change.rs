@@ -1,10 +1,9 @@
-//! How long bursts take while rules change, and while many sessions end at once.
+//! How long bursts take while rules change, little or much, and while many sessions end at once.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 
-use benches::bench::{Bench, Plan};
+use benches::bench::{Bench, Next, Objects, Plan};
 use benches::machine::{MemoryProbe, Random};
 use benches::measure::{Measured, sorted, summed_up, windows};
 use benches::results::Results;
@@ -12,7 +11,6 @@ use benches::scene::{self, FLOWS_PER_HOST, INSIDE, OUTSIDE, ROUTERS};
 use benches::worker::wall_ns;
 use clap::Args;
 use packet::BURST_FRAMES_MAX;
-use rules::RuleSet;
 
 /// Frames of a trace, each way.
 const TRACE: usize = 1 << 17;
@@ -20,16 +18,15 @@ const TRACE: usize = 1 << 17;
 const TIMES: usize = 16;
 /// Turns in a millisecond: so many that a window takes longer than the sweep of the whole table.
 const TURNS: usize = 100;
-/// Changes of the rules in a window.
-const CHANGES: usize = 2;
 /// How long a UDP flow lives that nobody has answered: the `cloud` profile's.
 const UNANSWERED_MS: u64 = 30_000;
 /// Flows that end together.
 const ENDING: usize = 200_000;
 
-/// Microseconds that a turn takes, with a burst of 32 packets of established flows and its tick: quiet; while rules are adopted that
-/// differ in one floating IP; while many flows that nobody answered end. The three take turns in each window. Beside them, the
-/// longest gap that a thread sees that does nothing but read the clock.
+/// Microseconds that a turn takes, with a burst of 32 packets of established flows and its tick: quiet; while rules are adopted by
+/// which something goes, and others by which it comes back: one floating IP, an address of a pool, all floating IPs at once; while
+/// many flows that nobody answered end. They take turns in each window. Beside them, the longest gap that a thread sees that does
+/// nothing but read the clock.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// How many established flows.
@@ -60,28 +57,36 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         Changing { bench: Bench::new(&plan)?, flows: first..first + flows, random: Random::new(seed) };
     scene.bench.open(first..first + flows)?;
     scene.bench.establish(first..first + flows);
-    let mut has_last = true;
-    let (mut changes, mut endings) = (Vec::new(), Vec::new());
+    let all = Objects { floating, one_more: false };
+    let ways = [
+        (format!("one floating IP of {floating}"), Objects { floating: floating - 1, ..all }),
+        ("an address of a pool".to_owned(), Objects { one_more: true, ..all }),
+        (format!("{floating} floating IPs at once"), Objects { floating: 0, ..all }),
+    ];
+    let (mut changes, mut endings) = (ways.each_ref().map(|_| Vec::new()), Vec::new());
     windows("changes", most, || {
         let mut rules = Vec::new();
-        for _ in 0..CHANGES {
-            has_last = !has_last;
-            rules.push(scene.bench.compile(floating - 1 + usize::from(has_last))?);
+        for (_, other) in &ways {
+            rules.push(vec![scene.bench.compile(*other)?, scene.bench.compile(all)?]);
         }
         scene.refresh();
         let quiet = scene.window(&probe, Vec::new())?;
-        let change = scene.window(&probe, rules)?;
+        let mut measured = Vec::new();
+        for rules in rules {
+            measured.push(beside(&quiet, scene.window(&probe, rules)?));
+        }
         scene.let_many_end()?;
-        let ending = scene.window(&probe, Vec::new())?;
+        measured.push(beside(&quiet, scene.window(&probe, Vec::new())?));
         anyhow::ensure!(scene.bench.sessions() as usize == flows, "not all have ended");
-        let (change, ending) = (beside(&quiet, change), beside(&quiet, ending));
-        let all = quiet.beside(&change).beside(&ending);
-        changes.push(change);
-        endings.push(ending);
-        Ok(all)
+        let quiet = measured.iter().fold(quiet, Measured::beside);
+        endings.extend(measured.pop());
+        changes.iter_mut().zip(measured).for_each(|(of, one)| of.push(one));
+        Ok(quiet)
     })?;
-    let what = format!("one floating IP of {floating}: p99.99 of a burst beyond the quiet one's");
-    results.add(summed_up("change", what, "us", &changes))?;
+    for ((what, _), changes) in ways.iter().zip(&changes) {
+        let what = format!("{what}: p99.99 of a burst beyond the quiet one's");
+        results.add(summed_up("change", what, "us", changes))?;
+    }
     results.add(summed_up("change", "mass expiry: p99.99 of a burst beyond the quiet one's", "us", &endings))
 }
 
@@ -125,7 +130,7 @@ impl Changing {
     }
 
     /// Carries packets, and adopts rules meanwhile, one set after another.
-    fn window(&mut self, probe: &MemoryProbe, rules: Vec<Arc<RuleSet>>) -> anyhow::Result<Measured> {
+    fn window(&mut self, probe: &MemoryProbe, rules: Vec<Next>) -> anyhow::Result<Measured> {
         let chosen: Vec<_> =
             (0..TRACE).map(|_| self.flows.start + self.random.below(self.flows.len())).collect();
         let outbound: Vec<_> = chosen.iter().map(|flow| scene::request(*flow)).collect();
@@ -146,8 +151,8 @@ impl Changing {
                         let adopted = if is_time { rules.next() } else { None };
                         let (workers, now) = self.bench.workers();
                         let ns = workers[0].turn(port, burst, now, |gateway| {
-                            if let Some(rules) = adopted {
-                                old.push(gateway.adopt(rules, Vec::new()));
+                            if let Some((rules, announcements)) = adopted {
+                                old.push(gateway.adopt(rules, announcements));
                             }
                         });
                         spent.push(ns as f64 / 1e3);

@@ -110,7 +110,7 @@ impl Filling {
         let Arguments { ports, seed, .. } = *arguments;
         let ports_of_address = ports / NETWORKS / addresses;
         let last = u16::try_from(1_023 + ports_of_address).context("ports of an address")?;
-        let pools = Pools { addresses, ports: 1_024..=last, pairing, hold_down_s: 0 };
+        let pools = Pools { addresses, ports: 1_024..=last, pairing, hold_down_s: 0, ..Pools::default() };
         // All of the ports, and as many again as end; the numbers of flows have gaps.
         let plan = Plan { flows: flow(ports * 8 / 5), pools, seed, ..Plan::default() };
         let bench = Bench::new(&plan)?;

@@ -133,9 +133,6 @@ impl Report {
                 anyhow::ensure!(source.contains(&format!("fn {test}()")), "{file} has no test {test}");
                 writeln!(page, "| {} | {what} | - | test `{test}` | tested | |", what_of())?;
             }
-            for what in goal.not_shown {
-                writeln!(page, "| {} | {what} | - | - | not measured | |", what_of())?;
-            }
         }
         page.push('\n');
         Ok(())
