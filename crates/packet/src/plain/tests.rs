@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::arbitrary::{address, hostile_frame, icmp_error_frame, ipv4_frame, plain_packet};
 use crate::rewrite::{self, Replacement, Rewrite};
-use crate::{Fragment, Parsed, Payload, ethernet, fragment, testing};
+use crate::{Fragment, MacAddress, Parsed, Payload, ethernet, fragment, testing};
 
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![9 => nearly_plain(), 1 => ipv4_frame(), 1 => icmp_error_frame(), 1 => hostile_frame()]
