@@ -27,15 +27,21 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     let session = each(|sizes| sizes.sessions += 1_000_000);
     let host = each(|sizes| sizes.hosts += 1_000_000);
-    let mapping = each(|sizes| sizes.mappings += 1_000_000);
+    let more_mappings = Sizes { mappings: usual.mappings + 1_000_000, ..usual };
+    let permission = (more_mappings.permissions_bytes() - usual.permissions_bytes()) as f64 / 1e6;
+    let mapping = each(|sizes| sizes.mappings += 1_000_000) - permission;
     let address = each(|sizes| sizes.addresses += 1_000) * 1e3 / 1_024.0;
     let alone = session + host / SESSIONS_PER_HOST;
     for (what, unit, figure) in [
         ("a session, endpoint-dependent", "bytes", alone),
+        // Mapping and filtering endpoint-independent: anybody comes in.
         ("a session, with a mapping of its own", "bytes", alone + mapping),
+        // Filtering address-dependent: the remote's address has a permission.
+        ("a session, with a mapping and a permission of its own", "bytes", alone + mapping + permission),
         ("of it the session", "bytes", session),
         ("a host, with two blocks of ports", "bytes", host),
-        ("a mapping and a permission", "bytes", mapping),
+        ("a mapping", "bytes", mapping),
+        ("a permission", "bytes", permission),
         ("an external address", "KiB", address),
     ] {
         results.add(Row::exact("memory", what, unit, figure))?;

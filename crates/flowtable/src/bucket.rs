@@ -6,7 +6,8 @@
 //! ```
 //!
 //! - `tags`: 16 bits of each entry's hash, 0 for a free place.
-//! - `lines`: the line each entry stands for.
+//! - `lines`: the line each entry stands for; where lines have aliases, the entry's own number, whence that follows
+//!   (`entries`).
 //! - `strays`: how many entries that belong here live in their other bucket. Where it is 0 a miss is certain after
 //!   one cache line.
 //! - `away`: one bit for each place: the entry there is such a stray, from its other bucket.

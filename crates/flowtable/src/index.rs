@@ -2,7 +2,8 @@
 //!
 //! An entry, a 16-bit tag and a line number, lives in one of two buckets, its *home* or the other one. Where both are
 //! full an entry moves to *its* other bucket ([`displacement`]). So a key is found, or known to be absent, after two
-//! cache lines at most, at any load, and the index fills to more than 95 %.
+//! cache lines at most, at any load, and the index fills to more than 95 %. Where lines have aliases, what is called a
+//! line here is one of its two entries ([`entries`](crate::entries)).
 //!
 //! ```text
 //! hash, 64 bits   | chooses the home bucket, 32 | unused, 16 | tag, 16 |
@@ -73,8 +74,8 @@ const BUCKETS_EXTRA: u64 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Crowded;
 
-/// What the index wants to know of a key: where its entry may be, and by which tag to know it. Not copied on the way of an
-/// insertion: the processor waits where it reads words as one that it has just written as two.
+/// What the index wants to know of a key or an alias: where its entry may be, and by which tag to know it. Not copied on the way
+/// of an insertion: the processor waits where it reads words as one that it has just written as two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spot {
     /// The shard's first bucket.

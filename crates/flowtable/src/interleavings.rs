@@ -5,17 +5,22 @@
 //! - a key that is in the table all the while is found, wherever its entry is moved meanwhile;
 //! - what is found is whole: key, value, and the slot's other line, all of one insertion;
 //! - and stays what it was until the reader passes.
+//!
+//! Of aliases the same: see [`alias`].
 
+mod alias;
 #[cfg(shuttle)]
 mod crowd;
 
 use std::sync::{Arc, LazyLock};
 
 use crate::hash::{Hash, Hasher};
-use crate::index::Spot;
+use crate::index::{Index, Spot};
 use crate::scheduler::{explore, thread};
 use crate::sync::{AtomicU64, Ordering};
-use crate::{Carver, HashKey, InsertError, LineIndex, Owner, Quiescence, Region, ShardIndex, SlotIndex};
+use crate::{
+    Carver, HashKey, InsertError, LineIndex, LineValue, Owner, Quiescence, Region, ShardIndex, SlotIndex,
+};
 
 const SHARD: ShardIndex = ShardIndex(0);
 
@@ -27,6 +32,8 @@ type Table = crate::Table<u64, Value, 2>;
 /// As much as can be torn: what the owner writes, and what everybody counts up who finds it.
 #[derive(Default)]
 struct Value([AtomicU64; 2], AtomicU64);
+
+impl LineValue<u64> for Value {}
 
 impl Value {
     fn fill(&self, key: u64) {
@@ -64,7 +71,7 @@ const KEY: HashKey = HashKey([3, 5]);
 /// Keys that are as alike as can be: the first ones of all slots have the same home and the same tag, the second ones
 /// are none of their neighbours.
 static ALIKE: LazyLock<[Keys; 3]> = LazyLock::new(|| {
-    let index = crate::index::Index::carve(&mut Carver::measuring(), 1, BUCKETS);
+    let index = Index::carve(&mut Carver::measuring(), 1, BUCKETS);
     let hasher = Hasher::new(KEY);
     let spot = |key: &u64| index.spot(SHARD, hasher.hash_one(key));
     let mut alike = (1 << 32_u64..).filter(|key| spot(key) == spot(&(1 << 32)));
@@ -109,8 +116,8 @@ enum Step {
 }
 
 /// Moves the entry of a line to its other bucket, as `displacement` does for a new one.
-fn move_entry(table: &Table, spot: Spot, line: LineIndex) {
-    let mut index = table.index.writer(SHARD);
+fn move_entry(index: &Index, spot: Spot, line: LineIndex) {
+    let mut index = index.writer(SHARD);
     let other = index.other(spot.home, spot.tag);
     let place_in = |bucket| index.bucket(bucket).place_of(spot.tag, line).map(|place| (bucket, place));
     let from = place_in(spot.home).or_else(|| place_in(other)).unwrap();
@@ -127,7 +134,7 @@ fn stays_found(steps: &'static [Step], begins_away: bool, in_burst: bool) {
         let slot = insert(&mut owner, ALIKE[0]).unwrap();
         let (spot, line) = (table.spot(SHARD, &ALIKE[0][0]), table.line_of(slot, 0));
         if begins_away {
-            move_entry(&table, spot, line);
+            move_entry(&table.index, spot, line);
         }
         let readers_table = Arc::clone(&table);
         let reads = thread::spawn(move || {
@@ -138,7 +145,7 @@ fn stays_found(steps: &'static [Step], begins_away: bool, in_burst: bool) {
         let stranger = LineIndex(line.0 + 2);
         for step in steps {
             match step {
-                Step::Move => move_entry(&table, spot, line),
+                Step::Move => move_entry(&table.index, spot, line),
                 Step::Link => table.index.writer(SHARD).link(&spot, stranger).unwrap(),
                 Step::Unlink => assert!(table.index.writer(SHARD).unlink(spot, stranger)),
             }
@@ -365,12 +372,12 @@ fn an_entry_that_is_displaced_by_a_new_one_is_found() {
             (1..50).map(spot).partition(|spot| index.other(spot.home, spot.tag) == 1);
         let displaced = far[0];
         index.link(&displaced, LineIndex(0)).unwrap();
-        for (&spot, line) in near.iter().zip(1..16) {
+        for (spot, line) in near.iter().zip(1..16) {
             index.link(spot, LineIndex(line)).unwrap();
         }
         let readers_table = Arc::clone(&table);
         let reads = thread::spawn(move || {
-            let found = readers_table.index.find(displaced, |line| line == LineIndex(0));
+            let found = readers_table.index.find(&displaced, |line| line == LineIndex(0));
             assert_eq!(found, Some(LineIndex(0)), "a key that never left was not found");
         });
         index.link(&near[15], LineIndex(16)).unwrap();

@@ -1,10 +1,11 @@
 //! A preallocated, index-addressed table that many threads search at once, that finds many keys fast, and that outlives
 //! its process.
 //!
-//! A *slot* holds `N` *lines*, each with a key of its own and a value: a session's two directions, a mapping's two
-//! endpoints, a lone permission. Any of a slot's keys finds its line, and the line's index gives the slot. Slots
-//! belong to *shards*: one owner changes a shard, everybody searches all of them, and nobody ever waits for anybody.
-//! The table knows nothing of packets, NAT or the clock: time is a `u32` of milliseconds that may wrap.
+//! A *slot* holds `N` *lines*, each with a key of its own and a value: a session's two directions, a lone permission. Any
+//! of a slot's keys finds its line, and the line's index gives the slot. A lone line may have an *alias* beside its key,
+//! made of its value, that finds it too: a mapping's external endpoint. Slots belong to *shards*: one owner changes a
+//! shard, everybody searches all of them, and nobody ever waits for anybody. The table knows nothing of packets, NAT or
+//! the clock: time is a `u32` of milliseconds that may wrap.
 //!
 //! ```text
 //!                      a shard's buckets                  its lines                  its slots
@@ -18,8 +19,8 @@
 //!
 //! Read on in this order: [`Table`] is what everyone does, [`Owner`] what one does for a shard; `index` says which two
 //! buckets a key may be in, how readers find it while it moves, and `index/displacement` what happens when both are
-//! full; `bucket` and `tags` draw the cache line that a lookup reads; `line` what it finds; `slots` keeps deadlines and
-//! free slots; `quiescence` says when a slot may be used again; `region` and `carver` are the memory and how it is
+//! full; `bucket` and `tags` draw the cache line that a lookup reads; `line` what it finds, and `entries` by which of its
+//! keys; `slots` keeps deadlines and free slots; `quiescence` says when a slot may be used again; `region` and `carver` are the memory and how it is
 //! cut; `take_over` puts it right after a crash. `owned` has the three ways to touch a word, `hash` is the keyed hash,
 //! `machine` and `region` hold all `unsafe` of the crate.
 //!
@@ -43,6 +44,7 @@
 //! | a bucket's `away` | the owner | the owner | the same | killed or not, the stores stay in order |
 //! | a line's key | the owner, while no entry leads to it | all | relaxed | the entry is published after the key, and seen before it |
 //! | a line's value | the owner in `fill`; then whom the caller lets | all | as the caller says | as the key, up to `fill`'s end |
+//! | those of its words that an alias is made of | the owner in `fill`, nobody then | all | relaxed | as the key |
 //! | live bits | the owner | all | published, seen | set before the entries and cleared after them: who finds a line sees its slot live, until it is removed |
 //! | counts of live and used slots | the owner | all | published, seen | each is a figure of a moment |
 //! | deadlines, and the lists threaded through them | the owner | the owner | published | stores stay in order |
@@ -82,6 +84,7 @@
 
 mod bucket;
 mod carver;
+mod entries;
 mod hash;
 mod index;
 mod line;
@@ -108,7 +111,7 @@ mod scheduler;
 
 pub use carver::Carver;
 pub use hash::HashKind;
-pub use line::{Key, Words};
+pub use line::{Key, LineValue, Words};
 pub use machine::prefetch_value;
 pub use owner::Owner;
 pub use quiescence::{Grace, Quiescence, READERS_MAX, Reader};
@@ -147,7 +150,7 @@ pub enum InsertError {
     Full,
     /// No place in the index within the bounded number of displacements.
     Crowded,
-    /// A key is there already, in this line.
+    /// A key, or an alias, is there already, in this line.
     Duplicate(LineIndex),
     /// Two of the slot's own keys are equal.
     Repeated,

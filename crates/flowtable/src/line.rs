@@ -8,6 +8,9 @@
 //!
 //! A small line shares a cache line with its neighbours and never straddles two; a larger one starts a cache line.
 //!
+//! A line is found by its key, and, where its value knows one, by an *alias* of eight bytes too: a second key that is
+//! not written beside the first, because the value holds what it is made of. Such a line has two entries in the index.
+//!
 //! A key is kept in words that are loaded and stored whole, because a reader may look at a line while its owner
 //! writes it: one that has passed no quiescent point never does, but a line that was found before the last may be
 //! asked whether it still has its key ([`crate::Table::holds`]). He then compares words of two keys, finds them
@@ -16,7 +19,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::region::Shared;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 const WORD_BYTES: usize = size_of::<u64>();
 
@@ -37,6 +40,28 @@ impl Key for [u8; 16] {
 impl<const COUNT: usize> Key for [u64; COUNT] {
     type Words = Words<COUNT>;
 }
+
+/// What can be the value of a line with a key `K`: atomics in shared memory, which may know an alias of their line.
+pub trait LineValue<K>: Shared {
+    /// Whether lines are found by an alias beside their key. Slots of such a table have one line each.
+    const HAS_ALIAS: bool = false;
+
+    /// The alias of the line that holds this value beside this key, made of nothing else, and of words that are written
+    /// when the line is filled and never while it is in use.
+    ///
+    /// # Concurrency
+    /// Anyone may ask, of any line that he found, until he passes a quiescent point: so it loads atomics, relaxed, and
+    /// makes a number of whatever they are. A takeover asks it of damaged ones.
+    fn alias(&self, _key: &K) -> u64 {
+        0
+    }
+}
+
+impl<K> LineValue<K> for AtomicU32 {}
+
+impl<K> LineValue<K> for AtomicU64 {}
+
+impl<K, T, const COUNT: usize> LineValue<K> for [T; COUNT] where [T; COUNT]: Shared {}
 
 /// A key of `COUNT` times eight bytes as shared memory holds it.
 #[cfg_attr(not(any(loom, shuttle)), derive(FromBytes))]
@@ -94,6 +119,15 @@ impl<W: AsRef<[AtomicU64]>, V> Line<W, V> {
             word.load(Ordering::Relaxed) == u64::from_ne_bytes(*bytes)
         };
         self.key.as_ref().iter().zip(words).all(same)
+    }
+
+    /// The alias, where the value knows one.
+    #[inline]
+    pub(crate) fn alias<K: Key<Words = W>>(&self) -> u64
+    where
+        V: LineValue<K>,
+    {
+        self.value.alias(&self.key())
     }
 
     /// Writes the key. By the owner, while no entry leads here; Relaxed, because the entry is published after it.

@@ -8,14 +8,18 @@
 //!
 //! A reader who found a line just before its removal may still read it, so its memory stays as it is until the grace
 //! is over. Whoever takes the shard over from a killed process sees from the steps' order how far it came: a live slot
-//! with an entry for each line was whole, any other is dropped ([`Table::take_over`]).
+//! with an entry for each key and alias was whole, any other is dropped ([`Table::take_over`]).
 
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
+use crate::entries::By;
+use crate::index::Spot;
 use crate::slots::OwnedSlots;
-use crate::{InsertError, Key, LineIndex, Quiescence, SWEEP_DUE_MAX, ShardIndex, Shared, SlotIndex, Table};
+use crate::{
+    InsertError, Key, LineIndex, LineValue, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table,
+};
 
 /// The owner of a shard. Dropped, it gives the role back.
 pub struct Owner<K: Key, V, const N: usize> {
@@ -26,7 +30,7 @@ pub struct Owner<K: Key, V, const N: usize> {
     slots: OwnedSlots,
 }
 
-impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
+impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
     /// By whoever has taken the role.
     pub(crate) fn new(table: &Arc<Table<K, V, N>>, shard: ShardIndex, quiescence: &Arc<Quiescence>) -> Self {
         let mut owner = Self {
@@ -62,7 +66,8 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
 
     /// Inserts a slot with `N` lines, which leaves at `deadline_ms` at the earliest. `fill` writes every field of the
     /// new lines' values, which hold what was there before, before any reader can find them. Fails whole or not at
-    /// all; that a key is there already is said before that there is no room.
+    /// all; that a key is there already is said before that there is no room, and that an alias is, which nobody knows
+    /// before the value is filled, after it.
     ///
     /// # Errors
     /// [`InsertError`]; the table holds what it held. Only a [`InsertError::Crowded`] slot may have been seen by a
@@ -91,19 +96,48 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
         let lines: [_; N] = std::array::from_fn(|side| table.lines.get(self.line(slot, side).0 as usize));
         lines.iter().zip(&keys).for_each(|(line, key)| line.set_key(key));
         fill(lines.map(|line| &line.value));
+        let alias = table.alias_of(self.shard, self.line(slot, 0));
+        if let Some((spot, _)) = alias
+            && let Some(line) = table.find_alias_at(&spot, lines[0].alias::<K>())
+        {
+            return Err(InsertError::Duplicate(line));
+        }
         self.slots.occupy(slot, deadline_ms);
         self.prefetch_free();
-        let mut index = table.index.writer(self.shard);
+        self.link(slot, &spots, alias)
+    }
+
+    /// Enters a slot's keys and alias into the index.
+    #[inline]
+    fn link(
+        &mut self,
+        slot: u32,
+        spots: &[Spot; N],
+        alias: Option<(Spot, LineIndex)>,
+    ) -> Result<SlotIndex, InsertError> {
+        let mut index = self.table.index.writer(self.shard);
         for (side, spot) in spots.iter().enumerate() {
-            if index.link(spot, self.line(slot, side)).is_err() {
-                for (side, &spot) in spots[..side].iter().enumerate() {
-                    index.unlink(spot, self.line(slot, side));
-                }
-                self.slots.retire(slot);
-                return Err(InsertError::Crowded);
+            if index.link(spot, self.entry(slot, side)).is_err() {
+                return Err(self.refuse(slot, &spots[..side]));
             }
         }
+        if let Some((spot, entry)) = alias
+            && index.link(&spot, entry).is_err()
+        {
+            return Err(self.refuse(slot, spots));
+        }
         Ok(self.global(slot))
+    }
+
+    /// There is no place for one of a slot's entries: those of the keys before it are taken out again.
+    #[cold]
+    fn refuse(&mut self, slot: u32, linked: &[Spot]) -> InsertError {
+        let mut index = self.table.index.writer(self.shard);
+        for (side, &spot) in linked.iter().enumerate() {
+            index.unlink(spot, self.entry(slot, side));
+        }
+        self.slots.retire(slot);
+        InsertError::Crowded
     }
 
     /// Takes a slot out of the index, and returns its keys. Its lines stay as they are until a grace is over; its slot
@@ -116,9 +150,15 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
         let slot = self.local(slot);
         let keys: [K; N] = std::array::from_fn(|side| self.table.key(self.line(slot, side)));
         let mut index = self.table.index.writer(self.shard);
+        let mut unlink = |spot, entry| {
+            let unlinked = index.unlink(spot, entry);
+            debug_assert!(unlinked, "every key and alias of a live slot is in the index");
+        };
         for (side, key) in keys.iter().enumerate() {
-            let unlinked = index.unlink(self.table.spot(self.shard, key), self.line(slot, side));
-            debug_assert!(unlinked, "every line of a live slot is in the index");
+            unlink(self.table.spot(self.shard, key), self.entry(slot, side));
+        }
+        if let Some((spot, entry)) = self.table.alias_of(self.shard, self.line(slot, 0)) {
+            unlink(spot, entry);
         }
         self.slots.retire(slot);
         keys
@@ -191,6 +231,12 @@ impl<K: Key, V: Shared, const N: usize> Owner<K, V, N> {
     #[inline]
     fn line(&self, slot: u32, side: usize) -> LineIndex {
         self.table.line_of(self.global(slot), side)
+    }
+
+    /// The entry of a slot's key.
+    #[inline]
+    fn entry(&self, slot: u32, side: usize) -> LineIndex {
+        Table::<K, V, N>::entry(self.line(slot, side), By::Key)
     }
 }
 

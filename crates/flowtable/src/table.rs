@@ -8,7 +8,7 @@
 //! lines       | 0 ... Nn - 1             | Nn ... 2Nn - 1         | ...      slot s is lines Ns to Ns + N - 1
 //! ```
 //!
-//! Which shard a key belongs to is the caller's to know; within it the hash finds the bucket. All of it lies in one
+//! Which shard a key or an alias belongs to is the caller's to know; within it the hash finds the bucket. All of it lies in one
 //! region, cut by [`Table::carve`]; beside it the process keeps which owners it has given out.
 
 use std::alloc::{Layout, handle_alloc_error};
@@ -17,22 +17,21 @@ use std::sync::Arc;
 use crate::carver::in_own_region;
 use crate::hash::{Hash, Hasher};
 use crate::index::{Index, Peek, Spot};
-use crate::line::Line;
+use crate::line::{Line, LineValue};
 use crate::slots::{Slots, ones};
 use crate::sync::{AtomicU32, Ordering};
 use crate::{
-    Carver, Cells, HashKey, HashKind, Key, LineIndex, Owner, Quiescence, SHARDS_MAX, ShardIndex, Shared,
-    SlotIndex,
+    Carver, Cells, HashKey, HashKind, Key, LineIndex, Owner, Quiescence, SHARDS_MAX, ShardIndex, SlotIndex,
 };
 
 /// Keys looked up together, as many as a burst of frames has. A core waits for some 16 cache lines at once, so that
 /// fewer keys would leave it idle at the end of each loop; more would have to stay in its first cache for longer.
 const BURST: usize = 32;
 
-/// No line.
+/// No entry.
 const NOWHERE: LineIndex = LineIndex(u32::MAX);
 
-/// Where a key's entry is, or would be: see [`Table::ask`].
+/// Where the entry of a key or an alias is, or would be: see [`Table::ask`].
 #[derive(Clone, Copy, Debug)]
 pub struct Place(Spot);
 
@@ -62,15 +61,15 @@ pub struct Table<K: Key, V, const N: usize> {
 
 const _: () = assert!(SHARDS_MAX == u32::BITS as usize, "one bit of `roles` for each shard");
 
-impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
+impl<K: Key, V: LineValue<K>, const N: usize> Table<K, V, N> {
     /// A table of `shards` times `slots_per_shard` slots, in the next part of a region: empty in a new one, as it was
     /// left in one that was in use. That one must be taken over, shard by shard, before it is used
     /// ([`Table::take_over`]).
     ///
     /// # Panics
-    /// If there are 2^32 lines or more, or more than [`SHARDS_MAX`] shards, or none.
+    /// If the lines have 2^32 entries in the index or more, or there are more than [`SHARDS_MAX`] shards, or none.
     pub fn carve(carver: &mut Carver, shards: u8, slots_per_shard: u32, hash_key: HashKey) -> Self {
-        let buckets = Index::buckets_for(Self::lines_of(slots_per_shard));
+        let buckets = Index::buckets_for(Self::entries_of(slots_per_shard));
         Self::carve_with(carver, shards, slots_per_shard, Hasher::new(hash_key), buckets)
     }
 
@@ -91,23 +90,24 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
         buckets: u32,
     ) -> Self {
         const { assert!(N == 1 || N == 2 || N == 4, "a slot has one, two or four lines") };
+        const { assert!(N == 1 || !V::HAS_ALIAS, "a slot whose line has an alias has no other line") };
         assert!((1..=SHARDS_MAX).contains(&usize::from(shards)), "a table has 1 to {SHARDS_MAX} shards");
-        let lines = usize::from(shards) * Self::lines_of(slots_per_shard) as usize;
-        assert!(lines < u32::MAX as usize, "line numbers have 32 bits");
+        let entries = usize::from(shards) * Self::entries_of(slots_per_shard) as usize;
+        assert!(entries < u32::MAX as usize, "entries' numbers have 32 bits");
         Self {
             hasher,
             index: Index::carve(carver, shards, buckets),
             slots: Slots::carve(carver, shards, slots_per_shard),
-            lines: carver.cells(lines),
+            lines: carver.cells(entries / Self::ENTRIES_PER_LINE as usize),
             shards,
             roles: AtomicU32::new(0),
         }
     }
 
-    fn lines_of(slots: u32) -> u32 {
-        let lines = u64::from(slots) * N as u64;
-        assert!(lines < u64::from(u32::MAX), "line numbers have 32 bits");
-        lines as u32
+    fn entries_of(slots: u32) -> u32 {
+        let entries = u64::from(slots) * Self::ENTRIES_PER_SLOT as u64;
+        assert!(entries < u64::from(u32::MAX), "entries' numbers have 32 bits");
+        entries as u32
     }
 
     /// Which hash places the keys: in a table that another process left, it must be the same.
@@ -115,7 +115,8 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
         self.hasher.kind()
     }
 
-    /// Finds one key. Two or three cache lines, each waited for: for many keys see [`Table::find_burst`].
+    /// Finds one key. Two or three cache lines, each waited for: for many keys see [`Table::find_burst`]. Always where it is
+    /// called: by itself it takes 18 instructions more.
     ///
     /// # Concurrency
     /// A key that is in the table all the while is found. What is found may be read until the caller's
@@ -123,8 +124,21 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
     ///
     /// # Panics
     /// If there is no such shard.
+    #[inline(always)]
     pub fn find(&self, shard: ShardIndex, key: &K) -> Option<LineIndex> {
         self.find_at(&self.spot(shard, key), key)
+    }
+
+    /// Finds one line by its alias. Where lines have none, none is found.
+    ///
+    /// # Concurrency
+    /// As [`Table::find`].
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    #[inline]
+    pub fn find_alias(&self, shard: ShardIndex, alias: u64) -> Option<LineIndex> {
+        self.find_alias_at(&self.spot_of_alias(shard, alias), alias)
     }
 
     /// Finds many keys at once, each in its shard; where none is sought, none is found. The memory of all of them is
@@ -157,12 +171,12 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
             }
         }
         // Bit by bit: keys that are nowhere, and those that may be in their other bucket.
-        let (mut lines, mut absent, mut away) = ([NOWHERE; BURST], 0_u32, 0_u32);
+        let (mut entries, mut absent, mut away) = ([NOWHERE; BURST], 0_u32, 0_u32);
         let mut returns = [0; BURST];
         for i in 0..count {
             if sought[i].sought().is_some() {
                 match self.index.peek_home(spots[i]) {
-                    Peek::Line(line) => lines[i] = self.prefetched(line),
+                    Peek::Line(entry) => entries[i] = self.prefetched(entry),
                     Peek::Absent => absent |= 1 << i,
                     Peek::Away { returns: returned } => {
                         away |= 1 << i;
@@ -174,14 +188,14 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
         }
         for i in ones(away.into()) {
             match self.index.peek_other(spots[i], returns[i]) {
-                Peek::Line(line) => lines[i] = self.prefetched(line),
+                Peek::Line(entry) => entries[i] = self.prefetched(entry),
                 Peek::Absent => absent |= 1 << i,
                 Peek::Away { .. } | Peek::Unsure => {}
             }
         }
         for i in 0..count {
             found[i] = match sought[i].sought() {
-                Some((_, key)) if self.has_key(lines[i], key) => Some(lines[i]),
+                Some((_, key)) if self.is_of_key(entries[i], key) => Some(Self::line_at(entries[i])),
                 // A line of the same tag and another key, or one that moved: rare enough to begin again.
                 Some((_, key)) if absent >> i & 1 == 0 => self.find_at(&spots[i], key),
                 _ => None,
@@ -190,15 +204,15 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
     }
 
     #[inline]
-    fn prefetched(&self, line: LineIndex) -> LineIndex {
-        self.lines.prefetch(line.0 as usize);
-        line
+    fn prefetched(&self, entry: LineIndex) -> LineIndex {
+        self.lines.prefetch(Self::line_at(entry).0 as usize);
+        entry
     }
 
     #[inline]
     fn prefetch(&self, peek: Peek) {
-        if let Peek::Line(line) = peek {
-            self.lines.prefetch(line.0 as usize);
+        if let Peek::Line(entry) = peek {
+            self.lines.prefetch(Self::line_at(entry).0 as usize);
         }
     }
 
@@ -208,19 +222,32 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
     /// If there is no such shard.
     #[inline]
     pub fn ask(&self, shard: ShardIndex, key: &K) -> Place {
-        let spot = self.spot(shard, key);
+        self.ask_at(self.spot(shard, key))
+    }
+
+    /// The same for an alias.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    #[inline]
+    pub fn ask_alias(&self, shard: ShardIndex, alias: u64) -> Place {
+        self.ask_at(self.spot_of_alias(shard, alias))
+    }
+
+    #[inline]
+    fn ask_at(&self, spot: Spot) -> Place {
         self.index.prefetch_home(spot);
         Place(spot)
     }
 
-    /// The line that is probably the key's, to whom it was [asked](Self::ask) for before, and starts to load it. A guess: of
-    /// some that there are it says nothing, and what it says may be another's.
+    /// The line that is probably that of the key or alias which was [asked](Self::ask) for before, and starts to load it. A
+    /// guess: of some that there are it says nothing, and what it says may be another's.
     #[inline]
     pub fn guess(&self, Place(spot): Place) -> Option<LineIndex> {
         let peek = self.index.peek_home(spot);
         self.prefetch(peek);
         match peek {
-            Peek::Line(line) => Some(line),
+            Peek::Line(entry) => Some(Self::line_at(entry)),
             _ => None,
         }
     }
@@ -349,7 +376,7 @@ impl<K: Key, V, const N: usize> Table<K, V, N> {
     }
 }
 
-impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
+impl<K: Key, V: LineValue<K>, const N: usize> Table<K, V, N> {
     #[inline]
     pub(crate) fn spot(&self, shard: ShardIndex, key: &K) -> Spot {
         self.index.spot(shard, self.hasher.hash_one(key))
@@ -357,11 +384,16 @@ impl<K: Key, V: Shared, const N: usize> Table<K, V, N> {
 
     #[inline]
     pub(crate) fn find_at(&self, spot: &Spot, key: &K) -> Option<LineIndex> {
-        self.index.find(spot, |line| self.has_key(line, key))
+        self.index.find(spot, |entry| self.is_of_key(entry, key)).map(Self::line_at)
     }
 
     #[inline]
-    fn has_key(&self, line: LineIndex, key: &K) -> bool {
+    pub(crate) fn find_alias_at(&self, spot: &Spot, alias: u64) -> Option<LineIndex> {
+        self.index.find(spot, |entry| self.is_of_alias(entry, alias)).map(Self::line_at)
+    }
+
+    #[inline]
+    pub(crate) fn has_key(&self, line: LineIndex, key: &K) -> bool {
         self.lines.try_get(line.0 as usize).is_some_and(|line| line.has_key(key))
     }
 }

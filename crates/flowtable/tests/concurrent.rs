@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use flowtable::{
-    HashKey, InsertError, LineIndex, Owner, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table,
+    HashKey, InsertError, LineIndex, LineValue, Owner, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex,
+    Table,
 };
 use hashbrown::HashMap;
 use zerocopy::FromBytes;
@@ -65,6 +66,8 @@ struct Value {
     /// Raised by everybody who finds it, as a session's counters are.
     seen: AtomicU64,
 }
+
+impl LineValue<Key> for Value {}
 
 impl Value {
     fn fill(&self, key: &Key, state: u32) {

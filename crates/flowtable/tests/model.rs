@@ -2,7 +2,8 @@
 //!
 //! The model is a hash map and a list. Every answer of the table is compared, and now and then everything it holds.
 //! Phases of growth and decline fill the table to the last slot and empty it again, while the clock runs over the
-//! wrap of its 32 bits. One thread plays the owners of all shards; `concurrent` has many.
+//! wrap of its 32 bits. One thread plays the owners of all shards; `concurrent` has many. Lines of some tables are found
+//! by an alias too, which is one of the words of their value.
 //!
 //! `FLOWTABLE_MODEL_OPERATIONS=100000000 cargo test -p flowtable --release --test model` does it for longer.
 #![allow(clippy::unwrap_used)] // A test from end to end, helpers included.
@@ -12,14 +13,46 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 use flowtable::{
-    HashKey, InsertError, Key, LineIndex, Owner, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table,
+    HashKey, InsertError, Key, LineIndex, LineValue, Owner, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex,
+    Table,
 };
 use hashbrown::HashMap;
+use zerocopy::FromBytes;
 
 /// What the table keeps for each line: the words of a [`Value`].
 type Words = [AtomicU64; 6];
 
 type Value = [u64; 6];
+
+/// The same, and the first word is the line's alias.
+#[derive(FromBytes)]
+#[repr(transparent)]
+struct Named(Words);
+
+impl<K> LineValue<K> for Named {
+    const HAS_ALIAS: bool = true;
+
+    fn alias(&self, _key: &K) -> u64 {
+        self.0[0].load(Ordering::Relaxed)
+    }
+}
+
+/// What a table of the test keeps.
+trait Kept<K>: LineValue<K> {
+    fn words(&self) -> &Words;
+}
+
+impl<K> Kept<K> for Words {
+    fn words(&self) -> &Words {
+        self
+    }
+}
+
+impl<K> Kept<K> for Named {
+    fn words(&self) -> &Words {
+        &self.0
+    }
+}
 
 /// Operations of each test, unless the environment says more.
 const OPERATIONS: u64 = 400_000;
@@ -57,6 +90,7 @@ struct Model<K, const N: usize> {
     first_slot: u32,
     slots: Vec<Option<ModelSlot<K, N>>>,
     lines: HashMap<K, LineIndex>,
+    aliases: HashMap<u64, LineIndex>,
     live: u32,
     slots_max: u32,
     sweep_next: usize,
@@ -68,13 +102,14 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
             first_slot: u32::from(shard) * slots_max,
             slots: Vec::new(),
             lines: HashMap::new(),
+            aliases: HashMap::new(),
             live: 0,
             slots_max,
             sweep_next: 0,
         }
     }
 
-    fn refusal(&self, keys: &[K; N]) -> Option<InsertError> {
+    fn refusal(&self, keys: &[K; N], alias: Option<u64>) -> Option<InsertError> {
         for (side, key) in keys.iter().enumerate() {
             if keys[..side].contains(key) {
                 return Some(InsertError::Repeated);
@@ -83,14 +118,17 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
                 return Some(InsertError::Duplicate(*line));
             }
         }
-        (self.live == self.slots_max).then_some(InsertError::Full)
+        if self.live == self.slots_max {
+            return Some(InsertError::Full);
+        }
+        alias.and_then(|alias| self.aliases.get(&alias)).map(|line| InsertError::Duplicate(*line))
     }
 
     fn slot(&mut self, slot: SlotIndex) -> &mut Option<ModelSlot<K, N>> {
         &mut self.slots[(slot.0 - self.first_slot) as usize]
     }
 
-    fn insert(&mut self, slot: SlotIndex, new: ModelSlot<K, N>) {
+    fn insert(&mut self, slot: SlotIndex, new: ModelSlot<K, N>, alias: Option<u64>) {
         let number = (slot.0 - self.first_slot) as usize;
         assert!(number < self.slots_max as usize);
         if number == self.slots.len() {
@@ -101,6 +139,9 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
         for (side, key) in new.keys.iter().enumerate() {
             self.lines.insert(*key, LineIndex(slot.0 * N as u32 + side as u32));
         }
+        if let Some(alias) = alias {
+            self.aliases.insert(alias, LineIndex(slot.0));
+        }
         self.slots[number] = Some(new);
         self.live += 1;
     }
@@ -108,6 +149,8 @@ impl<K: Key + std::hash::Hash, const N: usize> Model<K, N> {
     fn remove(&mut self, slot: SlotIndex) -> ModelSlot<K, N> {
         let old = self.slot(slot).take().unwrap();
         old.keys.iter().for_each(|key| _ = self.lines.remove(key));
+        // Where lines have no alias, nothing is there.
+        self.aliases.remove(&old.values[0][0]);
         self.live -= 1;
         old
     }
@@ -141,8 +184,8 @@ fn read(words: &Words) -> Value {
 }
 
 /// Everything a shard holds, against the model, and everything it does not hold.
-fn compare<K: Key + std::hash::Hash, const N: usize>(
-    owner: &Owner<K, Words, N>,
+fn compare<K: Key + std::hash::Hash, V: Kept<K>, const N: usize>(
+    owner: &Owner<K, V, N>,
     model: &Model<K, N>,
     all_keys: &[K],
 ) {
@@ -150,6 +193,9 @@ fn compare<K: Key + std::hash::Hash, const N: usize>(
     assert_eq!((owner.len(), owner.is_empty()), (model.live, model.live == 0));
     for key in all_keys {
         assert_eq!(table.find(owner.shard(), key), model.lines.get(key).copied());
+    }
+    for alias in 0..all_keys.len() as u64 {
+        assert_eq!(table.find_alias(owner.shard(), alias), model.aliases.get(&alias).copied());
     }
     assert_eq!(owner.first_slot().0, model.first_slot);
     let mut listed = Vec::new();
@@ -167,12 +213,12 @@ fn compare<K: Key + std::hash::Hash, const N: usize>(
             assert_eq!((table.slot_of(line), table.side_of(line)), (slot, side));
             assert!(table.key(line) == expected.keys[side]);
             assert!(table.holds(line, &expected.keys[side]));
-            assert_eq!(read(table.value(line)), expected.values[side]);
+            assert_eq!(read(table.value(line).words()), expected.values[side]);
         }
     }
 }
 
-fn run<K: Key + std::hash::Hash, const N: usize>(
+fn run<K: Key + std::hash::Hash, V: Kept<K>, const N: usize>(
     seed: u64,
     shards: u8,
     slots_per_shard: u32,
@@ -180,7 +226,7 @@ fn run<K: Key + std::hash::Hash, const N: usize>(
 ) {
     let random = &mut Random(seed);
     let hash_key = HashKey([random.next(), random.next()]);
-    let table = Arc::new(Table::<K, Words, N>::anonymous(shards, slots_per_shard, hash_key));
+    let table = Arc::new(Table::<K, V, N>::anonymous(shards, slots_per_shard, hash_key));
     let quiescence = Quiescence::new();
     let mut owners: Vec<_> = (0..shards).map(|shard| table.owner(ShardIndex(shard), &quiescence)).collect();
     let mut models: Vec<_> = (0..shards).map(|shard| Model::<K, N>::new(shard, slots_per_shard)).collect();
@@ -199,18 +245,21 @@ fn run<K: Key + std::hash::Hash, const N: usize>(
         match random.below(100) {
             0..30 => {
                 let keys = std::array::from_fn(|_| any_key(random));
-                let values: [Value; N] = std::array::from_fn(|_| std::array::from_fn(|_| random.next()));
+                let mut values: [Value; N] = std::array::from_fn(|_| std::array::from_fn(|_| random.next()));
+                // Of as many aliases as there are keys.
+                values[0][0] %= all_keys.len() as u64;
+                let alias = V::HAS_ALIAS.then_some(values[0][0]);
                 let deadline_ms = now_ms.wrapping_add(random.below(20_000) as u32);
-                let fill = |lines: [&Words; N]| {
-                    for (words, values) in lines.iter().zip(values) {
-                        words
+                let fill = |lines: [&V; N]| {
+                    for (line, values) in lines.iter().zip(values) {
+                        line.words()
                             .iter()
                             .zip(values)
                             .for_each(|(word, value)| word.store(value, Ordering::Relaxed));
                     }
                 };
-                match (owner.insert(keys, deadline_ms, fill), model.refusal(&keys)) {
-                    (Ok(slot), None) => model.insert(slot, ModelSlot { keys, values, deadline_ms }),
+                match (owner.insert(keys, deadline_ms, fill), model.refusal(&keys, alias)) {
+                    (Ok(slot), None) => model.insert(slot, ModelSlot { keys, values, deadline_ms }, alias),
                     (answer, refusal) => {
                         assert_eq!(answer.err(), refusal);
                         was_full |= refusal == Some(InsertError::Full);
@@ -231,6 +280,11 @@ fn run<K: Key + std::hash::Hash, const N: usize>(
             50..70 => {
                 let key = any_key(random);
                 assert_eq!(table.find(ShardIndex(shard as u8), &key), model.lines.get(&key).copied());
+                if V::HAS_ALIAS {
+                    let alias = random.below(all_keys.len() as u64);
+                    let found = table.find_alias(ShardIndex(shard as u8), alias);
+                    assert_eq!(found, model.aliases.get(&alias).copied());
+                }
             }
             70..75 => {
                 let count = random.below(80);
@@ -249,8 +303,9 @@ fn run<K: Key + std::hash::Hash, const N: usize>(
             75..85 => {
                 if let Some(slot) = model.any(random) {
                     let (side, word) = (random.below(N as u64) as usize, random.next());
-                    let place = word as usize % 6;
-                    table.value(table.line_of(slot, side))[place].fetch_xor(word, Ordering::Relaxed);
+                    // Not the alias, which a line keeps.
+                    let place = 1 + word as usize % 5;
+                    table.value(table.line_of(slot, side)).words()[place].fetch_xor(word, Ordering::Relaxed);
                     model.slot(slot).as_mut().unwrap().values[side][place] ^= word;
                 }
             }
@@ -306,25 +361,35 @@ fn key_48_bytes(number: u64) -> [u64; 6] {
 
 #[test]
 fn one_line_per_slot_with_16_byte_keys() {
-    run::<_, 1>(1, 1, 3_000, key_16_bytes);
+    run::<_, Words, 1>(1, 1, 3_000, key_16_bytes);
 }
 
 #[test]
 fn two_lines_per_slot_with_16_byte_keys() {
-    run::<_, 2>(2, 3, 300, key_16_bytes);
+    run::<_, Words, 2>(2, 3, 300, key_16_bytes);
 }
 
 #[test]
 fn four_lines_per_slot_with_16_byte_keys() {
-    run::<_, 4>(3, 1, 300, key_16_bytes);
+    run::<_, Words, 4>(3, 1, 300, key_16_bytes);
 }
 
 #[test]
 fn one_line_per_slot_with_48_byte_keys() {
-    run::<_, 1>(4, 2, 777, key_48_bytes);
+    run::<_, Words, 1>(4, 2, 777, key_48_bytes);
 }
 
 #[test]
 fn two_lines_per_slot_with_48_byte_keys() {
-    run::<_, 2>(5, 1, 1_500, key_48_bytes);
+    run::<_, Words, 2>(5, 1, 1_500, key_48_bytes);
+}
+
+#[test]
+fn one_line_per_slot_with_16_byte_keys_and_an_alias() {
+    run::<_, Named, 1>(6, 3, 500, key_16_bytes);
+}
+
+#[test]
+fn one_line_per_slot_with_48_byte_keys_and_an_alias() {
+    run::<_, Named, 1>(7, 1, 1_500, key_48_bytes);
 }

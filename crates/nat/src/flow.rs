@@ -194,7 +194,7 @@ impl Flow {
         }
     }
 
-    /// The key of the destination endpoint's mapping: the same from every source.
+    /// The destination endpoint alone, from nowhere: the external side of its mapping.
     #[inline]
     pub(crate) fn destination_key(&self) -> Self {
         Self { addresses: self.addresses & !SOURCE, ..self.without(SOURCE_PORT) }

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! All behaviours are one. A mapping's key holds as much of the remote as the mapping depends on (RFC 4787 section 4.1);
-//! its external endpoint is its own, whatever the remote. A filter lets in whom the mapping's sessions have spoken to, as
-//! far as it depends on the remote (section 5):
+//! its external endpoint is its own, whatever the remote, and finds it too, as the alias of its line. A filter lets in whom the
+//! mapping's sessions have spoken to, as far as it depends on the remote (section 5):
 //!
 //! ```text
 //! mapping   endpoint-independent        key: internal endpoint                     one external endpoint for all remotes
@@ -43,6 +43,7 @@ mod pairing;
 mod records;
 mod rests;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -57,7 +58,7 @@ use crate::state::{Intent, State};
 use crate::{DropReason, time};
 
 pub(crate) use foresight::{Asked, Foreseen};
-pub(crate) use records::{Block, Holds, Host, Mapping, Permission};
+pub(crate) use records::{Block, ExternalPort, Holds, Host, Mapping, Permission};
 use rests::Rests;
 
 /// Where a mapping without a hold-down deadline stands until its sessions end.
@@ -66,19 +67,15 @@ const NEVER_MS: u32 = 1 << 30;
 /// One shard's owner's part. See the file's page.
 pub(crate) struct Mappings {
     pub(crate) hosts: Owner<Flow, Host, 1>,
-    pub(crate) mappings: Owner<Flow, Mapping, 2>,
+    pub(crate) mappings: Owner<Flow, Mapping, 1>,
     pub(crate) permissions: Owner<Flow, Permission, 1>,
-    pub(crate) blocks: Owner<Flow, Block, 2>,
+    pub(crate) blocks: Owner<Flow, Block, 1>,
     state: Arc<State>,
     shard: ShardIndex,
     random: Random,
     rests: Rests,
     sweep: time::Sweep,
 }
-
-/// Which line of a mapping's slot: found from inside, or from outside.
-const INTERNAL: usize = 0;
-const EXTERNAL: usize = 1;
 
 /// The external side of a session, and what it holds for that.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +122,7 @@ impl Mappings {
         let behaviour = pool.behaviour(flow.protocol(), flow.destination().port);
         if shares(flow.protocol(), behaviour) {
             self.begin(flow);
-            let outside = self.choose(flow, pool, Purpose::Session)?;
+            let (outside, _) = self.choose(flow, pool, Purpose::Session)?;
             return Ok(Taken { outside, holds: Holds::PORT, mapping: 0, spoken: true });
         }
         let (slot, outside) = self.mapping_for(flow, pool, behaviour.mapping, now_ms)?;
@@ -167,7 +164,7 @@ impl Mappings {
         if taken.holds.contains(Holds::PERMISSION) {
             self.permit(taken, now_ms)?;
         }
-        self.mapping(slot).spoken().increment();
+        self.mapping(slot).speak();
         Ok(())
     }
 
@@ -188,9 +185,9 @@ impl Mappings {
         // Where it has gone, it was counted no more.
         if let Some(slot) = self.state.mapping_of(self.shard, taken) {
             if taken.spoken {
-                self.mapping(slot).spoken().decrement();
+                self.mapping(slot).speak_less();
             }
-            if self.mapping(slot).sessions().decrement() == 0 {
+            if self.mapping(slot).leave() {
                 self.rest(slot, now_ms);
             }
         }
@@ -206,11 +203,9 @@ impl Mappings {
         flow: &Flow,
         filtering: impl FnOnce(&Flow) -> Option<Dependence>,
     ) -> Result<(SlotIndex, Flow), DropReason> {
-        let table = self.mappings.table();
-        let line = table.find(self.shard, &flow.destination_key()).ok_or(DropReason::NoMapping)?;
-        let slot = table.slot_of(line);
+        let slot = self.state.mapping_to(self.shard, flow).ok_or(DropReason::NoMapping)?;
         //= rfc7857#7
-        if self.mapping(slot).spoken().get() == 0 {
+        if self.mapping(slot).spoken() == 0 {
             return Err(DropReason::NoMapping);
         }
         let [internal, _] = self.keys(slot);
@@ -222,9 +217,9 @@ impl Mappings {
             Dependence::EndpointIndependent => Ok((slot, inside)),
             Dependence::AddressDependent => {
                 let permissions = self.permissions.table();
-                let permitted = permissions.find(self.shard, &flow.permission_key()).is_some_and(|line| {
-                    permissions.value(line).mapping.get() == self.mapping(slot).number().get()
-                });
+                let permitted = permissions
+                    .find(self.shard, &flow.permission_key())
+                    .is_some_and(|line| permissions.value(line).mapping.get() == self.mapping(slot).number());
                 if permitted { Ok((slot, inside)) } else { Err(DropReason::Filtered) }
             }
             Dependence::AddressAndPortDependent => Err(DropReason::Filtered),
@@ -239,7 +234,7 @@ impl Mappings {
         self.foresee_removals(&due);
         for slot in &due {
             let slot = *slot;
-            if self.mapping(slot).sessions().get() > 0 {
+            if self.mapping(slot).sessions() > 0 {
                 self.mappings.set_deadline(slot, now_ms.wrapping_add(NEVER_MS));
             } else {
                 self.remove_mapping(slot);
@@ -268,7 +263,7 @@ impl Mappings {
         let table = self.mappings.table();
         if let Some(line) = table.find(self.shard, &key) {
             let slot = table.slot_of(line);
-            let external = table.key(table.line_of(slot, EXTERNAL));
+            let [_, external] = self.keys(slot);
             if external.realm() == pool.realm && pool.has(external.destination(), flow.protocol()) {
                 let outside = flow.with_source(external.destination(), pool.realm).reversed();
                 self.intent().begin(flow, &outside);
@@ -279,17 +274,10 @@ impl Mappings {
             self.remove_mapping(slot);
         }
         self.begin(flow);
-        let outside = self.choose(flow, pool, Purpose::Mapping)?;
-        //= rfc6888#REQ-8
-        // TCP connections are tracked to their end: what comes late for one is told apart (exception A).
-        let hold_down_ms = if flow.protocol() == Protocol::TCP { 0 } else { pool.hold_down_ms };
-        let (keys, number) = ([key, outside.destination_key()], self.intent().number());
-        let inserted = self.mappings.insert(keys, now_ms.wrapping_add(NEVER_MS), |[internal, external]| {
-            internal.sessions().set(0);
-            internal.hold_down_ms().set(hold_down_ms);
-            internal.number().set(number);
-            internal.spoken().set(0);
-            rests::unqueued(external);
+        let (outside, address) = self.choose(flow, pool, Purpose::Mapping)?;
+        let number = self.intent().number();
+        let inserted = self.mappings.insert([key], now_ms.wrapping_add(NEVER_MS), |[mapping]| {
+            mapping.begin(address, outside.destination().port, number);
         });
         match inserted {
             Ok(slot) => Ok((slot, outside)),
@@ -302,24 +290,33 @@ impl Mappings {
 
     /// One more session of a mapping that does not rest, by which nobody inside has sent yet.
     fn join(&mut self, slot: SlotIndex, outside: Flow, filtering: Dependence) -> Taken {
-        self.mapping(slot).sessions().increment();
+        self.mapping(slot).join();
         let permission = match filtering {
             Dependence::AddressDependent => Holds::PERMISSION,
             _ => Holds::empty(),
         };
         let holds = Holds::MAPPING | permission;
-        Taken { outside, holds, mapping: self.mapping(slot).number().get(), spoken: false }
+        Taken { outside, holds, mapping: self.mapping(slot).number(), spoken: false }
     }
 
     pub(crate) fn mapping(&self, slot: SlotIndex) -> &Mapping {
         let table = self.mappings.table();
-        table.value(table.line_of(slot, INTERNAL))
+        table.value(table.line_of(slot, 0))
     }
 
-    /// A mapping's keys: its internal endpoint as a source, its external one as a destination.
+    /// What a mapping is between: its internal endpoint as a source, which is its key, and its external one as a destination.
     pub(crate) fn keys(&self, slot: SlotIndex) -> [Flow; 2] {
         let table = self.mappings.table();
-        [INTERNAL, EXTERNAL].map(|side| table.key(table.line_of(slot, side)))
+        let internal = table.key(table.line_of(slot, 0));
+        [internal, self.state.flow_to(internal.protocol(), self.mapping(slot).external())]
+    }
+
+    /// A mapping's port.
+    fn port_of(&self, slot: SlotIndex) -> (PortSpace<'_>, u16) {
+        let table = self.mappings.table();
+        let protocol = table.key(table.line_of(slot, 0)).protocol();
+        let external = self.mapping(slot).external();
+        (self.state.parts.ports.of(external.address(), protocol), external.port())
     }
 
     /// Removes a mapping and gives its port back. Leaves the shard's intent set.
@@ -387,13 +384,27 @@ impl State {
 
     /// A session's mapping, if it has one and that is still there.
     pub(crate) fn mapping_of(&self, shard: ShardIndex, taken: &Taken) -> Option<SlotIndex> {
-        let mappings = &self.parts.mappings;
         if !taken.holds.contains(Holds::MAPPING) {
             return None;
         }
-        let slot = mappings.slot_of(mappings.find(shard, &taken.outside.destination_key())?);
-        let found = mappings.value(mappings.line_of(slot, INTERNAL)).number().get();
+        let (mappings, slot) = (&self.parts.mappings, self.mapping_to(shard, &taken.outside)?);
+        let found = mappings.value(mappings.line_of(slot, 0)).number();
         (found == taken.mapping).then_some(slot)
+    }
+
+    /// The shard's mapping whose external endpoint `outside` goes to.
+    fn mapping_to(&self, shard: ShardIndex, outside: &Flow) -> Option<SlotIndex> {
+        let (space, port) = self.place_of(outside)?;
+        let line = self.parts.mappings.find_alias(shard, space.alias(port))?;
+        Some(self.parts.mappings.slot_of(line))
+    }
+
+    /// A flow from nowhere to a port of an external address. Of an address that has no ports: to nowhere.
+    pub(crate) fn flow_to(&self, protocol: Protocol, external: &ExternalPort) -> Flow {
+        let nowhere = (Realm(0), Ipv4Addr::UNSPECIFIED);
+        let (realm, address) = self.parts.addresses.at(external.address()).unwrap_or(nowhere);
+        let source = Endpoint { address: Ipv4Addr::UNSPECIFIED, port: 0 };
+        Flow::new(realm, protocol, source, Endpoint { address, port: external.port() })
     }
 
     /// Where the port of an external endpoint is kept, as long as its address has ports. `outside` is a flow to it: where the

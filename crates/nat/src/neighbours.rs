@@ -20,8 +20,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use arrayvec::ArrayVec;
 use flowtable::{
-    HashKey, LineIndex, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table, Words,
-    prefetch_value,
+    HashKey, LineIndex, LineValue, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex,
+    Table, Words, prefetch_value,
 };
 use packet::MacAddress;
 use rules::compiled::Realm;
@@ -61,6 +61,8 @@ pub(crate) struct Neighbour {
 }
 
 const _: () = assert!(size_of::<Neighbour>() == 16);
+
+impl LineValue<Key> for Neighbour {}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {

@@ -10,6 +10,7 @@
 //! unit     | shard + 1 | size |          8 ports of some host's block     8,192 of 2 bytes for a space: blocks.rs
 //! used     | how many cells are not 0 |                                   for each space
 //! resting  | how many of them rest |                                      for each space
+//! hold     | for how long, ms |                                           for each space
 //! holders  | a bit for each shard that has had a port |                   for each space
 //!
 //! take     free -> whole, for a mapping, or used once, for a session      compare-exchange, by whoever wants it
@@ -30,6 +31,7 @@
 //! | cell | anyone, by compare-exchange | acquire to lock, release to unlock | who has locked a shared port sees every session on it |
 //! | full | anyone | release where it is cleared, acquire where set | a set that comes after a clear sees the port that was given back |
 //! | used, resting | anyone | relaxed | counts |
+//! | hold | whoever chooses a port for a mapping | relaxed | all write what their rules say |
 //! | holders | anyone | relaxed | a hint: who looks in the wrong shard finds nothing, and asks the cell |
 
 mod blocks;
@@ -69,6 +71,7 @@ pub(crate) struct Ports {
     units: Cells<AtomicU16>,
     used: Cells<AtomicU32>,
     resting: Cells<AtomicU32>,
+    hold_downs: Cells<AtomicU32>,
     holders: Cells<AtomicU32>,
 }
 
@@ -88,20 +91,15 @@ impl Ports {
             units: carver.cells(spaces * blocks::UNITS),
             used: carver.cells(spaces),
             resting: carver.cells(spaces),
+            hold_downs: carver.cells(spaces),
             holders: carver.cells(spaces),
         }
     }
 
     /// The space of an address' ports for a protocol.
     #[inline]
-    pub(crate) fn of(&self, AddressIndex(address): AddressIndex, protocol: Protocol) -> PortSpace<'_> {
-        let space = match protocol {
-            Protocol::TCP => 0,
-            Protocol::UDP => 1,
-            Protocol::ICMP => 2,
-            _ => 3,
-        };
-        PortSpace { ports: self, number: address as usize * SPACES + space }
+    pub(crate) fn of(&self, address: AddressIndex, protocol: Protocol) -> PortSpace<'_> {
+        PortSpace { ports: self, number: space_of(address, protocol) }
     }
 
     /// A space by its number.
@@ -123,6 +121,30 @@ impl Ports {
     }
 }
 
+/// The number among all spaces of an address' for a protocol.
+#[inline]
+fn space_of(AddressIndex(address): AddressIndex, protocol: Protocol) -> usize {
+    let space = match protocol {
+        Protocol::TCP => 0,
+        Protocol::UDP => 1,
+        Protocol::ICMP => 2,
+        _ => 3,
+    };
+    address as usize * SPACES + space
+}
+
+/// By what the tables of mappings and of blocks know a port: its number among those of all spaces.
+#[inline]
+pub(crate) fn alias_of(address: AddressIndex, protocol: Protocol, port: u16) -> u64 {
+    index(space_of(address, protocol), port) as u64
+}
+
+/// Where a port's cell is.
+#[inline]
+fn index(space: usize, port: u16) -> usize {
+    space * PORTS + usize::from(port)
+}
+
 impl<'a> PortSpace<'a> {
     /// Its number among all spaces.
     pub(crate) fn number(self) -> usize {
@@ -137,6 +159,30 @@ impl<'a> PortSpace<'a> {
     /// Ports that rest.
     pub(crate) fn resting(self) -> u32 {
         self.ports.resting.get(self.number).load(Relaxed)
+    }
+
+    /// See [`alias_of`].
+    #[inline]
+    pub(crate) fn alias(self, port: u16) -> u64 {
+        index(self.number, port) as u64
+    }
+
+    /// How long a mapping's port rests; 0: not at all.
+    pub(crate) fn hold_down_ms(self) -> u32 {
+        self.hold_down().load(Relaxed)
+    }
+
+    /// From now on that long.
+    pub(crate) fn set_hold_down_ms(self, hold_down_ms: u32) {
+        // Looked at first: a line that is only read stays in every cache.
+        if self.hold_down_ms() != hold_down_ms {
+            self.hold_down().store(hold_down_ms, Relaxed);
+        }
+    }
+
+    /// Asks for the memory that [`Self::set_hold_down_ms`] reads.
+    pub(crate) fn prefetch_hold_down(self) {
+        self.ports.hold_downs.prefetch(self.number);
     }
 
     /// What a port's word says.
@@ -155,7 +201,7 @@ impl<'a> PortSpace<'a> {
     /// Asks for the memory that [`Self::get`] is going to read.
     #[inline]
     pub(crate) fn prefetch(self, port: u16) {
-        self.ports.cells.prefetch(self.index(port));
+        self.ports.cells.prefetch(index(self.number, port));
     }
 
     /// Asks for the memory that [`Self::take_this`] is going to write.
@@ -312,12 +358,12 @@ impl<'a> PortSpace<'a> {
         self.cell(port).compare_exchange(from.0, to.0, Acquire, Relaxed).is_ok()
     }
 
-    fn index(self, port: u16) -> usize {
-        self.number * PORTS + usize::from(port)
+    fn cell(self, port: u16) -> &'a AtomicU16 {
+        self.ports.cells.get(index(self.number, port))
     }
 
-    fn cell(self, port: u16) -> &'a AtomicU16 {
-        self.ports.cells.get(self.index(port))
+    fn hold_down(self) -> &'a AtomicU32 {
+        self.ports.hold_downs.get(self.number)
     }
 
     fn word(self, group: usize) -> &'a AtomicU64 {

@@ -29,7 +29,7 @@ mod noting;
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use flowtable::{LineIndex, SlotIndex};
+use flowtable::{LineIndex, LineValue, SlotIndex};
 use packet::{NewEndpoint, Protocol};
 use rules::RuleSet;
 use rules::compiled::{GatewayRules, Realm, RouterRules};
@@ -84,6 +84,8 @@ const _: () = {
         i += 1;
     }
 };
+
+impl LineValue<Flow> for Line {}
 
 /// Of a realm's number.
 const REALM_BITS: u32 = 24;

@@ -23,7 +23,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use flowtable::{Carver, Cells, HashKey, LineIndex, Region, SHARDS_MAX, ShardIndex, Sought, Table};
+use flowtable::{
+    Carver, Cells, HashKey, LineIndex, LineValue, Region, SHARDS_MAX, ShardIndex, Sought, Table,
+};
 use packet::Protocol;
 use rules::Numbers;
 use rules::compiled::{AddressIndex, PortRun, Realm};
@@ -89,9 +91,20 @@ impl Sizes {
     /// Bytes of the region that a state of these sizes lies in.
     ///
     /// # Panics
-    /// If the sizes make no sense: no shard or more than [`SHARDS_MAX`].
+    /// If the sizes make no sense: no shard or more than [`SHARDS_MAX`], or more than 65,536 addresses.
     pub fn bytes(&self) -> u64 {
         State::measure(self).bytes()
+    }
+
+    /// How many of them are for permissions, of which there may be as many as mappings.
+    ///
+    /// # Panics
+    /// As [`Self::bytes`].
+    pub fn permissions_bytes(&self) -> u64 {
+        let mut carver = Carver::measuring();
+        let slots = self.mappings.div_ceil(u32::from(self.shards));
+        Table::<Flow, Permission, 1>::carve(&mut carver, self.shards, slots, HashKey([0; 2]));
+        carver.bytes()
     }
 }
 
@@ -130,9 +143,9 @@ pub(crate) struct Parts {
     pub(crate) ports: Ports,
     pub(crate) sessions: Arc<Table<Flow, Line, 2>>,
     pub(crate) hosts: Arc<Table<Flow, Host, 1>>,
-    pub(crate) mappings: Arc<Table<Flow, Mapping, 2>>,
+    pub(crate) mappings: Arc<Table<Flow, Mapping, 1>>,
     pub(crate) permissions: Arc<Table<Flow, Permission, 1>>,
-    pub(crate) blocks: Arc<Table<Flow, Block, 2>>,
+    pub(crate) blocks: Arc<Table<Flow, Block, 1>>,
 }
 
 impl Parts {
@@ -175,7 +188,7 @@ impl State {
     /// Where the memory cannot be had.
     ///
     /// # Panics
-    /// If the sizes make no sense: no shard or more than [`SHARDS_MAX`].
+    /// If the sizes make no sense: no shard or more than [`SHARDS_MAX`], or more than 65,536 addresses.
     pub fn anonymous(sizes: &Sizes, seed: [u64; 4]) -> io::Result<(Arc<Self>, Vec<Shard>)> {
         let identity = Identity::new(sizes, Self::measure(sizes).layout_hash(), [0; 2], seed);
         let region = Region::anonymous(sizes.bytes())?;
@@ -188,6 +201,7 @@ impl State {
     /// How the region is cut, without one.
     pub(crate) fn measure(sizes: &Sizes) -> Carver {
         assert!((1..=SHARDS_MAX).contains(&usize::from(sizes.shards)), "1 to {SHARDS_MAX} shards");
+        assert!(sizes.addresses <= 1 << u16::BITS, "an address' number is two bytes");
         let mut carver = Carver::measuring();
         Parts::carve(&mut carver, sizes, HashKey([0; 2]));
         carver
@@ -296,7 +310,14 @@ impl State {
             || names(&self.parts.mappings, realm)
             || names(&self.parts.hosts, realm)
             || names(&self.parts.permissions, realm)
+            || self.uses_ports_in(realm)
             || self.in_process.names(realm)
+    }
+
+    /// Whether ports of an address in the realm are in use: a mapping names its external address by number alone.
+    fn uses_ports_in(&self, realm: Realm) -> bool {
+        let mut records = self.parts.addresses.records();
+        records.any(|(address, (its_realm, _))| its_realm == realm && self.ports_used(address) > 0)
     }
 
     /// External ports in use or in hold-down on an address: TCP, UDP and ICMP together, and remotes of protocols without
@@ -418,7 +439,7 @@ impl Drop for State {
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Whether a live line of the table has a key in the realm.
-fn names<V: flowtable::Shared, const N: usize>(table: &Table<Flow, V, N>, realm: Realm) -> bool {
+fn names<V: LineValue<Flow>, const N: usize>(table: &Table<Flow, V, N>, realm: Realm) -> bool {
     (0..table.slots_max() * N as u32).map(LineIndex).any(|line| {
         let key = table.key(line);
         key.realm() == realm && table.holds(line, &key)

@@ -212,12 +212,10 @@ impl State {
         let sessions =
             parts.sessions.take_over(shard, |keys, lines| self.is_session(shard, keys, lines, now_ms));
         let hosts = parts.hosts.take_over(shard, |[key], _: [&Host; 1]| self.is_host(shard, &key));
-        let mappings =
-            parts.mappings.take_over(shard, |keys, lines: [&Mapping; 2]| self.is_mapping(shard, keys, lines));
+        let mappings = parts.mappings.take_over(shard, |[key], [line]| self.is_mapping(shard, &key, line));
         let permissions =
             parts.permissions.take_over(shard, |[key], _: [&Permission; 1]| is_permission(&key));
-        let blocks =
-            parts.blocks.take_over(shard, |keys, lines: [&Block; 2]| self.is_block(shard, keys, lines));
+        let blocks = parts.blocks.take_over(shard, |[key], [line]| self.is_block(shard, &key, line));
         let tables: [TakenOver; 5] = [sessions, hosts, mappings, permissions, blocks];
         let mut owner = Shard::new(self, shard, seed);
         let mut sessions_dropped = sessions.dropped;
@@ -267,30 +265,23 @@ impl State {
         key.host_key(external) == *key && self.is_of(shard, key)
     }
 
-    fn is_mapping(
-        &self,
-        shard: ShardIndex,
-        [internal, external]: [Flow; 2],
-        [line, _]: [&Mapping; 2],
-    ) -> bool {
-        external.destination_key() == external
-            && Intent::is_number(line.number().get())
-            && internal.protocol() == external.protocol()
+    fn is_mapping(&self, shard: ShardIndex, internal: &Flow, line: &Mapping) -> bool {
+        let Some((realm, _)) = self.parts.addresses.at(line.external().address()) else { return false };
+        Intent::is_number(line.number())
             && has_ports(internal.protocol())
-            && self.is_of(shard, &internal)
-            && self.parts.realms.is_taken(external.realm())
+            && self.is_of(shard, internal)
+            && self.parts.realms.is_taken(realm)
     }
 
-    fn is_block(&self, shard: ShardIndex, [host, external]: [Flow; 2], [_, line]: [&Block; 2]) -> bool {
+    fn is_block(&self, shard: ShardIndex, host: &Flow, line: &Block) -> bool {
+        let Some((realm, _)) = self.parts.addresses.at(line.external().address()) else { return false };
         let ports = line.ports();
-        host.block_key(external.realm(), host.source().port) == host
-            && external.destination_key() == external
-            && host.protocol() == external.protocol()
+        host.block_key(realm, host.source().port) == *host
             && (8..=4_096).contains(&ports)
             && ports.is_power_of_two()
-            && u32::from(external.destination().port) % ports == 0
-            && self.is_of(shard, &host)
-            && self.parts.realms.is_taken(external.realm())
+            && u32::from(line.external().port()) % ports == 0
+            && self.is_of(shard, host)
+            && self.parts.realms.is_taken(realm)
     }
 
     /// Counts the shard's uses of ports that sessions of several shards share.

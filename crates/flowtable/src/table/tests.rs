@@ -97,6 +97,102 @@ fn a_crowded_index_refuses_a_slot_whole() {
     }
 }
 
+/// A value that is its line's alias.
+#[derive(zerocopy::FromBytes)]
+#[repr(transparent)]
+struct Named(AtomicU64);
+
+impl LineValue<u64> for Named {
+    const HAS_ALIAS: bool = true;
+
+    fn alias(&self, _key: &u64) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn aliased(slots: u32) -> (Arc<Table<u64, Named, 1>>, Owner<u64, Named, 1>) {
+    let table = Arc::new(Table::anonymous(1, slots, KEY));
+    let owner = table.owner(SHARD, &Quiescence::new());
+    (table, owner)
+}
+
+fn named(alias: u64) -> impl FnOnce([&Named; 1]) {
+    move |[line]| line.0.store(alias, Ordering::Relaxed)
+}
+
+#[test]
+fn a_line_is_found_by_its_key_and_by_its_alias() {
+    let (table, mut owner) = aliased(3);
+    let slots: Vec<_> =
+        [(1, 10), (2, 1), (10, 2)].map(|(key, alias)| owner.insert([key], 0, named(alias)).unwrap()).into();
+    let line = |slot: usize| Some(table.line_of(slots[slot], 0));
+    assert_eq!([1, 2, 10].map(|key| table.find(SHARD, &key)), [line(0), line(1), line(2)]);
+    assert_eq!([10, 1, 2].map(|alias| table.find_alias(SHARD, alias)), [line(0), line(1), line(2)]);
+    assert_eq!((table.find(SHARD, &11), table.find_alias(SHARD, 11)), (None, None));
+    let mut found = [None; 2];
+    table.find_burst(&[Some((SHARD, 2)), Some((SHARD, 11))], &mut found);
+    assert_eq!(found, [line(1), None]);
+    assert_eq!(owner.remove(slots[0]), [1]);
+    assert_eq!((table.find(SHARD, &1), table.find_alias(SHARD, 10)), (None, None));
+    assert_eq!((table.find(SHARD, &10), table.find_alias(SHARD, 1)), (line(2), line(1)), "others are there");
+}
+
+#[test]
+fn an_alias_that_is_there_already_is_refused_and_leaves_no_trace() {
+    let (table, mut owner) = aliased(2);
+    let slot = owner.insert([1], 0, named(10)).unwrap();
+    let duplicate = Err(InsertError::Duplicate(table.line_of(slot, 0)));
+    assert_eq!(owner.insert([2], 0, named(10)), duplicate);
+    assert_eq!((table.find(SHARD, &2), table.len()), (None, 1));
+    assert_eq!(owner.insert([1], 0, |_| unreachable!()), duplicate, "of a key it is known before");
+    let other = owner.insert([2], 0, named(11)).unwrap();
+    assert_eq!(owner.insert([3], 0, |_| unreachable!()), Err(InsertError::Full), "nothing is filled");
+    owner.remove(slot);
+    assert_eq!(owner.insert([3], 0, named(10)), Ok(slot));
+    assert_eq!(table.find_alias(SHARD, 11), Some(table.line_of(other, 0)));
+}
+
+#[test]
+fn without_aliases_none_is_found() {
+    let (table, mut owner) = owned::<1>(100);
+    (0..100).for_each(|key| _ = owner.insert([key], 0, values([key])).unwrap());
+    assert!((0..100).all(|alias| table.find_alias(SHARD, alias).is_none()));
+}
+
+/// Half as many places as are needed: a key whose alias finds none goes again.
+#[test]
+fn a_crowded_index_refuses_a_line_with_its_alias_whole() {
+    let carve =
+        |carver: &mut Carver| Table::<u64, Named, 1>::carve_with(carver, 1, 800, Hasher::new(KEY), 100);
+    let table = Arc::new(in_own_region(carve).unwrap());
+    let mut owner = table.owner(SHARD, &Quiescence::new());
+    for key in 0..800 {
+        match owner.insert([key], 0, named(!key)) {
+            Ok(_) => assert!(table.find(SHARD, &key).is_some() && table.find_alias(SHARD, !key).is_some()),
+            Err(error) => {
+                assert_eq!(error, InsertError::Crowded);
+                assert_eq!((table.find(SHARD, &key), table.find_alias(SHARD, !key)), (None, None));
+            }
+        }
+    }
+    assert!((380..=400).contains(&table.len()), "{} of 400", table.len());
+    let live: Vec<_> = owner.live(SlotIndex(0), usize::MAX).collect();
+    live.into_iter().for_each(|slot| _ = owner.remove(slot));
+    let writer = table.index.writer(SHARD);
+    let is_empty = |bucket: &crate::bucket::Bucket| (0..8).all(|place| bucket.entry(place).is_none());
+    assert!(writer.buckets().all(|(_, bucket)| is_empty(bucket)), "no entry is left behind");
+}
+
+#[test]
+fn of_what_is_at_home_the_guess_by_an_alias_is_right() {
+    let (table, mut owner) = aliased(100);
+    let slots: Vec<_> = (0..100).map(|key| owner.insert([key], 0, named(!key)).unwrap()).collect();
+    let guessed = |key: u64| table.guess(table.ask_alias(SHARD, !key));
+    let right = (0..100).zip(&slots).filter(|(key, slot)| guessed(*key) == Some(table.line_of(**slot, 0)));
+    let right = right.count();
+    assert!(right > 80, "{right} of 100");
+}
+
 #[test]
 fn a_line_found_before_a_removal_is_known_to_be_another_afterwards() {
     let (table, mut owner) = owned::<1>(4);

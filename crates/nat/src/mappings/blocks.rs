@@ -1,20 +1,19 @@
 //! Port blocks: a host's ports come from its blocks, of which it has so many at most for each protocol (RFC 6888 REQ-4 and
 //! REQ-14).
 //!
-//! A block is leased when the host's others are full, at a random place, and given back when none of its ports is used. The
-//! record's keys say all there is to know of it: whose it is, and which ports.
+//! A block is leased when the host's others are full, at a random place, and given back when none of its ports is used. Its
+//! record is found by whose it is, and by its first port, as the alias of its line.
 
 use arrayvec::ArrayVec;
 use flowtable::SlotIndex;
 use rules::compiled::{BlockRules, Pairing, PortRun};
 use rules::limits::BLOCKS_PER_HOST_MAX;
 
-use super::choice::Choice;
-use super::records::Owned;
-use super::{EXTERNAL, INTERNAL, Mappings, outside_of};
+use super::choice::{Choice, Chosen};
+use super::{Block, Mappings};
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
-use crate::ports::{ANYWHERE, Lease, Wanted};
+use crate::ports::{ANYWHERE, Lease, PortSpace, Wanted};
 
 /// How many new blocks are tried for one flow: one that is leased may have no free port, left from earlier rules.
 const LEASES_TRIED_MAX: usize = 4;
@@ -25,23 +24,23 @@ impl Mappings {
         &mut self,
         choice: &Choice,
         rules: BlockRules,
-    ) -> Result<Endpoint, DropReason> {
+    ) -> Result<Chosen, DropReason> {
         let (blocks, unused) = self.blocks_of(choice, rules);
         for first in &blocks {
             let Some((choice, ports)) = choice.in_block(self, *first) else { continue };
             if let Some(port) = self.choose_free(&choice, ports) {
-                return Ok(choice.at(port));
+                return Ok(choice.chosen(port));
             }
         }
         if let Some(ordinal) = unused
-            && let Some(endpoint) = self.choose_in_new_block(choice, rules, ordinal)?
+            && let Some(chosen) = self.choose_in_new_block(choice, rules, ordinal)?
         {
-            return Ok(endpoint);
+            return Ok(chosen);
         }
         for first in &blocks {
             let Some((choice, ports)) = choice.in_block(self, *first) else { continue };
             if let Some(port) = self.choose_shared(&choice, ports) {
-                return Ok(choice.at(port));
+                return Ok(choice.chosen(port));
             }
         }
         //= rfc6888#REQ-4
@@ -63,7 +62,8 @@ impl Mappings {
                 unused = unused.or(Some(ordinal));
                 continue;
             };
-            let first = table.key(table.line_of(table.slot_of(line), EXTERNAL)).destination();
+            let [_, first] = self.block_keys(table.slot_of(line));
+            let first = first.destination();
             if pool.pairing != Pairing::Strict || first.address == address.address {
                 blocks.push(first);
             }
@@ -76,7 +76,7 @@ impl Mappings {
         choice: &Choice,
         rules: BlockRules,
         ordinal: u16,
-    ) -> Result<Option<Endpoint>, DropReason> {
+    ) -> Result<Option<Chosen>, DropReason> {
         let Choice { flow, pool, address, .. } = choice;
         for _ in 0..LEASES_TRIED_MAX {
             let Self { state, shard, random, .. } = self;
@@ -89,17 +89,14 @@ impl Mappings {
             else {
                 break;
             };
-            let outside = outside_of(flow, choice.at(lease.ports.first), pool.realm);
-            let keys = [flow.block_key(pool.realm, ordinal), outside.destination_key()];
-            let Ok(slot) = self.blocks.insert(keys, 0, |[host, external]| {
-                host.0.set(0);
-                external.0.set(rules.ports.into());
-            }) else {
+            let key = flow.block_key(pool.realm, ordinal);
+            let fill = |[block]: [&Block; 1]| block.begin(address.ports, lease.ports.first, rules.ports);
+            let Ok(slot) = self.blocks.insert([key], 0, fill) else {
                 space.end_lease(lease);
                 return Err(DropReason::HostTableFull);
             };
             if let Some(port) = self.choose_free(choice, lease.ports) {
-                return Ok(Some(choice.at(port)));
+                return Ok(Some(choice.chosen(port)));
             }
             self.remove_block(slot);
         }
@@ -108,15 +105,15 @@ impl Mappings {
 
     /// One more use of the host's block that the endpoint is in, if it is in one.
     pub(crate) fn use_block_more(&mut self, flow: &Flow, outside: &Flow) {
-        if let Some(slot) = self.lease_of(outside).and_then(|lease| self.block_of(lease, flow, outside)) {
-            self.block_uses(slot).increment();
+        if let Some(slot) = self.block_of(flow, outside) {
+            self.block(slot).uses().increment();
         }
     }
 
     /// One use less; a block without uses is given back.
     pub(super) fn use_block_less(&mut self, flow: &Flow, outside: &Flow) {
-        if let Some(slot) = self.lease_of(outside).and_then(|lease| self.block_of(lease, flow, outside))
-            && self.block_uses(slot).decrement() == 0
+        if let Some(slot) = self.block_of(flow, outside)
+            && self.block(slot).uses().decrement() == 0
         {
             self.remove_block(slot);
         }
@@ -130,50 +127,45 @@ impl Mappings {
         }
     }
 
-    fn lease_of(&self, outside: &Flow) -> Option<Lease> {
+    /// The record of the block that an external endpoint is in, if it is the flow's host's.
+    #[inline]
+    pub(crate) fn block_of(&self, flow: &Flow, outside: &Flow) -> Option<SlotIndex> {
         // Of another shard's block it is nothing.
-        if self.blocks.is_empty() {
-            return None;
-        }
-        let (space, port) = self.state.place_of(outside)?;
-        space.lease_of(port)
+        if self.blocks.is_empty() { None } else { self.find_block_of(flow, outside) }
     }
 
-    /// The record of a leased block, if it is the flow's host's.
-    pub(crate) fn block_of(&self, lease: Lease, flow: &Flow, outside: &Flow) -> Option<SlotIndex> {
-        let slot = self.block_at(lease, outside)?;
+    fn find_block_of(&self, flow: &Flow, outside: &Flow) -> Option<SlotIndex> {
+        let (space, port) = self.state.place_of(outside)?;
+        let slot = self.block_at(space, space.lease_of(port)?)?;
         let [host, _] = self.block_keys(slot);
         ((host.source().address, host.realm()) == (flow.source().address, flow.realm())).then_some(slot)
     }
 
     /// The record of a leased block of the shard's.
-    pub(crate) fn block_at(&self, lease: Lease, outside: &Flow) -> Option<SlotIndex> {
+    pub(crate) fn block_at(&self, space: PortSpace, lease: Lease) -> Option<SlotIndex> {
         if lease.shard != self.shard {
             return None;
         }
-        let first = Endpoint { port: lease.ports.first, ..outside.destination() };
-        let key = outside.with_destination(first, outside.realm()).destination_key();
         let table = self.blocks.table();
-        table.find(self.shard, &key).map(|line| table.slot_of(line))
+        table.find_alias(self.shard, space.alias(lease.ports.first)).map(|line| table.slot_of(line))
     }
 
-    /// A block's keys: whose it is, and which ports.
+    /// What a block is between: whose it is, which is its key, and its first port, as a destination.
     pub(crate) fn block_keys(&self, slot: SlotIndex) -> [Flow; 2] {
         let table = self.blocks.table();
-        [INTERNAL, EXTERNAL].map(|side| table.key(table.line_of(slot, side)))
+        let host = table.key(table.line_of(slot, 0));
+        [host, self.state.flow_to(host.protocol(), self.block(slot).external())]
     }
 
-    /// Mappings, and sessions without a mapping, whose port is the block's.
-    pub(crate) fn block_uses(&self, slot: SlotIndex) -> &Owned {
+    pub(crate) fn block(&self, slot: SlotIndex) -> &Block {
         let table = self.blocks.table();
-        &table.value(table.line_of(slot, INTERNAL)).0
+        table.value(table.line_of(slot, 0))
     }
 
     /// What a block's record says is leased.
     pub(crate) fn lease_at(&self, slot: SlotIndex) -> Lease {
-        let table = self.blocks.table();
-        let line = table.line_of(slot, EXTERNAL);
-        Lease::of(self.shard, table.key(line).destination().port, table.value(line).0.get() as u16)
+        let block = self.block(slot);
+        Lease::of(self.shard, block.external().port(), block.ports() as u16)
     }
 }
 

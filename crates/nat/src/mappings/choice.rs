@@ -13,7 +13,7 @@
 use arrayvec::ArrayVec;
 use flowtable::{LineIndex, ShardIndex};
 use packet::Protocol;
-use rules::compiled::{Pairing, PoolAddress, PoolRules, PortRun};
+use rules::compiled::{AddressIndex, Pairing, PoolAddress, PoolRules, PortRun};
 
 use super::pairing::{ADDRESSES_LOOKED_AT_MAX, ADDRESSES_TRIED_MAX};
 use super::{Mappings, outside_of};
@@ -51,7 +51,20 @@ pub(super) struct Choice<'a> {
     pub(super) address: PoolAddress,
 }
 
+/// An external endpoint that is taken, and the number of its address: not always the address that it was looked for at, because
+/// a host may have a block of ports at another.
+#[derive(Clone, Copy)]
+pub(super) struct Chosen {
+    endpoint: Endpoint,
+    address: AddressIndex,
+}
+
 impl Choice<'_> {
+    /// This port is taken.
+    pub(super) fn chosen(&self, port: u16) -> Chosen {
+        Chosen { endpoint: self.at(port), address: self.address.ports }
+    }
+
     /// The flow's answers, if it gets this port.
     pub(super) fn outside(&self, port: u16) -> Flow {
         outside_of(self.flow, self.at(port), self.pool.realm)
@@ -87,23 +100,26 @@ impl Choice<'_> {
 }
 
 impl Mappings {
-    /// Pairs the flow's host and chooses its external endpoint: the flow of the answers.
+    /// Pairs the flow's host and chooses its external endpoint: the flow of the answers, and the number of the address.
     pub(super) fn choose(
         &mut self,
         flow: &Flow,
         pool: &PoolRules,
         purpose: Purpose,
-    ) -> Result<Flow, DropReason> {
+    ) -> Result<(Flow, AddressIndex), DropReason> {
         let (address, host) = self.pair(flow, pool)?;
         let choice = Choice { flow, pool, purpose, address };
-        let chosen = self.choose_at(&choice).map(|endpoint| (address, endpoint));
+        let chosen = self.choose_at(&choice).map(|chosen| (address, chosen));
         match chosen.or_else(|reason| self.choose_elsewhere(&choice, reason)) {
-            Ok((address, endpoint)) => {
+            Ok((paired, Chosen { endpoint, address })) => {
                 // A flow that is refused leaves its host where it was: the address may have left the pool for a while only.
-                self.pair_anew(host, address.address);
+                self.pair_anew(host, paired.address);
                 let outside = outside_of(flow, endpoint, pool.realm);
                 self.use_block_more(flow, &outside);
-                Ok(outside)
+                if purpose == Purpose::Mapping {
+                    self.limit_rests(flow, address, pool);
+                }
+                Ok((outside, address))
             }
             Err(reason) => {
                 self.unpair(flow, pool.realm);
@@ -119,7 +135,7 @@ impl Mappings {
         &mut self,
         choice: &Choice,
         reason: DropReason,
-    ) -> Result<(PoolAddress, Endpoint), DropReason> {
+    ) -> Result<(PoolAddress, Chosen), DropReason> {
         let Choice { flow, pool, address, .. } = *choice;
         let has_no_room = matches!(reason, DropReason::PortExhausted | DropReason::RemoteTaken);
         //= rfc7857#4
@@ -139,16 +155,15 @@ impl Mappings {
                 }
                 let Some((address, after)) = next else { break };
                 steps = after;
-                if let Ok(endpoint) = self.choose_at(&Choice { address, ..*choice }) {
-                    return Ok((address, endpoint));
+                if let Ok(chosen) = self.choose_at(&Choice { address, ..*choice }) {
+                    return Ok((address, chosen));
                 }
             }
         }
         Err(reason)
     }
 
-    fn choose_at(&mut self, choice: &Choice) -> Result<Endpoint, DropReason> {
-        self.limit_rests(choice.flow, choice.address, choice.pool);
+    fn choose_at(&mut self, choice: &Choice) -> Result<Chosen, DropReason> {
         if !has_ports(choice.flow.protocol()) {
             return self.choose_number(choice);
         }
@@ -156,7 +171,7 @@ impl Mappings {
             return self.choose_in_blocks(choice, blocks);
         }
         let port = self.choose_free(choice, ANYWHERE).or_else(|| self.choose_shared(choice, ANYWHERE));
-        port.map(|port| choice.at(port)).ok_or(DropReason::PortExhausted)
+        port.map(|port| choice.chosen(port)).ok_or(DropReason::PortExhausted)
     }
 
     /// A port that nobody has, within bounds.
@@ -256,13 +271,13 @@ impl Mappings {
     }
 
     /// For a session of a protocol without ports: its remote, by the number that stands for it.
-    fn choose_number(&mut self, choice: &Choice) -> Result<Endpoint, DropReason> {
+    fn choose_number(&mut self, choice: &Choice) -> Result<Chosen, DropReason> {
         let outside = choice.outside(0);
         let number = self.state.number_of(&outside);
         let space = self.state.parts.ports.of(choice.address.ports, choice.flow.protocol());
         self.intent().aim_at(choice.flow, outside.destination(), choice.pool.realm);
         let is_chosen = space.take_this(self.shard, Purpose::Session, number)
             || self.share_this(choice, space, number, space.get(number));
-        is_chosen.then(|| outside.destination()).ok_or(DropReason::RemoteTaken)
+        is_chosen.then(|| choice.chosen(0)).ok_or(DropReason::RemoteTaken)
     }
 }

@@ -11,12 +11,12 @@
 //! All of it is a hint. Where a guess is wrong, as when an earlier flow of the burst takes more than its one number, the
 //! opening waits for its memory, and is the same.
 
-use flowtable::{LineIndex, Place, SlotIndex};
+use flowtable::{LineIndex, LineValue as _, Place, SlotIndex};
 use rules::compiled::{Dependence, PoolRules};
 
 use super::choice::Choice;
 use super::pairing::any_address;
-use super::{EXTERNAL, Holds, INTERNAL, Mappings, Taken, outside_of, shares};
+use super::{Holds, Mappings, Taken, outside_of, shares};
 use crate::flow::Flow;
 use crate::ports::{ANYWHERE, Purpose};
 
@@ -52,10 +52,13 @@ impl Mappings {
         {
             space.prefetch_to_take(port);
         }
-        let of_mapping = || self.mappings.table().ask(self.shard, &outside.destination_key());
+        let of_mapping = || {
+            let (space, port) = self.state.place_of(outside)?;
+            Some(self.mappings.table().ask_alias(self.shard, space.alias(port)))
+        };
         let of_permission = || self.permissions.table().ask(self.shard, &outside.permission_key());
         AskedBack {
-            mapping: taken.holds.contains(Holds::MAPPING).then(of_mapping),
+            mapping: taken.holds.contains(Holds::MAPPING).then(of_mapping).flatten(),
             permission: taken.holds.contains(Holds::PERMISSION).then(of_permission),
         }
     }
@@ -69,16 +72,14 @@ impl Mappings {
     /// Asks for what the removal of mappings touches: their lines, then where these are found, the ports and the hosts.
     pub(super) fn foresee_removals(&self, due: &[SlotIndex]) {
         let table = self.mappings.table();
-        let lines = due.iter().flat_map(|slot| [INTERNAL, EXTERNAL].map(|side| table.line_of(*slot, side)));
-        lines.for_each(|line| table.prefetch_line(line));
+        due.iter().for_each(|slot| table.prefetch_line(table.line_of(*slot, 0)));
         for slot in due {
             let [internal, external] = self.keys(*slot);
             table.ask(self.shard, &internal);
-            table.ask(self.shard, &external);
+            table.ask_alias(self.shard, self.mapping(*slot).alias(&internal));
             self.hosts.table().ask(self.shard, &internal.host_key(external.realm()));
-            if let Some((space, port)) = self.state.place_of(&external) {
-                space.prefetch_to_take(port);
-            }
+            let (space, port) = self.port_of(*slot);
+            space.prefetch_to_take(port);
         }
     }
 }
@@ -137,14 +138,13 @@ impl Mappings {
     pub(crate) fn ask_outside(&self, foreseen: &Foreseen) {
         let outside = &foreseen.outside;
         self.state.parts.sessions.ask(self.shard, outside);
-        if foreseen.asks_mapping {
-            self.mappings.table().ask(self.shard, &outside.destination_key());
+        if let Some(space) = foreseen.space.filter(|_| foreseen.asks_mapping) {
+            let space = self.state.parts.ports.at(space);
+            self.mappings.table().ask_alias(self.shard, space.alias(outside.destination().port));
+            self.prefetch_limit(space);
         }
         if foreseen.asks_permission {
             self.permissions.table().ask(self.shard, &outside.permission_key());
-        }
-        if let Some(space) = foreseen.space {
-            self.prefetch_limit(space);
         }
     }
 
@@ -158,7 +158,7 @@ impl Mappings {
     ) -> Option<Flow> {
         let table = self.mappings.table();
         table.read_hinted(line, &flow.mapping_key(dependence, pool.realm), |_| ())?;
-        let external = table.key(table.line_of(table.slot_of(line), EXTERNAL));
+        let [_, external] = self.keys(table.slot_of(line));
         Some(outside_of(flow, external.destination(), pool.realm))
     }
 

@@ -2,16 +2,19 @@
 //! REQ-8).
 //!
 //! Those of a shard that rest on one address for one protocol are a queue in the order in which they began, through the
-//! mappings' external lines, so that the oldest is at hand when there are too many.
+//! mappings' lines, so that the oldest is at hand when there are too many. How long they rest is said for an address and
+//! protocol, by the rules under which a port of it was last chosen for a mapping.
 
-use flowtable::{SlotIndex, Table, prefetch_value};
-use rules::compiled::{PoolAddress, PoolRules};
+use flowtable::{SlotIndex, prefetch_value};
+use packet::Protocol;
+use rules::compiled::{AddressIndex, PoolRules};
 
-use super::{EXTERNAL, Mapping, Mappings};
+use super::{Mapping, Mappings};
 use crate::flow::Flow;
+use crate::ports::PortSpace;
 
 /// No slot.
-const NONE: u32 = u32::MAX;
+const NONE: u32 = Mapping::NONE;
 
 /// The queues of one shard, by space.
 pub(super) struct Rests(Vec<Queue>);
@@ -30,33 +33,30 @@ impl Rests {
     }
 }
 
-/// An external line in no queue.
-pub(super) fn unqueued(line: &Mapping) {
-    line.rests_before().set(NONE);
-    line.rests_after().set(NONE);
-}
-
 impl Mappings {
-    /// From now on so many ports of an address may rest.
-    pub(super) fn limit_rests(&mut self, flow: &Flow, address: PoolAddress, pool: &PoolRules) {
-        let space = self.state.parts.ports.of(address.ports, flow.protocol()).number();
-        if let Some(queue) = self.rests.0.get_mut(space) {
+    /// From now on so many ports of an address may rest, and each for so long.
+    pub(super) fn limit_rests(&mut self, flow: &Flow, address: AddressIndex, pool: &PoolRules) {
+        let space = self.state.parts.ports.of(address, flow.protocol());
+        //= rfc6888#REQ-8
+        // TCP connections are tracked to their end: what comes late for one is told apart (exception A).
+        space.set_hold_down_ms(if flow.protocol() == Protocol::TCP { 0 } else { pool.hold_down_ms });
+        if let Some(queue) = self.rests.0.get_mut(space.number()) {
             queue.ports_max = pool.hold_down_ports_max;
         }
     }
 
     /// Asks for what [`Self::limit_rests`] writes.
-    pub(super) fn prefetch_limit(&self, space: usize) {
-        if let Some(queue) = self.rests.0.get(space) {
+    pub(super) fn prefetch_limit(&self, space: PortSpace) {
+        space.prefetch_hold_down();
+        if let Some(queue) = self.rests.0.get(space.number()) {
             prefetch_value(queue);
         }
     }
 
     /// A mapping has no sessions any more: its hold-down begins, or it is removed where there is none.
     pub(super) fn rest(&mut self, slot: SlotIndex, now_ms: u32) {
-        let [_, external] = self.keys(slot);
-        let Some((space, _)) = self.state.place_of(&external) else { return self.remove_mapping(slot) };
-        if self.mapping(slot).hold_down_ms().get() == 0 {
+        let (space, _) = self.port_of(slot);
+        if space.hold_down_ms() == 0 {
             return self.remove_mapping(slot);
         }
         let number = space.number();
@@ -71,24 +71,20 @@ impl Mappings {
 
     /// The port rests, until its time is over.
     pub(crate) fn begin_rest(&mut self, slot: SlotIndex, now_ms: u32) {
-        let hold_down_ms = self.mapping(slot).hold_down_ms().get();
+        let hold_down_ms = self.port_of(slot).0.hold_down_ms();
         self.mappings.set_deadline(slot, now_ms.wrapping_add(hold_down_ms));
-        let [_, external] = self.keys(slot);
-        if let Some((space, port)) = self.state.place_of(&external) {
-            space.rest(self.shard, port);
-        }
+        let (space, port) = self.port_of(slot);
+        space.rest(self.shard, port);
     }
 
     /// A mapping that may have rested is used again. Its deadline is found when it has come.
     pub(super) fn wake(&mut self, slot: SlotIndex) {
-        if self.mapping(slot).sessions().get() > 0 {
+        if self.mapping(slot).sessions() > 0 {
             return;
         }
         self.unqueue(slot);
-        let [_, external] = self.keys(slot);
-        if let Some((space, port)) = self.state.place_of(&external) {
-            space.wake(self.shard, port);
-        }
+        let (space, port) = self.port_of(slot);
+        space.wake(self.shard, port);
     }
 
     /// Makes the queues of the mappings that rest, after another process has left them.
@@ -96,8 +92,7 @@ impl Mappings {
         let slots = self.mappings.table().slots_per_shard() as usize;
         let mut resting = Vec::new();
         for slot in self.mappings.live(self.mappings.first_slot(), slots) {
-            unqueued(external_line(self.mappings.table(), slot.0));
-            if self.mapping(slot).sessions().get() == 0 {
+            if self.mapping(slot).sessions() == 0 {
                 resting.push((self.mappings.deadline(slot), slot));
             }
         }
@@ -105,50 +100,44 @@ impl Mappings {
         let first = resting.first().map_or(0, |(deadline_ms, _)| *deadline_ms);
         resting.sort_by_key(|(deadline_ms, _)| deadline_ms.wrapping_sub(first) as i32);
         for (_, slot) in resting {
-            let [_, external] = self.keys(slot);
-            let number = self.state.place_of(&external).map(|(space, _)| space.number());
-            if let Some(number) = number {
-                self.queue(number, slot);
-            }
+            self.queue(self.port_of(slot).0.number(), slot);
         }
     }
 
     fn queue(&mut self, space: usize, slot: SlotIndex) {
-        let Some(queue) = self.rests.0.get_mut(space) else { return };
-        let table = self.mappings.table();
-        let line = external_line(table, slot.0);
-        line.rests_before().set(queue.newest);
-        line.rests_after().set(NONE);
-        match queue.newest {
-            NONE => queue.oldest = slot.0,
-            newest => external_line(table, newest).rests_after().set(slot.0),
+        let Some(Queue { oldest, newest, .. }) = self.rests.0.get(space).copied() else { return };
+        self.mapping(slot).rest_between(newest, NONE);
+        if newest == NONE {
+            return self.set_ends(space, slot.0, slot.0);
         }
-        queue.newest = slot.0;
+        self.mapping(SlotIndex(newest)).set_after(slot.0);
+        self.set_ends(space, oldest, slot.0);
     }
 
-    /// Takes a mapping out of the queue, if it is in one.
+    /// Takes a mapping out of the queue, if it is in one: it does not rest any more.
     pub(super) fn unqueue(&mut self, slot: SlotIndex) {
-        let [_, external] = self.keys(slot);
-        let Some((space, _)) = self.state.place_of(&external) else { return };
-        let Some(queue) = self.rests.0.get_mut(space.number()) else { return };
-        let table = self.mappings.table();
-        let line = external_line(table, slot.0);
-        let (before, after) = (line.rests_before().get(), line.rests_after().get());
-        if before == NONE && queue.oldest != slot.0 {
+        let mapping = self.mapping(slot);
+        if !mapping.rests() {
             return;
         }
+        let (before, after) = (mapping.before(), mapping.after());
+        let space = self.port_of(slot).0.number();
+        let Some(Queue { mut oldest, mut newest, .. }) = self.rests.0.get(space).copied() else { return };
         match before {
-            NONE => queue.oldest = after,
-            before => external_line(table, before).rests_after().set(after),
+            NONE => oldest = after,
+            before => self.mapping(SlotIndex(before)).set_after(after),
         }
         match after {
-            NONE => queue.newest = before,
-            after => external_line(table, after).rests_before().set(before),
+            NONE => newest = before,
+            after => self.mapping(SlotIndex(after)).set_before(before),
         }
-        unqueued(line);
+        self.mapping(slot).end_sessions();
+        self.set_ends(space, oldest, newest);
     }
-}
 
-fn external_line(table: &Table<Flow, Mapping, 2>, slot: u32) -> &Mapping {
-    table.value(table.line_of(SlotIndex(slot), EXTERNAL))
+    fn set_ends(&mut self, space: usize, oldest: u32, newest: u32) {
+        if let Some(queue) = self.rests.0.get_mut(space) {
+            (queue.oldest, queue.newest) = (oldest, newest);
+        }
+    }
 }

@@ -66,6 +66,14 @@ impl AddressBook {
         Some(AddressIndex(self.numbers.value(line).load(Relaxed)))
     }
 
+    /// Whose number it is, as long as it is an address'.
+    #[inline]
+    pub(crate) fn at(&self, AddressIndex(number): AddressIndex) -> Option<(Realm, Ipv4Addr)> {
+        let number = number as usize;
+        let record = (number < self.records.len()).then(|| self.records.get(number))?;
+        (record.state.load(Relaxed) != FREE).then(|| record.key())
+    }
+
     /// Every number that is not free.
     pub(crate) fn records(&self) -> impl Iterator<Item = (AddressIndex, (Realm, Ipv4Addr))> {
         let all = (0..).map(AddressIndex).zip(self.records.iter());
@@ -176,6 +184,10 @@ mod tests {
                 let expected =
                     entries.iter().find(|(_, one)| *one == (realm, address)).map(|(number, _)| *number);
                 assert_eq!(book.find(realm, address), expected);
+            }
+            for number in (0..6).map(AddressIndex) {
+                let expected = entries.iter().find(|(one, _)| *one == number).map(|(_, key)| *key);
+                assert_eq!(book.at(number), expected);
             }
         }
         assert!(book.free_damaged().is_empty());

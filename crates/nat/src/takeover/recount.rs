@@ -10,7 +10,7 @@
 //! All of it is done for what the scope covers: what an intent names, or everything of the shard. Sessions decide: what
 //! they need and is not there is made. Only where another shard has a port, the session or mapping on it goes.
 
-use flowtable::{Key, Owner, Shared, SlotIndex};
+use flowtable::{Key, LineValue, Owner, SlotIndex};
 
 use crate::flow::Flow;
 use crate::mappings::{Holds, Taken};
@@ -104,8 +104,7 @@ fn set_to_zero(shard: &mut Shard, scope: &Scope) {
     }
     for slot in live(&mappings.mappings) {
         if scope.covers_mapping(&mappings.keys(slot)) {
-            mappings.mapping(slot).sessions().set(0);
-            mappings.mapping(slot).spoken().set(0);
+            mappings.mapping(slot).end_sessions();
         }
     }
     let permissions = mappings.permissions.table();
@@ -116,7 +115,7 @@ fn set_to_zero(shard: &mut Shard, scope: &Scope) {
     }
     for slot in live(&mappings.blocks) {
         if scope.covers_host(&mappings.block_keys(slot)[0]) {
-            mappings.block_uses(slot).set(0);
+            mappings.block(slot).uses().set(0);
         }
     }
     let parts = &shard.state.parts;
@@ -129,7 +128,7 @@ fn set_to_zero(shard: &mut Shard, scope: &Scope) {
         Scope::Named { external, .. } => {
             if let Some((space, port)) = shard.state.place_of(external) {
                 space.forget_port(shard.index(), port);
-                space.keep_blocks(shard.index(), |lease| mappings.block_at(lease, external).is_some());
+                space.keep_blocks(shard.index(), |lease| mappings.block_at(space, lease).is_some());
             }
         }
     }
@@ -172,9 +171,9 @@ fn count_sessions(shard: &mut Shard, scope: &Scope, now_ms: u32) -> u32 {
 
 fn count_use_of_mapping(shard: &mut Shard, scope: &Scope, mapping: SlotIndex, taken: &Taken, now_ms: u32) {
     if scope.covers_mapping(&shard.mappings.keys(mapping)) {
-        shard.mappings.mapping(mapping).sessions().increment();
+        shard.mappings.mapping(mapping).join();
         if taken.spoken {
-            shard.mappings.mapping(mapping).spoken().increment();
+            shard.mappings.mapping(mapping).speak();
         }
     }
     let has_permission = taken.spoken && taken.holds.contains(Holds::PERMISSION);
@@ -249,7 +248,7 @@ fn end_unused(shard: &mut Shard, scope: &Scope, now_ms: u32) {
     for slot in all(&mappings.blocks) {
         if mappings.blocks.is_live(slot)
             && scope.covers_host(&mappings.block_keys(slot)[0])
-            && mappings.block_uses(slot).get() == 0
+            && mappings.block(slot).uses().get() == 0
         {
             mappings.remove_block(slot);
         }
@@ -257,7 +256,7 @@ fn end_unused(shard: &mut Shard, scope: &Scope, now_ms: u32) {
     for slot in all(&mappings.mappings) {
         if mappings.mappings.is_live(slot)
             && scope.covers_mapping(&mappings.keys(slot))
-            && mappings.mapping(slot).sessions().get() == 0
+            && mappings.mapping(slot).sessions() == 0
         {
             mappings.begin_rest(slot, now_ms);
         }
@@ -265,12 +264,12 @@ fn end_unused(shard: &mut Shard, scope: &Scope, now_ms: u32) {
 }
 
 /// The shard's slots in use.
-fn live<K: Key, V: Shared, const N: usize>(owner: &Owner<K, V, N>) -> impl Iterator<Item = SlotIndex> {
+fn live<K: Key, V: LineValue<K>, const N: usize>(owner: &Owner<K, V, N>) -> impl Iterator<Item = SlotIndex> {
     owner.live(owner.first_slot(), owner.table().slots_per_shard() as usize)
 }
 
 /// All of the shard's slots: to be walked over while some are taken out.
-fn all<K: Key, V: Shared, const N: usize>(
+fn all<K: Key, V: LineValue<K>, const N: usize>(
     owner: &Owner<K, V, N>,
 ) -> impl Iterator<Item = SlotIndex> + use<K, V, N> {
     let first = owner.first_slot().0;

@@ -86,6 +86,30 @@ fn the_pool_is_used_up_block_by_block() {
     world.one(red(100).udp(1, DNS, b""));
 }
 
+/// A host goes on using its block at an address that it is not paired with any more: its mappings are where their ports are.
+#[test]
+fn a_host_with_blocks_at_two_addresses_has_mappings_at_both() {
+    let pool = "addresses: [203.0.113.10, 203.0.113.11], ports: 1024-1031, pairing: soft, hold_down_s: 5, \
+                blocks: {ports: 8, per_host_max: 2}";
+    let mut world = scene_with(&[("addresses: [203.0.113.10]", pool)]);
+    let remote = (SERVER.address, 7_000);
+    let external = |world: &mut World, port| world.one(RED_A.udp(port, remote, b"")).source();
+    let all: Vec<_> = (0..16).map(|port| external(&mut world, port)).collect();
+    assert_ne!(all[0].0, all[15].0, "the other address, when the first is full");
+    world.pass(20_000);
+    (1..16).for_each(|port| _ = external(&mut world, port));
+    // The first one ends, and its port rests. The host is paired with the later address.
+    world.pass(18_000);
+    assert_eq!(world.occupancy().mappings, 15);
+    (1..16).for_each(|port| _ = external(&mut world, port));
+    assert_eq!(external(&mut world, 99), all[0]);
+    let answer = world.one(SERVER.udp(remote.1, all[0], b""));
+    assert_eq!(answer.destination(), (RED_A.address, 99));
+    assert_eq!(world.sessions().len(), 16, "and it is listed");
+    world.pass(310_000);
+    assert_eq!((world.sessions().len(), world.occupancy().mappings, world.occupancy().blocks), (0, 0, 0));
+}
+
 #[test]
 fn a_hosts_connections_share_the_ports_of_its_blocks_towards_other_remotes() {
     let mut world = with_pool("ports: 1024-2047, blocks: {ports: 8, per_host_max: 1}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flowtable::HugePages;
 use packet::{Moment, Protocol};
-use rules::compiled::Dependence;
+use rules::compiled::{Dependence, Realm};
 use zerocopy::IntoBytes;
 
 use super::process::{BOOT, Process, SIZES, TENANTS};
@@ -57,10 +57,14 @@ impl Left {
 
     fn external_key(&self, session: usize) -> Flow {
         let (flow, external) = self.sessions[session];
+        flow.with_source(external, self.realm()).reversed()
+    }
+
+    /// The external network's.
+    fn realm(&self) -> Realm {
         let path = self.path.with_extension("look");
         fs::copy(&self.path, &path).unwrap();
-        let process = Process::start(&path, 20_000);
-        flow.with_source(external, process.rules.pools[0].realm).reversed()
+        Process::start(&path, 20_000).rules.pools[0].realm
     }
 
     /// All sessions but this go on, and in the end nothing is left of any.
@@ -110,20 +114,50 @@ fn a_damaged_mapping_host_or_permission_is_made_anew_or_given_up() {
     let (flow, _) = left.sessions[1];
     let outside = left.external_key(1);
     let rows = [
-        ("host", flow.host_key(outside.realm()), false),
-        ("mapping, from inside", flow.mapping_key(Dependence::EndpointIndependent, outside.realm()), true),
-        ("mapping, from outside", outside.destination_key(), true),
-        ("permission", outside.permission_key(), false),
+        ("host", flow.host_key(outside.realm()), 16, false),
+        // Its external port and its number too.
+        ("mapping", flow.mapping_key(Dependence::EndpointIndependent, outside.realm()), 24, true),
+        ("permission", outside.permission_key(), 16, false),
     ];
-    for (what, key, is_given_up) in rows {
+    for (what, key, bytes, is_given_up) in rows {
         let line = left.offset_of(&key);
-        for byte in 0..16 {
+        for byte in 0..bytes {
             let process = left.damaged(line + byte, byte as u32 % 8);
             let what = format!("{what} byte {byte}: {}", process.takeover);
             assert_eq!(process.takeover.sessions_dropped, 0, "{what}");
             assert_eq!(process.takeover.shards_recounted, 1, "{what}");
             let but = if is_given_up { 1 } else { usize::MAX };
             left.check_others(process, but, &what);
+        }
+    }
+}
+
+/// What a mapping counts proves itself by nothing, nor do its neighbours among those that rest: whatever is there, sessions go on,
+/// and it is the only one that may be left.
+#[test]
+fn a_mapping_that_counts_wrongly_or_rests_without_cause_harms_nobody_else() {
+    for rests in [false, true] {
+        let mut left = left();
+        if rests {
+            let mut process = Process::start(&left.path, 20_000);
+            let udp = left.sessions.iter().filter(|(flow, _)| flow.protocol() == Protocol::UDP);
+            udp.for_each(|(flow, _)| process.close(flow));
+            left.path = process.kill();
+        }
+        let (flow, _) = left.sessions[1];
+        let line = left.offset_of(&flow.mapping_key(Dependence::EndpointIndependent, left.realm()));
+        for (byte, bit) in (24..32).flat_map(|byte| (0..8).map(move |bit| (byte, bit))) {
+            let mut process = left.damaged(line + byte, bit);
+            let what = format!("rests {rests} byte {byte} bit {bit}: {}", process.takeover);
+            assert_eq!(process.takeover.sessions_dropped, 0, "{what}");
+            for (flow, external) in &left.sessions {
+                assert_eq!(process.send(flow), *external, "{what}: {flow:?}");
+            }
+            process.pass(4_000_000);
+            let occupancy = process.state.occupancy();
+            assert_eq!((occupancy.sessions, occupancy.permissions), (0, 0), "{what}");
+            assert!(occupancy.mappings <= 1, "{what}: {occupancy:?}");
+            assert!(process.ports_used().values().all(|(used, cells)| *used as usize == *cells), "{what}");
         }
     }
 }
@@ -211,8 +245,8 @@ fn a_region_that_does_not_fit_is_emptied_and_says_why() {
     is_refused(&left, FreshReason::NotARegion, not_a_region, |path| fs::write(path, [0; 9_000]).unwrap());
     is_refused(
         &left,
-        FreshReason::OtherLayout { found: 6, ours: 7 },
-        "the flow state has layout version 6, this natgate has 7",
+        FreshReason::OtherLayout { found: 9, ours: 8 },
+        "the flow state has layout version 9, this natgate has 8",
         |path| flip(path, 8, 0),
     );
     is_refused(

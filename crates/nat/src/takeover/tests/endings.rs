@@ -304,6 +304,23 @@ fn what_was_half_done_is_counted_again() {
     }
 }
 
+/// Its line holds the one, and of the other the number of an address alone.
+#[test]
+fn a_mapping_that_rests_keeps_the_numbers_of_both_its_realms() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = Process::start(&directory.path().join("region"), 10_000);
+    let flow = process.flow("red", Protocol::UDP, 300, 5_000);
+    let realms = [flow.realm(), process.rules.pools[0].realm];
+    process.send(&flow);
+    process.close(&flow);
+    assert_eq!((process.state.occupancy().sessions, process.state.occupancy().mappings), (0, 1));
+    assert!(realms.iter().all(|realm| process.state.is_realm_in_use(*realm)));
+    let mut process = Process::start(&process.kill(), 20_000);
+    assert!(realms.iter().all(|realm| process.state.is_realm_in_use(*realm)));
+    process.pass(62_000);
+    assert!(!realms.iter().any(|realm| process.state.is_realm_in_use(*realm)));
+}
+
 #[test]
 fn a_mapping_half_removed_gives_its_port_back() {
     let directory = tempfile::tempdir().unwrap();

@@ -94,7 +94,7 @@ fn blocks_stay_their_hosts_and_what_was_half_leased_is_free() {
             let (space, port) = state.place_of(&outside).unwrap();
             let shard = process.shard_of(flow);
             space.give_back(shard.index(), port);
-            let slot = shard.mappings.block_of(space.lease_of(port).unwrap(), flow, &outside).unwrap();
+            let slot = shard.mappings.block_of(flow, &outside).unwrap();
             shard.mappings.blocks.remove(slot);
         }),
     ];
@@ -152,16 +152,16 @@ fn a_block_that_is_damaged_is_known_again_by_its_sessions() {
         let flow = process.flow("red", Protocol::TCP, 300, port);
         sessions.insert(format!("{flow:?}"), (flow, process.send(&flow)));
     }
-    let (flow, external) = sessions.values().next().unwrap();
-    let first = Endpoint { port: external.port / 16 * 16, ..*external };
-    let key = flow.with_source(first, process.rules.pools[0].realm).reversed().destination_key();
+    let (flow, _) = sessions.values().next().unwrap();
+    let key = flow.block_key(process.rules.pools[0].realm, 0);
     let left = process.kill();
     let bytes = fs::read(&left).unwrap();
     let places: Vec<_> =
         (0..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(key.as_bytes())).collect();
     let [line] = places[..] else { panic!("{key:?} is in one place: {places:?}") };
-    // How many ports it has, behind the key: with any bit flipped it is no block's number.
-    for bit in 0..32 {
+    // Its first port, and how many it has, behind the key: with any bit flipped the one is not where it is found, the other no
+    // block's number.
+    for bit in 0..64 {
         let mut damaged = bytes.clone();
         damaged[line + 16 + bit / 8] ^= 1 << (bit % 8);
         let path = left.with_extension(format!("damaged-{bit}"));
