@@ -1,5 +1,6 @@
 //! The page of figures, docs/performance.md, and its plots, from what the benches have left in a directory.
 
+mod readme;
 mod texts;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use benches::goals::{Figure, GOALS, Limit};
+use benches::goals::{Figure, GOALS, Goal, Limit};
 use benches::measure::ALL;
 use benches::plots::{self, Line, Scale};
 use benches::results::{Header, Row, Verdict, read, shown};
@@ -31,17 +32,21 @@ pub(crate) struct Arguments {
     /// The repository's directory of pages.
     #[arg(long, default_value = "docs")]
     docs: PathBuf,
+    /// The page on which the foremost figures stand.
+    #[arg(long, default_value = "README.md")]
+    readme: PathBuf,
     /// What the packet path is held to.
     #[arg(long, default_value = "benches/instructions.tsv")]
     instructions: PathBuf,
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { results, docs, instructions } = arguments;
+    let Arguments { results, docs, readme, instructions } = arguments;
     let report = Report::read(&results)?;
     fs::create_dir_all(docs.join("plots"))?;
     let page = report.page(&docs, &fs::read_to_string(&instructions)?)?;
     fs::write(docs.join("performance.md"), page)?;
+    fs::write(&readme, report.on_readme(&fs::read_to_string(&readme)?)?)?;
     Ok(())
 }
 
@@ -134,8 +139,19 @@ impl Report {
                 writeln!(page, "| {} | {what} | - | test `{test}` | tested | |", what_of())?;
             }
         }
+        page.push_str("\nWhat stands in the way of those that are not met, and what was tried:\n\n");
+        let is_open = |goal: &&Goal| {
+            !goal.obstacle.is_empty() && !goal.figures.iter().all(|figure| self.is_met(figure))
+        };
+        for Goal { what, obstacle, .. } in GOALS.iter().filter(is_open) {
+            writeln!(page, "- *{what}*: {obstacle}")?;
+        }
         page.push('\n');
         Ok(())
+    }
+
+    fn is_met(&self, (bench, name, _): &Figure) -> bool {
+        self.row(bench, name).is_some_and(|row| row.verdict() == Verdict::Met)
     }
 
     fn figure(&self, &(bench, name, limit): &Figure) -> String {

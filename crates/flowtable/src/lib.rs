@@ -113,7 +113,7 @@ pub use carver::Carver;
 pub use hash::HashKind;
 pub use line::{Key, LineValue, Words};
 pub use machine::prefetch_value;
-pub use owner::Owner;
+pub use owner::{Owner, Vacant};
 pub use quiescence::{Grace, Quiescence, READERS_MAX, Reader};
 pub use region::{Cells, Region, Shared};
 #[cfg(not(any(loom, shuttle)))]

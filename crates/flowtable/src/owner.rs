@@ -21,6 +21,13 @@ use crate::{
     InsertError, Key, LineIndex, LineValue, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table,
 };
 
+/// A key that was not there when it was [looked up](Owner::look_up), and where it is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Vacant<K> {
+    key: K,
+    spot: Spot,
+}
+
 /// The owner of a shard. Dropped, it gives the role back.
 pub struct Owner<K: Key, V, const N: usize> {
     table: Arc<Table<K, V, N>>,
@@ -78,33 +85,64 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
         deadline_ms: u32,
         fill: impl FnOnce([&V; N]),
     ) -> Result<SlotIndex, InsertError> {
-        let table = &*self.table;
-        let spots = keys.each_ref().map(|key| table.spot(self.shard, key));
-        spots.iter().for_each(|&spot| table.index.prefetch_home(spot));
+        let spots = keys.each_ref().map(|key| self.table.spot(self.shard, key));
+        spots.iter().for_each(|&spot| self.table.index.prefetch_home(spot));
+        self.look_for(&keys, &spots)?;
+        let slot = self.fill(&keys, fill)?;
+        let alias = self.table.alias_of(self.shard, self.line(slot, 0));
+        self.look_for_alias(slot, &alias)?;
+        self.enter(slot, deadline_ms, &spots, alias)
+    }
+
+    /// Refuses keys of which one is there, or two are the same.
+    #[inline]
+    fn look_for(&self, keys: &[K; N], spots: &[Spot; N]) -> Result<(), InsertError> {
         for (side, key) in keys.iter().enumerate() {
             if keys[..side].contains(key) {
                 return Err(InsertError::Repeated);
             }
-            if let Some(line) = table.find_at(&spots[side], key) {
+            if let Some(line) = self.table.find_at(&spots[side], key) {
                 return Err(InsertError::Duplicate(line));
             }
         }
+        Ok(())
+    }
+
+    /// Refuses an alias that is there.
+    #[inline]
+    fn look_for_alias(&self, slot: u32, alias: &Option<(Spot, LineIndex)>) -> Result<(), InsertError> {
+        let Some((spot, _)) = alias else { return Ok(()) };
+        let line = self.table.lines.get(self.line(slot, 0).0 as usize);
+        let found = self.table.find_alias_at(spot, line.alias::<K>());
+        found.map_or(Ok(()), |line| Err(InsertError::Duplicate(line)))
+    }
+
+    /// Writes the lines of the next free slot, which nobody finds yet.
+    #[inline]
+    fn fill(&mut self, keys: &[K; N], fill: impl FnOnce([&V; N])) -> Result<u32, InsertError> {
         if self.slots.free().is_none() {
             self.slots.reclaim(&self.quiescence);
         }
         let slot = self.slots.free().ok_or(InsertError::Full)?;
-        let lines: [_; N] = std::array::from_fn(|side| table.lines.get(self.line(slot, side).0 as usize));
-        lines.iter().zip(&keys).for_each(|(line, key)| line.set_key(key));
+        let lines: [_; N] =
+            std::array::from_fn(|side| self.table.lines.get(self.line(slot, side).0 as usize));
+        lines.iter().zip(keys).for_each(|(line, key)| line.set_key(key));
         fill(lines.map(|line| &line.value));
-        let alias = table.alias_of(self.shard, self.line(slot, 0));
-        if let Some((spot, _)) = alias
-            && let Some(line) = table.find_alias_at(&spot, lines[0].alias::<K>())
-        {
-            return Err(InsertError::Duplicate(line));
-        }
+        Ok(slot)
+    }
+
+    /// Takes a filled slot into use.
+    #[inline]
+    fn enter(
+        &mut self,
+        slot: u32,
+        deadline_ms: u32,
+        spots: &[Spot; N],
+        alias: Option<(Spot, LineIndex)>,
+    ) -> Result<SlotIndex, InsertError> {
         self.slots.occupy(slot, deadline_ms);
         self.prefetch_free();
-        self.link(slot, &spots, alias)
+        self.link(slot, spots, alias)
     }
 
     /// Enters a slot's keys and alias into the index.
@@ -237,6 +275,37 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
     #[inline]
     fn entry(&self, slot: u32, side: usize) -> LineIndex {
         Table::<K, V, N>::entry(self.line(slot, side), By::Key)
+    }
+}
+
+impl<K: Key, V: LineValue<K>> Owner<K, V, 1> {
+    /// Finds a key in the shard. Always where it is called, so that what it says need not be copied.
+    ///
+    /// # Errors
+    /// Where it is to be, if it is not there: what [`Owner::insert_vacant`] need not find out again.
+    #[inline(always)]
+    pub fn look_up(&self, key: K) -> Result<LineIndex, Vacant<K>> {
+        let spot = self.table.spot(self.shard, &key);
+        self.table.find_at(&spot, &key).ok_or(Vacant { key, spot })
+    }
+
+    /// Inserts a slot as [`Owner::insert`], of a key that was not there and has not been inserted since; nor is the alias there
+    /// that its value makes, if it makes one. Neither is looked for.
+    ///
+    /// # Errors
+    /// [`InsertError::Full`] and [`InsertError::Crowded`].
+    #[inline]
+    pub fn insert_vacant(
+        &mut self,
+        Vacant { key, spot }: Vacant<K>,
+        deadline_ms: u32,
+        fill: impl FnOnce([&V; 1]),
+    ) -> Result<SlotIndex, InsertError> {
+        debug_assert_eq!(self.look_for(&[key], &[spot]), Ok(()), "the key is not there");
+        let slot = self.fill(&[key], fill)?;
+        let alias = self.table.alias_of(self.shard, self.line(slot, 0));
+        debug_assert_eq!(self.look_for_alias(slot, &alias), Ok(()), "the alias is not there");
+        self.enter(slot, deadline_ms, &[spot], alias)
     }
 }
 

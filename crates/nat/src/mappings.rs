@@ -260,9 +260,9 @@ impl Mappings {
         //= rfc5382#REQ-1
         //= rfc7857#5
         let key = flow.mapping_key(dependence, pool.realm);
-        let table = self.mappings.table();
-        if let Some(line) = table.find(self.shard, &key) {
-            let slot = table.slot_of(line);
+        let mut found = self.mappings.look_up(key);
+        if let Ok(line) = found {
+            let slot = self.mappings.table().slot_of(line);
             let [_, external] = self.keys(slot);
             if external.realm() == pool.realm && pool.has(external.destination(), flow.protocol()) {
                 let outside = flow.with_source(external.destination(), pool.realm).reversed();
@@ -272,11 +272,14 @@ impl Mappings {
             }
             // The rules have moved on: its sessions are closed on their next packet, and find it gone.
             self.remove_mapping(slot);
+            found = self.mappings.look_up(key);
         }
+        // Found again it would be there twice, which damage alone can make.
+        let Err(vacant) = found else { return Err(DropReason::MappingTableFull) };
         self.begin(flow);
         let (outside, address) = self.choose(flow, pool, Purpose::Mapping)?;
         let number = self.intent().number();
-        let inserted = self.mappings.insert([key], now_ms.wrapping_add(NEVER_MS), |[mapping]| {
+        let inserted = self.mappings.insert_vacant(vacant, now_ms.wrapping_add(NEVER_MS), |[mapping]| {
             mapping.begin(address, outside.destination().port, number);
         });
         match inserted {
@@ -344,17 +347,18 @@ impl Mappings {
 
     /// One more session needs its remote's permission.
     pub(crate) fn permit(&mut self, taken: &Taken, now_ms: u32) -> Result<(), DropReason> {
-        let key = taken.outside.permission_key();
-        let table = self.permissions.table();
-        if let Some(line) = table.find(self.shard, &key) {
-            let permission = table.value(line);
-            let before =
-                if permission.mapping.get() == taken.mapping { permission.sessions.get() } else { 0 };
-            permission.mapping.set(taken.mapping);
-            permission.sessions.set(before.saturating_add(1));
-            return Ok(());
-        }
-        let inserted = self.permissions.insert([key], now_ms, |[permission]| {
+        let vacant = match self.permissions.look_up(taken.outside.permission_key()) {
+            Ok(line) => {
+                let permission = self.permissions.table().value(line);
+                let before =
+                    if permission.mapping.get() == taken.mapping { permission.sessions.get() } else { 0 };
+                permission.mapping.set(taken.mapping);
+                permission.sessions.set(before.saturating_add(1));
+                return Ok(());
+            }
+            Err(vacant) => vacant,
+        };
+        let inserted = self.permissions.insert_vacant(vacant, now_ms, |[permission]| {
             permission.mapping.set(taken.mapping);
             permission.sessions.set(1);
         });

@@ -45,6 +45,25 @@ fn a_small_table_takes_finds_and_returns() {
 }
 
 #[test]
+fn a_key_that_was_looked_up_in_vain_is_inserted_where_it_is_found() {
+    let (table, mut owner) = owned(2);
+    let vacant = owner.look_up(1).unwrap_err();
+    let other = owner.look_up(2).unwrap_err();
+    let slot = owner.insert_vacant(vacant, 5, values([10])).unwrap();
+    let line = table.line_of(slot, 0);
+    assert_eq!(
+        (table.find(SHARD, &1), owner.look_up(1).ok(), owner.deadline(slot)),
+        (Some(line), Some(line), 5)
+    );
+    assert_eq!(table.value(line).load(Ordering::Relaxed), 10);
+    owner.insert_vacant(other, 6, values([20])).unwrap();
+    let third = owner.look_up(3).unwrap_err();
+    assert_eq!(owner.insert_vacant(third, 7, values([30])), Err(InsertError::Full));
+    assert_eq!(owner.remove(slot), [1]);
+    assert!(owner.look_up(1).is_err());
+}
+
+#[test]
 fn a_key_that_is_there_already_is_refused_whichever_side_it_is() {
     let (table, mut owner) = owned(2);
     let slot = owner.insert([1, 2], 0, |_| ()).unwrap();

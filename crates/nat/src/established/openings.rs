@@ -59,7 +59,9 @@ impl<F: Frame> Gateway<F> {
             let Some(leg) = self.rules.leg(leg) else { continue };
             let Some(parts) = self.parts_of_opening(candidate.flow, leg, shard) else { continue };
             all.push(parts);
-            candidate.begins = has_checksums && self.goes_on_plainly(candidate, leg);
+            if has_checksums && let Some(remembered) = self.goes_on_plainly(candidate, leg) {
+                (candidate.begins, candidate.remembered) = (true, remembered);
+            }
         }
         foresee(&all);
     }
@@ -74,18 +76,19 @@ impl<F: Frame> Gateway<F> {
         Some(Parts { flow, shard, mappings, router, pool })
     }
 
-    /// Whether nothing about the first packet of a flow needs a longer look.
-    fn goes_on_plainly(&self, candidate: &Candidate, leg: &Leg) -> bool {
+    /// Where its next hop was last found, perhaps, if nothing about the first packet of a flow needs a longer look.
+    fn goes_on_plainly(&self, candidate: &Candidate, leg: &Leg) -> Option<[LineIndex; 2]> {
         let plain = &candidate.plain;
         let (source, destination) = (plain.source(), plain.destination());
-        let Some((exit, next_hop)) = self.way_out(leg, destination) else { return false };
-        self.neighbours.remembered(exit.realm, next_hop.address);
-        (plain.protocol == Protocol::UDP || opens(plain.tcp_flags))
+        let (exit, next_hop) = self.way_out(leg, destination)?;
+        let remembered = self.neighbours.remembered(exit.realm, next_hop.address);
+        let is_plain = (plain.protocol == Protocol::UDP || opens(plain.tcp_flags))
             && leg.is_plainly_a_hosts(source)
             && is_plainly_a_host(source)
             && is_plainly_a_host(destination)
             && plain.total_length <= exit.mtu
-            && !self.rules.is_own(exit, destination)
+            && !self.rules.is_own(exit, destination);
+        is_plain.then_some(remembered)
     }
 
     fn way_out(&self, leg: &Leg, destination: Ipv4Addr) -> Option<(&Exit, NextHop)> {
@@ -120,8 +123,7 @@ impl<F: Frame> Gateway<F> {
         let (flow, leg) = (&candidate.flow, self.rules.leg(leg)?);
         let (exit, next_hop) = self.way_out(leg, candidate.plain.destination())?;
         let (network, address) = (exit.realm, next_hop.address);
-        let remembered = self.neighbours.remembered(network, address);
-        let (_, neighbour) = match self.neighbours.recall_any(remembered, network, address) {
+        let (_, neighbour) = match self.neighbours.recall_any(candidate.remembered, network, address) {
             Some(recalled) => recalled,
             None => find_neighbour(&self.state, &mut self.neighbours, None, network, address)?,
         };

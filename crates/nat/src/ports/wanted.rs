@@ -41,6 +41,11 @@ impl<'a> Wanted<'a> {
 
     /// The one that is drawn by a number below how many there are.
     pub(crate) fn drawn(&self, below: impl FnOnce(u32) -> u32) -> Option<u16> {
+        // One run of ports of either parity, as most pools have: nothing to look for.
+        if let ([run], None) = (self.runs, self.parity) {
+            let (first, last) = (run.first.max(self.within.first), run.last.min(self.within.last));
+            return (first <= last).then(|| first + below(u32::from(last - first) + 1) as u16);
+        }
         let count = self.count();
         if count == 0 { None } else { self.nth(below(count)) }
     }
