@@ -7,10 +7,16 @@ use fuzz::{Outcome, Target};
 use nat::DropReason;
 
 /// Reasons that no short input reaches, and why.
-const OUT_OF_REACH: &[(DropReason, &str)] = &[(
-    DropReason::NeighbourTableFull,
-    "65,536 neighbours: drop_reasons.rs of the brain's tests scans a subnet of so many",
-)];
+const OUT_OF_REACH: &[(DropReason, &str)] = &[
+    (
+        DropReason::NeighbourTableFull,
+        "65,536 neighbours: drop_reasons.rs of the brain's tests scans a subnet of so many",
+    ),
+    (
+        DropReason::PortSearchCut,
+        "a burst for full pools with more ports than a run opens: port_choice.rs of the brain's tests fills them",
+    ),
+];
 
 /// What a corpus that is read by people may be.
 const FILES_MAX: usize = 300;

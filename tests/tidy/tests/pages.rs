@@ -119,3 +119,17 @@ fn the_readme_shows_the_figures_that_the_demo_wrote() {
         assert!(readme.contains(&row), "README.md lacks the row of {name}; run scripts/figures:\n{row}");
     }
 }
+
+#[test]
+fn the_readme_shows_figures_of_the_performance_page() {
+    let (readme, page) = (read("README.md"), read("docs/performance.md"));
+    let (_, rest) = readme.split_once("<!-- performance -->").unwrap();
+    let (table, _) = rest.split_once("<!-- /performance -->").unwrap();
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let figure = row.split('|').nth(2).unwrap().trim();
+        assert!(
+            page.contains(&format!("| {figure} ")),
+            "docs/performance.md says nothing of {row}: scripts/bench --render"
+        );
+    }
+}
