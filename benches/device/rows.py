@@ -123,10 +123,10 @@ class Results:
                 yield from self._compared(
                     f"natgate's rate of Linux {what}'s, af_packet, {flows} flows",
                     TIMES, RATE_OF_THE_KERNEL if flows == 1_000_000 else None, by_veth, [self._by_round(kernel, rate)],
-                    lambda window, kernel: rate(window) / kernel, "the goal is a least",
+                    lambda window, kernel: rate(window) / kernel, is_floor=True,
                 )
 
-    def _compared(self, name, unit, goal, windows, bases, figure, note=""):
+    def _compared(self, name, unit, goal, windows, bases, figure, is_floor=False):
         """A row of windows beside what others gave in the same round: nothing where those were not tried."""
         pairs = []
         for number, window in windows:
@@ -134,9 +134,9 @@ class Results:
                 against = objections(window) or [why for base in bases for why in base[number][1]]
                 pairs.append((number, {"figure": figure(window, *(base[number][0] for base in bases)), "against": against}))
         if pairs:
-            note = "; ".join(filter(None, (note, limited(windows))))
+            note = limited(windows)
             wrong = sum(window["wrong"] for _, window in windows)
-            yield row(name, unit, goal, pairs, lambda pair: pair["figure"], note, {"wrong": wrong})
+            yield row(name, unit, goal, pairs, lambda pair: pair["figure"], note, {"wrong": wrong}, is_floor)
 
     def _by_round(self, subject, figure):
         """Of each round the median of the windows that count, or of all, and why none counts."""
@@ -162,8 +162,8 @@ def summary(values):
     return {"least": values[0], "median": statistics.median(values), "most": values[-1]} if values else {}
 
 
-def row(name, unit, goal, windows, figure, note, extra):
-    """A result row: a value where enough windows count, and why not where they do not."""
+def row(name, unit, goal, windows, figure, note, extra, is_floor=False):
+    """A result row: a value where enough windows count, and why not where they do not. `is_floor`: the goal is a least."""
     digits = 3 if unit in (RATE, TIMES) else 1
     quiet, every, why = [], [], {}
     for _, window in windows:
@@ -186,6 +186,7 @@ def row(name, unit, goal, windows, figure, note, extra):
         "row": name,
         "unit": unit,
         "goal": goal,
+        "is_floor": is_floor,
         "value": None if missing else spread["median"],
         "least": spread.get("least"),
         "most": spread.get("most"),
