@@ -66,8 +66,8 @@ pub const GOALS: &[Goal] = &[
         obstacle: "One that makes a mapping and a permission too makes five entries in three tables, in buckets that are all far away, and \
                    takes a port. Nearly halved by keys made in registers and ports' cells asked for side by side \
                    (docs/decisions/0022). Left: a permission kept without a table of its own, which is \
-                   one far bucket and an insertion less; keys hashed once, not where they are asked for and again where they are entered \
-                   (200 instructions); the first cache, which the memory asked for by 32 openings overfills.",
+                   one far bucket and an insertion less; keys hashed once, not where they are asked for and again where they are entered; the \
+                   first cache, which the memory asked for by 32 openings overfills.",
     },
     Goal {
         what: "a packet from or to a floating IP",

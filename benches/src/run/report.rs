@@ -84,7 +84,7 @@ impl Report {
         let mut page = String::from("# Performance\n\n");
         writeln!(
             page,
-            "Written by `scripts/bench --report`; nothing of it by hand. {}\n",
+            "Written by `scripts/bench --render` of what the benches left, in one run where one commit is named, else in several. {}\n",
             self.measured_on()
         )?;
         page.push_str(HOW);

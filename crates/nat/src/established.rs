@@ -6,7 +6,8 @@
 //! enter      their flow, by what it is translated                     tenants': Door, MAC -> Leg; outside: address -> Own
 //! shard      where their sessions are        outbound: a function; inbound: the address, or the port's cell
 //! look up    their sessions' lines                                    table, in bursts
-//! foresee    the neighbours they were sent to last; flows without a session that may begin here (openings.rs): their memory
+//! foresee    the legs they go on by, the neighbours they were sent to last; of flows without a session that may begin here, their
+//!            memory (openings.rs)
 //! send       in its turn a flow is begun; the line is of this generation, so the rules agree -> by which leg, to whom (ways.rs);
 //!            the neighbour's MAC, the packet changed, noted (what is new of a connection: news.rs), sent
 //! ```
@@ -231,7 +232,7 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    /// Asks for the neighbours that sessions have sent to last. Returns whether some flows from inside have no session.
+    /// Asks for the legs by which sessions' packets go on, and the neighbours they were sent to last. Returns whether some flows from inside have no session.
     fn foresee_neighbours(&self, candidates: &mut [Candidate], lines: &Lines) -> bool {
         let mut may_begin = false;
         for (candidate, line) in candidates.iter_mut().zip(lines) {
