@@ -68,12 +68,15 @@ class Process:
         return self.child.poll() is None
 
     def output(self, timeout):
-        """Waits for the end; returns what it printed (only with `own_output`)."""
+        """Waits for a good end; returns what it printed (only with `own_output`)."""
         try:
-            return self.child.communicate(timeout=timeout)[0].decode()
+            printed = self.child.communicate(timeout=timeout)[0].decode()
         except subprocess.TimeoutExpired as late:
             self.kill()
             raise LabError(f"`{' '.join(self.argv)}` did not end within {timeout} s") from late
+        if self.child.returncode != 0:
+            raise LabError(f"`{' '.join(self.argv)}` failed ({self.child.returncode}):\n{self.tail()}")
+        return printed
 
     def stop(self, timeout=10):
         """Asks it to end (SIGTERM), insists after `timeout`; returns its exit code."""

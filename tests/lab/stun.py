@@ -101,11 +101,13 @@ def serve(addresses, ports):
 
 
 class Asker:
-    """One UDP socket of a client."""
+    """One UDP socket of a client, at a port that TCP has free, too: a connection of before may rest on it for a minute."""
 
     def __init__(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("0.0.0.0", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as free:
+            free.bind(("0.0.0.0", 0))
+            self.socket.bind(free.getsockname())
         self.socket.settimeout(PATIENCE_S)
 
     def ask(self, server, change=0):
