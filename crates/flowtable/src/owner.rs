@@ -131,7 +131,7 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
         Ok(slot)
     }
 
-    /// Takes a filled slot into use.
+    /// Takes a filled slot into use, and enters its keys and its alias into the index.
     #[inline]
     fn enter(
         &mut self,
@@ -142,17 +142,6 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
     ) -> Result<SlotIndex, InsertError> {
         self.slots.occupy(slot, deadline_ms);
         self.prefetch_free();
-        self.link(slot, spots, alias)
-    }
-
-    /// Enters a slot's keys and alias into the index.
-    #[inline]
-    fn link(
-        &mut self,
-        slot: u32,
-        spots: &[Spot; N],
-        alias: Option<(Spot, LineIndex)>,
-    ) -> Result<SlotIndex, InsertError> {
         let mut index = self.table.index.writer(self.shard);
         for (side, spot) in spots.iter().enumerate() {
             if index.link(spot, self.entry(slot, side)).is_err() {

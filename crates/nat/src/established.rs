@@ -124,7 +124,7 @@ impl<F: Frame> Gateway<F> {
         }
         let mut lines = [None; BURST_FRAMES_MAX];
         self.state.find_burst(candidates, &mut lines);
-        let may_begin = self.foresee_neighbours(candidates, &lines);
+        let may_begin = self.foresee_departures(candidates, &lines);
         if may_begin {
             self.prepare_openings(has_checksums, candidates, &lines);
         }
@@ -232,8 +232,9 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    /// Asks for the legs by which sessions' packets go on, and the neighbours they were sent to last. Returns whether some flows from inside have no session.
-    fn foresee_neighbours(&self, candidates: &mut [Candidate], lines: &Lines) -> bool {
+    /// Asks for the legs by which sessions' packets go on, and the neighbours they were sent to last. Returns whether some flows
+    /// from inside have no session.
+    fn foresee_departures(&self, candidates: &mut [Candidate], lines: &Lines) -> bool {
         let mut may_begin = false;
         for (candidate, line) in candidates.iter_mut().zip(lines) {
             if let Some(line) = *line {
