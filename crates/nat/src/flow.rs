@@ -160,13 +160,19 @@ impl Flow {
     /// The same flow with another source, in another realm: what goes out.
     #[inline]
     pub fn with_source(&self, source: Endpoint, realm: Realm) -> Self {
-        Self::new(realm, self.protocol(), source, self.destination())
+        let [_, destination]: [u32; 2] = zerocopy::transmute!(self.addresses);
+        let addresses = [u32::from_ne_bytes(source.address.octets()), destination];
+        let rest = self.rest & (DESTINATION_PORT | PROTOCOL) | in_rest(source.port, 0, realm);
+        Self { addresses: zerocopy::transmute!(addresses), rest }
     }
 
     /// The same flow with another destination, in another realm: what comes in.
     #[inline]
     pub fn with_destination(&self, destination: Endpoint, realm: Realm) -> Self {
-        Self::new(realm, self.protocol(), self.source(), destination)
+        let [source, _]: [u32; 2] = zerocopy::transmute!(self.addresses);
+        let addresses = [source, u32::from_ne_bytes(destination.address.octets())];
+        let rest = self.rest & (SOURCE_PORT | PROTOCOL) | in_rest(0, destination.port, realm);
+        Self { addresses: zerocopy::transmute!(addresses), rest }
     }
 
     /// What has to change in a packet of this flow for it to be of `other`.
@@ -232,6 +238,14 @@ impl Flow {
     fn without(&self, mask: u64) -> Self {
         Self { addresses: self.addresses, rest: self.rest & !mask }
     }
+}
+
+/// Ports and a realm, where they stand in a flow's second word.
+#[inline]
+fn in_rest(source_port: u16, destination_port: u16, realm: Realm) -> u64 {
+    let ports = u32::from(source_port) << 16 | u32::from(destination_port);
+    let rest = [ports.to_be(), (realm.0 & REALM).to_be()];
+    zerocopy::transmute!(rest)
 }
 
 /// Whether endpoints of the protocol have ports, or identifiers, by which they can be told apart.
