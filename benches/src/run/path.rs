@@ -26,10 +26,10 @@ pub(crate) struct Arguments {
     /// How many flows.
     #[arg(long, value_delimiter = ',', default_value = "1000,64064,1000000,10000000")]
     flows: Vec<usize>,
-    /// How many floating IPs.
+    /// How many floating IPs; none of 0.
     #[arg(long, value_delimiter = ',', default_value = "1000,100000")]
     floating: Vec<usize>,
-    /// How many flows longer packets and fragments are of, and what is mixed.
+    /// How many flows longer packets and fragments are of, and what is mixed; none of 0.
     #[arg(long, default_value_t = 64_064)]
     others: usize,
     /// How often each is measured at most: until ten windows count.
@@ -50,11 +50,13 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     for flows in flows {
         run.established(flows)?;
     }
-    run.others(others)?;
-    for floating in floating {
+    if others > 0 {
+        run.others(others)?;
+    }
+    for floating in floating.into_iter().filter(|floating| *floating > 0) {
         run.floating(floating)?;
     }
-    run.mixed(others)
+    if others > 0 { run.mixed(others) } else { Ok(()) }
 }
 
 /// Frames of one way, and of the other.
