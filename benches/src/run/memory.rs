@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         ("a session, endpoint-dependent", "bytes", alone),
         // Mapping and filtering endpoint-independent: anybody comes in.
         ("a session, with a mapping of its own", "bytes", alone + mapping),
-        // Filtering address-dependent: the remote's address has a permission.
+        // Filtering address-dependent: every remote but the mapping's first has a permission.
         ("a session, with a mapping and a permission of its own", "bytes", alone + mapping + permission),
         ("of it the session", "bytes", session),
         ("a host, with two blocks of ports", "bytes", host),

@@ -4,6 +4,7 @@
 //! host        (realm, internal address, external network)     -> external address     while it has a session or mapping
 //! mapping     (internal endpoint, masked remote) <-> external endpoint                while it has a session, then rests
 //! permission  (remote address, external endpoint)             -> may come in          while a session leads there
+//! guest       (mapping)                                       -> remote address       while its session lives: one permission
 //! block       (host, protocol, ordinal) <-> (external address, ports)                 while one of its ports is used
 //! ```
 //!
@@ -126,12 +127,13 @@ impl Mappings {
             return Ok(Taken { outside, holds: Holds::PORT, mapping: 0, spoken: true });
         }
         let (slot, outside) = self.mapping_for(flow, pool, behaviour.mapping, now_ms)?;
-        let mut taken = self.join(slot, outside, behaviour.filtering);
-        if let Err(reason) = self.speak_by(slot, &taken, now_ms) {
+        let taken = self.join(slot, outside, behaviour.filtering, true)?;
+        if taken.holds.contains(Holds::PERMISSION)
+            && let Err(reason) = self.permit(&taken, now_ms)
+        {
             self.release(flow, &taken, now_ms);
             return Err(reason);
         }
-        taken.spoken = true;
         Ok(taken)
     }
 
@@ -151,16 +153,12 @@ impl Mappings {
         let outside = flow.with_source(external.destination(), external.realm()).reversed();
         self.intent().begin(flow, &outside);
         self.wake(slot);
-        Ok(self.join(slot, outside, behaviour.filtering))
+        self.join(slot, outside, behaviour.filtering, false)
     }
 
     /// The host inside has sent by a session: its remote is let in, as far as the filter asks, and the mapping goes on.
     pub(crate) fn speak(&mut self, taken: &Taken, now_ms: u32) -> Result<(), DropReason> {
         let Some(slot) = self.state.mapping_of(self.shard, taken) else { return Ok(()) };
-        self.speak_by(slot, taken, now_ms)
-    }
-
-    fn speak_by(&mut self, slot: SlotIndex, taken: &Taken, now_ms: u32) -> Result<(), DropReason> {
         if taken.holds.contains(Holds::PERMISSION) {
             self.permit(taken, now_ms)?;
         }
@@ -184,10 +182,10 @@ impl Mappings {
         }
         // Where it has gone, it was counted no more.
         if let Some(slot) = self.state.mapping_of(self.shard, taken) {
-            if taken.spoken {
-                self.mapping(slot).speak_less();
+            if taken.holds.contains(Holds::GUEST) {
+                self.mapping(slot).set_guest(Ipv4Addr::UNSPECIFIED);
             }
-            if self.mapping(slot).leave() {
+            if self.mapping(slot).leave(taken.spoken) {
                 self.rest(slot, now_ms);
             }
         }
@@ -205,7 +203,7 @@ impl Mappings {
     ) -> Result<(SlotIndex, Flow), DropReason> {
         let slot = self.state.mapping_to(self.shard, flow).ok_or(DropReason::NoMapping)?;
         //= rfc7857#7
-        if self.mapping(slot).spoken() == 0 {
+        if !self.mapping(slot).has_spoken() {
             return Err(DropReason::NoMapping);
         }
         let [internal, _] = self.keys(slot);
@@ -215,13 +213,8 @@ impl Mappings {
         //= rfc6888#REQ-7
         match filtering(&inside).ok_or(DropReason::NoMapping)? {
             Dependence::EndpointIndependent => Ok((slot, inside)),
-            Dependence::AddressDependent => {
-                let permissions = self.permissions.table();
-                let permitted = permissions
-                    .find(self.shard, &flow.permission_key())
-                    .is_some_and(|line| permissions.value(line).mapping.get() == self.mapping(slot).number());
-                if permitted { Ok((slot, inside)) } else { Err(DropReason::Filtered) }
-            }
+            Dependence::AddressDependent if self.is_let_in(flow, slot) => Ok((slot, inside)),
+            Dependence::AddressDependent => Err(DropReason::Filtered),
             Dependence::AddressAndPortDependent => Err(DropReason::Filtered),
         }
     }
@@ -291,15 +284,37 @@ impl Mappings {
         }
     }
 
-    /// One more session of a mapping that does not rest, by which nobody inside has sent yet.
-    fn join(&mut self, slot: SlotIndex, outside: Flow, filtering: Dependence) -> Taken {
-        self.mapping(slot).join();
+    /// Whether a session of the mapping lets in the remote address.
+    fn is_let_in(&self, flow: &Flow, slot: SlotIndex) -> bool {
+        let (mapping, permissions) = (self.mapping(slot), self.permissions.table());
+        mapping.guest() == Some(flow.source().address)
+            || permissions
+                .find(self.shard, &flow.permission_key())
+                .is_some_and(|line| permissions.value(line).mapping.get() == mapping.number())
+    }
+
+    /// One more session of a mapping that does not rest; of one by which the host inside has sent, a permission is due.
+    fn join(
+        &mut self,
+        slot: SlotIndex,
+        outside: Flow,
+        filtering: Dependence,
+        spoken: bool,
+    ) -> Result<Taken, DropReason> {
+        let mapping = self.mapping(slot);
+        if !mapping.join(spoken) {
+            return Err(DropReason::MappingTableFull);
+        }
         let permission = match filtering {
+            // Mostly a mapping's first session is its only one, and needs no permission beside it.
+            Dependence::AddressDependent if spoken && mapping.guest().is_none() => {
+                mapping.set_guest(outside.source().address);
+                Holds::GUEST
+            }
             Dependence::AddressDependent => Holds::PERMISSION,
             _ => Holds::empty(),
         };
-        let holds = Holds::MAPPING | permission;
-        Taken { outside, holds, mapping: self.mapping(slot).number(), spoken: false }
+        Ok(Taken { outside, holds: Holds::MAPPING | permission, mapping: mapping.number(), spoken })
     }
 
     pub(crate) fn mapping(&self, slot: SlotIndex) -> &Mapping {

@@ -8,7 +8,8 @@
 //! way       -> the rules that an opening reads
 //! ask       -> the rules' lists, the host's bucket, the mapping's bucket
 //! guess     -> the host's line, the mapping's line
-//! foresee   -> the port's cell; then from outside the buckets of session, mapping and permission
+//! foresee   -> the cell of the port that is drawn
+//! see       which port is free there -> from outside the buckets of session, mapping and permission
 //! begin     one after another, each in its turn
 //! ```
 //!
@@ -169,6 +170,7 @@ fn foresee(openings: &OfBurst<Parts>) {
         }
     }
     foreseen.iter().for_each(|(mappings, foreseen)| mappings.ask_port(foreseen));
+    foreseen.iter_mut().for_each(|(mappings, foreseen)| mappings.see_port(foreseen));
     foreseen.iter().for_each(|(mappings, foreseen)| mappings.ask_outside(foreseen));
 }
 

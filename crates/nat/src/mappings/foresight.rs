@@ -17,7 +17,7 @@ use rules::compiled::{Dependence, PoolRules};
 use super::choice::Choice;
 use super::pairing::any_address;
 use super::{Holds, Mappings, Taken, outside_of, shares};
-use crate::flow::Flow;
+use crate::flow::{Endpoint, Flow};
 use crate::ports::{ANYWHERE, Purpose};
 
 /// The host of a flow and the mapping that it would have, where it would have one.
@@ -122,7 +122,9 @@ impl Mappings {
             None => self.outside_to_come(flow, pool, purpose, host, drawn)?,
         };
         let asks_mapping = !shares && found.is_none();
-        let asks_permission = !shares && behaviour.filtering == Dependence::AddressDependent;
+        // The first session of a mapping keeps it there.
+        let asks_permission =
+            !shares && found.is_some() && behaviour.filtering == Dependence::AddressDependent;
         Some(Foreseen { outside, space, asks_mapping, asks_permission })
     }
 
@@ -131,6 +133,16 @@ impl Mappings {
     pub(crate) fn ask_port(&self, foreseen: &Foreseen) {
         if let Some(space) = foreseen.space {
             self.state.parts.ports.at(space).prefetch_to_take(foreseen.outside.destination().port);
+        }
+    }
+
+    /// Which port it is: where the drawn one is in use, the search goes on from there.
+    pub(crate) fn see_port(&self, foreseen: &mut Foreseen) {
+        let Some(space) = foreseen.space else { return };
+        let Endpoint { address, port } = foreseen.outside.destination();
+        if let Some(port) = self.state.parts.ports.at(space).next_free(port) {
+            let realm = foreseen.outside.realm();
+            foreseen.outside = foreseen.outside.with_destination(Endpoint { address, port }, realm);
         }
     }
 
@@ -200,7 +212,6 @@ mod tests {
     use packet::Protocol;
 
     use super::*;
-    use crate::flow::Endpoint;
     use crate::{Sizes, State};
 
     const PORTS: [&str; 2] = ["inside", "outside"];
@@ -255,7 +266,9 @@ routers:
                     .map(|flow| {
                         let mut asked = mappings.ask(flow, pool);
                         mappings.guess(&mut asked);
-                        mappings.foresee(flow, pool, &asked, &mut drawn).map(|foreseen| foreseen.outside)
+                        let mut foreseen = mappings.foresee(flow, pool, &asked, &mut drawn)?;
+                        mappings.see_port(&mut foreseen);
+                        Some(foreseen.outside)
                     })
                     .collect();
                 let come: Vec<_> =

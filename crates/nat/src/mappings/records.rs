@@ -22,6 +22,8 @@ bitflags! {
         const MAPPING = 2;
         /// A permission for its remote's address, once the host inside has sent by it.
         const PERMISSION = 4;
+        /// The same in the mapping itself, which has room for one: its remote is the mapping's guest.
+        const GUEST = 8;
     }
 }
 
@@ -69,25 +71,27 @@ pub(crate) struct Host {
 pub(crate) struct ExternalPort(Owned);
 
 /// ```text
-///  0        16                20       24                28         32
-///  | key    | external port 4 | number | sessions 4      | spoken 4 |     while it has sessions
-///                                      | 1 | before 31   | after 4  |     while it rests
+///  0        16                20       24                                 28         32
+///  | key    | external port 4 | number | 0 | silent 10 | sessions 21      | guest 4  |     while it has sessions
+///                                      | 1 | before 31                    | after 4  |     while it rests
 ///
 /// number    of all mappings', its own
-/// spoken    of its sessions, those by which the host inside has sent
-/// before, after   neighbours in the queue of those that rest, by slot
+/// silent    of its sessions, those by which the host inside has not sent yet
+/// guest     the remote address that one of its sessions lets in; 0 for none
+/// before, after   neighbours in the queue of those that rest, by slot: in `before` one more, 0 for none
 /// ```
 ///
-/// One that rests has neither sessions nor any that have spoken, so the queue lies where these are counted. Only the owner
-/// reads either; what others ask for, the external port and the number, stays as it is. Damage may say that one with sessions
-/// rests: then they are not counted, so that no count is ever taken for a neighbour.
+/// One that rests has no sessions, so the queue lies where these are counted. Only the owner reads either; what others ask for,
+/// the external port and the number, stays as it is. Damage may say that one with sessions rests: then they are not counted, so
+/// that no count is ever taken for a neighbour. Or that one without sessions has as many as it has neighbours' slots; none before it
+/// are none.
 #[derive(Default, FromBytes)]
 #[repr(C)]
 pub(crate) struct Mapping {
     external: ExternalPort,
     number: Owned,
-    sessions: Owned,
-    spoken: Owned,
+    counts: Owned,
+    guest: Owned,
 }
 
 /// | key 16 | sessions 4 | mapping's number 4 |
@@ -165,8 +169,14 @@ impl Host {
 }
 
 impl Mapping {
-    /// In `sessions`: it rests, and the other bits are a slot's number, of which there are fewer than 2^31.
+    /// In `counts`: it rests, and the other bits tell of a slot, of which there are fewer than 2^31.
     const RESTS: u32 = 1 << 31;
+
+    const SILENT: u32 = 1 << 21;
+
+    /// The most sessions that one can have, and the most of them that the host inside has not sent by yet.
+    pub(crate) const SESSIONS_MAX: u32 = Self::SILENT - 1;
+    pub(crate) const SILENT_MAX: u32 = (Self::RESTS - 1) / Self::SILENT;
 
     /// No slot, as a neighbour.
     pub(super) const NONE: u32 = Self::RESTS - 1;
@@ -188,48 +198,71 @@ impl Mapping {
     }
 
     pub(super) fn rests(&self) -> bool {
-        self.sessions.get() & Self::RESTS != 0
+        self.counts.get() & Self::RESTS != 0
+    }
+
+    /// Sessions, and those of them that are silent.
+    fn counts(&self) -> (u32, u32) {
+        let counts = if self.rests() { 0 } else { self.counts.get() };
+        (counts % Self::SILENT, counts / Self::SILENT)
+    }
+
+    fn set_counts(&self, sessions: u32, silent: u32) {
+        if !self.rests() {
+            self.counts.set(silent * Self::SILENT + sessions);
+        }
     }
 
     pub(crate) fn sessions(&self) -> u32 {
-        if self.rests() { 0 } else { self.sessions.get() }
+        let (sessions, _) = self.counts();
+        sessions
     }
 
-    /// Sessions by which the host inside has sent: without one, nobody new comes in.
-    pub(crate) fn spoken(&self) -> u32 {
-        if self.rests() { 0 } else { self.spoken.get() }
+    /// Whether there is a session by which the host inside has sent: without one, nobody new comes in.
+    pub(crate) fn has_spoken(&self) -> bool {
+        let (sessions, silent) = self.counts();
+        sessions > silent
     }
 
-    /// One more session.
-    pub(crate) fn join(&self) {
-        if !self.rests() {
-            self.sessions.increment();
+    /// One more session; `false` where it has all that it can have.
+    pub(crate) fn join(&self, spoken: bool) -> bool {
+        let (sessions, silent) = self.counts();
+        let has_room = sessions < Self::SESSIONS_MAX && (spoken || silent < Self::SILENT_MAX);
+        if has_room {
+            self.set_counts(sessions + 1, silent + u32::from(!spoken));
         }
+        has_room
     }
 
     /// One session less; whether it was the last.
-    pub(super) fn leave(&self) -> bool {
-        !self.rests() && self.sessions.decrement() == 0
+    pub(super) fn leave(&self, spoken: bool) -> bool {
+        let (sessions, silent) = self.counts();
+        self.set_counts(sessions.saturating_sub(1), silent.saturating_sub(u32::from(!spoken)));
+        !self.rests() && sessions <= 1
     }
 
-    /// By one more session the host inside has sent.
-    pub(crate) fn speak(&self) {
-        if !self.rests() {
-            self.spoken.increment();
-        }
+    /// The host inside has sent by a session that was silent.
+    pub(super) fn speak(&self) {
+        let (sessions, silent) = self.counts();
+        self.set_counts(sessions, silent.saturating_sub(1));
     }
 
-    /// A session has ended by which the host inside had sent.
-    pub(super) fn speak_less(&self) {
+    /// The remote address that is let in by a session that holds it, and not by a permission.
+    pub(super) fn guest(&self) -> Option<Ipv4Addr> {
+        let guest = if self.rests() { 0 } else { self.guest.get() };
+        (guest != 0).then(|| guest.to_ne_bytes().into())
+    }
+
+    pub(crate) fn set_guest(&self, guest: Ipv4Addr) {
         if !self.rests() {
-            self.spoken.decrement();
+            self.guest.set(u32::from_ne_bytes(guest.octets()));
         }
     }
 
     /// It has no sessions any more, and does not rest.
     pub(crate) fn end_sessions(&self) {
-        self.sessions.set(0);
-        self.spoken.set(0);
+        self.counts.set(0);
+        self.guest.set(0);
     }
 
     /// It rests, between these two.
@@ -239,19 +272,19 @@ impl Mapping {
     }
 
     pub(super) fn before(&self) -> u32 {
-        self.sessions.get() & !Self::RESTS
+        self.counts.get().wrapping_sub(1) & !Self::RESTS
     }
 
     pub(super) fn set_before(&self, slot: u32) {
-        self.sessions.set(Self::RESTS | slot);
+        self.counts.set(Self::RESTS | (slot + 1) & !Self::RESTS);
     }
 
     pub(super) fn after(&self) -> u32 {
-        self.spoken.get()
+        self.guest.get()
     }
 
     pub(super) fn set_after(&self, slot: u32) {
-        self.spoken.set(slot);
+        self.guest.set(slot);
     }
 }
 
@@ -274,5 +307,45 @@ impl Block {
 
     pub(crate) fn uses(&self) -> &Owned {
         &self.uses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_counts_as_far_as_it_can_and_refuses_the_rest() {
+        let mapping = Mapping::default();
+        for _ in 0..Mapping::SILENT_MAX {
+            assert!(mapping.join(false));
+        }
+        assert!(!mapping.join(false) && !mapping.has_spoken());
+        for sessions in Mapping::SILENT_MAX..Mapping::SESSIONS_MAX {
+            assert_eq!(mapping.sessions(), sessions);
+            assert!(mapping.join(true));
+        }
+        assert!(!mapping.join(true) && mapping.has_spoken());
+        mapping.speak();
+        assert!(!mapping.join(false), "one less is silent, and none less is there");
+        assert!(!mapping.leave(true) && mapping.join(false));
+        for left in (1..Mapping::SESSIONS_MAX).rev() {
+            assert!(!mapping.leave(left >= Mapping::SILENT_MAX));
+            assert_eq!((mapping.sessions(), mapping.has_spoken()), (left, left > Mapping::SILENT_MAX));
+        }
+        assert!(mapping.leave(false));
+    }
+
+    #[test]
+    fn one_that_rests_has_neighbours_and_neither_sessions_nor_a_guest() {
+        let mapping = Mapping::default();
+        for (before, after) in [(Mapping::NONE, 7), (0, Mapping::NONE), (Mapping::NONE - 1, 0)] {
+            mapping.rest_between(before, after);
+            assert!(mapping.rests() && (mapping.before(), mapping.after()) == (before, after));
+            assert_eq!((mapping.sessions(), mapping.has_spoken(), mapping.guest()), (0, false, None));
+            assert!(!mapping.leave(true), "nobody's last");
+            mapping.end_sessions();
+            assert!(!mapping.rests() && mapping.guest().is_none());
+        }
     }
 }

@@ -65,6 +65,20 @@ fn every_port_of_the_range_is_given_once_before_the_first_refusal() {
 }
 
 #[test]
+fn the_port_that_is_foreseen_is_taken_however_many_are_in_use() {
+    let (ports, mut random, all) = (ports(), random(), range(0, 65_535));
+    let (space, mut foreseen) = (space(&ports), 0);
+    for _ in 0..49_152 {
+        let next = all.drawn(|bound| random.ahead(0, bound)).and_then(|start| space.next_free(start));
+        let taken = take(space, all, &mut random);
+        // Where the rest of a group is in use, there is a look at others.
+        assert!(next.is_none() || next == taken, "{next:?}, {taken:?}");
+        foreseen += u32::from(next.is_some());
+    }
+    assert!(foreseen > 48_000, "{foreseen}");
+}
+
+#[test]
 fn a_full_space_takes_no_port_from_its_neighbours() {
     let (ports, mut random, all) = (ports(), random(), range(0, 65_535));
     for number in [3, 2, 4] {

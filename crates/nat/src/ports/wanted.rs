@@ -157,9 +157,9 @@ pub(super) fn group_of(port: u16) -> usize {
     usize::from(port >> 7 << 1 | port & 1)
 }
 
-/// The port's bit in its group.
-pub(super) fn bit_of(port: u16) -> u64 {
-    1 << (port >> 1 & 63)
+/// The bits of the port and of those after it in its group.
+pub(super) fn from(port: u16) -> u64 {
+    u64::MAX << (port >> 1 & 63)
 }
 
 /// The ports of a group whose bits are set.

@@ -28,7 +28,7 @@ use super::Sizes;
 use crate::random::checksum;
 
 /// Rises with every change of what the bytes in the region mean that the layout hash does not see.
-const LAYOUT_VERSION: u32 = 8;
+const LAYOUT_VERSION: u32 = 9;
 
 const MAGIC: [u8; 8] = *b"natgate\0";
 

@@ -171,9 +171,10 @@ fn count_sessions(shard: &mut Shard, scope: &Scope, now_ms: u32) -> u32 {
 
 fn count_use_of_mapping(shard: &mut Shard, scope: &Scope, mapping: SlotIndex, taken: &Taken, now_ms: u32) {
     if scope.covers_mapping(&shard.mappings.keys(mapping)) {
-        shard.mappings.mapping(mapping).join();
-        if taken.spoken {
-            shard.mappings.mapping(mapping).speak();
+        let mapping = shard.mappings.mapping(mapping);
+        mapping.join(taken.spoken);
+        if taken.holds.contains(Holds::GUEST) {
+            mapping.set_guest(taken.outside.source().address);
         }
     }
     let has_permission = taken.spoken && taken.holds.contains(Holds::PERMISSION);

@@ -1,5 +1,7 @@
 //! Who may come in through a mapping: all three behaviours, of every protocol (RFC 4787 section 5, RFC 5382 section 4.3).
 
+use std::net::Ipv4Addr;
+
 use nat::DropReason;
 use packet::tcp::{ACK, PSH, RST, SYN};
 
@@ -197,22 +199,73 @@ fn neither_syns_from_outside_nor_resets_that_answer_them_keep_a_mapping() {
 
 #[test]
 fn permissions_are_given_back_with_their_sessions_whatever_the_filter_was() {
+    for is_guest in [true, false] {
+        permissions_are_given_back(is_guest);
+    }
+}
+
+/// The remote of a mapping's first session is its guest, and others' have permissions.
+fn permissions_are_given_back(is_guest: bool) {
     let mut world = with_pool("udp: {filtering: address_dependent}");
+    if !is_guest {
+        world.one(RED_A.udp(4_000, (Ipv4Addr::new(198, 51, 100, 99), 1), b""));
+    }
     let external = world.one(RED_A.udp(4_000, (SERVER.address, 53), b"")).source();
     world.one(SERVER.udp(54, external, b""));
-    assert_eq!(world.occupancy().permissions, 1);
+    let permissions = u32::from(!is_guest);
+    assert_eq!(world.occupancy().permissions, permissions);
     let rules = |filtering: &str| {
         let pool = format!("addresses: [203.0.113.10], udp: {{filtering: {filtering}}}");
         rules_with(&[("addresses: [203.0.113.10]", &pool)])
     };
     world.adopt(&rules("endpoint_independent"));
     world.one(OTHER.udp(53, external, b""));
-    assert_eq!(world.occupancy().permissions, 1, "who needs no permission has none");
+    assert_eq!(world.occupancy().permissions, permissions, "who needs no permission has none");
     world.adopt(&rules("address_dependent"));
     world.drops(OTHER.udp(54, external, b""), DropReason::Filtered);
     world.one(SERVER.udp(55, external, b""));
     world.pass(400_000);
     assert_eq!((world.occupancy().permissions, world.occupancy().mappings), (0, 0));
+}
+
+/// What lets a remote in is each of the sessions that lead there, be it kept in the mapping or beside it.
+//= rfc4787#REQ-8
+#[test]
+fn a_remote_is_let_in_as_long_as_any_session_leads_there() {
+    let mut world = with_pool("udp: {filtering: address_dependent}");
+    let external = world.one(RED_A.udp(4_000, (SERVER.address, 1), b"")).source();
+    world.pass(20_000);
+    world.one(RED_A.udp(4_000, (SERVER.address, 2), b""));
+    assert_eq!(world.occupancy().permissions, 1, "the second one's");
+    world.pass(20_000);
+    assert_eq!(world.sessions().len(), 1, "the first has ended");
+    world.one(RED_A.udp(4_000, (OTHER.address, 1), b""));
+    assert_eq!(world.occupancy().permissions, 1, "what the first had, the third has");
+    for remote in [SERVER, OTHER] {
+        world.one(remote.udp(3, external, b""));
+    }
+    world.pass(20_000);
+    assert_eq!(world.occupancy().permissions, 0, "the second has ended");
+    world.drops(SERVER.udp(4, external, b""), DropReason::Filtered);
+    world.one(OTHER.udp(4, external, b""));
+}
+
+/// Who has not been answered may be many, but not so many that a mapping cannot count them.
+#[test]
+fn a_mapping_takes_so_many_sessions_from_outside_that_its_host_does_not_answer() {
+    let mut world = with_pool("udp: {filtering: endpoint_independent}");
+    let external = world.one(RED_A.udp(4_000, (SERVER.address, 53), b"")).source();
+    for port in 1..=1_023 {
+        world.one(OTHER.udp(port, external, b""));
+    }
+    world.drops(OTHER.udp(2_000, external, b""), DropReason::MappingTableFull);
+    // From inside there is room, and there is where an answer makes it.
+    world.one(RED_A.udp(4_000, (OTHER.address, 3_000), b""));
+    world.one(RED_A.udp(4_000, (OTHER.address, 1), b""));
+    world.one(OTHER.udp(2_000, external, b""));
+    world.drops(OTHER.udp(2_001, external, b""), DropReason::MappingTableFull);
+    world.pass(400_000);
+    assert_eq!((world.sessions().len(), world.occupancy().mappings), (0, 0));
 }
 
 #[test]

@@ -168,12 +168,13 @@ fn everything_is_given_back_in_the_end() {
     let mut world = scene();
     for port in 0..200 {
         world.one(RED_A.udp(port, DNS, b""));
+        world.one(RED_A.udp(port, (OTHER.address, 1), b""));
         world.one(RED_B.ping(port, SERVER.address));
         connect(&mut world, RED_A, port, DNS);
     }
     let occupancy = world.occupancy();
-    assert_eq!((occupancy.sessions, occupancy.mappings, occupancy.hosts), (600, 400, 2));
-    assert_eq!((occupancy.permissions, world.ports_used(RED_POOL)), (400, 600));
+    assert_eq!((occupancy.sessions, occupancy.mappings, occupancy.hosts), (800, 400, 2));
+    assert_eq!((occupancy.permissions, world.ports_used(RED_POOL)), (200, 600));
     world.pass(3_600_000 + 61_000);
     let occupancy = world.occupancy();
     assert_eq!((occupancy.sessions, occupancy.mappings, occupancy.hosts), (0, 0, 0));
