@@ -97,8 +97,8 @@ drop_reasons! {
     ShardFull = "shard_full",
     /// The host's part of the table of hosts, or of their blocks of ports, is full.
     HostTableFull = "host_table_full",
-    /// The host's part of the table of mappings, or of who may come in by them, is full; or the mapping has as many sessions as one
-    /// can have.
+    /// The host's part of the table of mappings, or of who may come in by them, is full. Or the mapping has as many sessions
+    /// as one can have: 2,097,151, and 1,023 that came from outside and its host has not answered.
     MappingTableFull = "mapping_table_full",
     /// An ICMP error with a wrong checksum or an unusable quote (RFC 5508 REQ-3).
     BadIcmpError = "bad_icmp_error",

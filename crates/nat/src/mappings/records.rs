@@ -83,8 +83,8 @@ pub(crate) struct ExternalPort(Owned);
 ///
 /// One that rests has no sessions, so the queue lies where these are counted. Only the owner reads either; what others ask for,
 /// the external port and the number, stays as it is. Damage may say that one with sessions rests: then they are not counted, so
-/// that no count is ever taken for a neighbour. Or that one without sessions has as many as it has neighbours' slots; none before it
-/// are none.
+/// that no count is ever taken for a neighbour. Where it says that one that rests does not, a neighbour is taken for a count: none for
+/// none.
 #[derive(Default, FromBytes)]
 #[repr(C)]
 pub(crate) struct Mapping {

@@ -172,6 +172,7 @@ fn count_sessions(shard: &mut Shard, scope: &Scope, now_ms: u32) -> u32 {
 fn count_use_of_mapping(shard: &mut Shard, scope: &Scope, mapping: SlotIndex, taken: &Taken, now_ms: u32) {
     if scope.covers_mapping(&shard.mappings.keys(mapping)) {
         let mapping = shard.mappings.mapping(mapping);
+        // There is room: they were counted before.
         mapping.join(taken.spoken);
         if taken.holds.contains(Holds::GUEST) {
             mapping.set_guest(taken.outside.source().address);
