@@ -27,9 +27,7 @@ def curl_command(url, *options):
     return ["curl", "-sS", "--max-time", "30", "--connect-timeout", "5", *options, "-w", "\n%{http_code} %{time_total}", url]
 
 
-def curl_answer(url, code, output, error):
-    if code != 0:
-        raise Failed(f"curl {url}: {error.strip() or f'exit code {code}'}")
+def curl_answer(output):
     body, _, tail = output.rpartition("\n")
     status, seconds = tail.split()
     return Curl(int(status), body.strip(), float(seconds))
@@ -37,13 +35,15 @@ def curl_answer(url, code, output, error):
 
 def curl(host, url, *options):
     done = host.run(*curl_command(url, *options), check=False, timeout=40)
-    return curl_answer(url, done.returncode, done.stdout, done.stderr)
+    if done.returncode != 0:
+        raise Failed(f"curl {url}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return curl_answer(done.stdout)
 
 
 def curl_together(url, *hosts):
     """The same request from several hosts at the same time; answers in the hosts' order."""
     started = [host.start(*curl_command(url), own_output=True) for host in hosts]
-    return [curl_answer(url, 0, process.output(40), "") for process in started]
+    return [curl_answer(process.output(40)) for process in started]
 
 
 def seen(answer):

@@ -98,7 +98,7 @@ drop_reasons! {
     /// The host's part of the table of hosts, or of their blocks of ports, is full.
     HostTableFull = "host_table_full",
     /// The host's part of the table of mappings, or of who may come in by them, is full. Or the mapping has as many sessions
-    /// as one can have: 2,097,151, and 1,023 that came from outside and its host has not answered.
+    /// as one can have: 262,143, and 8,191 that came from outside and its host has not answered.
     MappingTableFull = "mapping_table_full",
     /// An ICMP error with a wrong checksum or an unusable quote (RFC 5508 REQ-3).
     BadIcmpError = "bad_icmp_error",

@@ -56,7 +56,7 @@ pub(crate) use blocks::Lease;
 pub use books::PortBooks;
 pub(crate) use cell::{Cell, Holder, Purpose};
 pub(crate) use wanted::{ANYWHERE, Wanted};
-use wanted::{GROUPS, from, group_of, ports_of};
+use wanted::{GROUPS, bits_from, group_of, ports_of};
 
 const PORTS: usize = 65_536;
 const WORDS: usize = GROUPS / u64::BITS as usize;
@@ -232,7 +232,7 @@ impl<'a> PortSpace<'a> {
         }
         // Then from the start's bit on; then the groups after, round to it again for its bits before.
         let home = group_of(start);
-        let later = wanted.mask(home) & from(start);
+        let later = wanted.mask(home) & bits_from(start);
         if !probes.spend(1) {
             return None;
         }
@@ -259,7 +259,7 @@ impl<'a> PortSpace<'a> {
         if self.get(start).is_free() {
             return Some(start);
         }
-        ports_of(group_of(start), from(start)).find(|port| self.get(*port).is_free())
+        ports_of(group_of(start), bits_from(start)).find(|port| self.get(*port).is_free())
     }
 
     /// Takes this port, if nobody has it.

@@ -72,7 +72,7 @@ pub(crate) struct ExternalPort(Owned);
 
 /// ```text
 ///  0        16                20       24                                 28         32
-///  | key    | external port 4 | number | 0 | silent 10 | sessions 21      | guest 4  |     while it has sessions
+///  | key    | external port 4 | number | 0 | silent 13 | sessions 18      | guest 4  |     while it has sessions
 ///                                      | 1 | before 31                    | after 4  |     while it rests
 ///
 /// number    of all mappings', its own
@@ -172,7 +172,8 @@ impl Mapping {
     /// In `counts`: it rests, and the other bits tell of a slot, of which there are fewer than 2^31.
     const RESTS: u32 = 1 << 31;
 
-    const SILENT: u32 = 1 << 21;
+    /// In `counts`: one silent session. Below it sessions are counted, above it the silent ones.
+    const SILENT: u32 = 1 << 18;
 
     /// The most sessions that one can have, and the most of them that the host inside has not sent by yet.
     pub(crate) const SESSIONS_MAX: u32 = Self::SILENT - 1;

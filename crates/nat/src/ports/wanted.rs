@@ -158,7 +158,7 @@ pub(super) fn group_of(port: u16) -> usize {
 }
 
 /// The bits of the port and of those after it in its group.
-pub(super) fn from(port: u16) -> u64 {
+pub(super) fn bits_from(port: u16) -> u64 {
     u64::MAX << (port >> 1 & 63)
 }
 

@@ -7,7 +7,7 @@ use packet::tcp::{ACK, PSH, RST, SYN};
 
 use crate::mapping::with_pool;
 use crate::world::scene::*;
-use crate::world::{Endpoint, Packet, World};
+use crate::world::{Endpoint, Packet, Setup, World};
 
 /// The filterings with whom they let in beside the very endpoint that was spoken to: another port of it, another address.
 const FILTERINGS: [(&str, bool, bool); 3] = [
@@ -253,17 +253,18 @@ fn a_remote_is_let_in_as_long_as_any_session_leads_there() {
 /// Who has not been answered may be many, but not so many that a mapping cannot count them.
 #[test]
 fn a_mapping_takes_so_many_sessions_from_outside_that_its_host_does_not_answer() {
-    let mut world = with_pool("udp: {filtering: endpoint_independent}");
+    let open = "addresses: [203.0.113.10], udp: {filtering: endpoint_independent}";
+    let mut world = scene_on(Setup::with_sessions(16_384), &[("addresses: [203.0.113.10]", open)]);
     let external = world.one(RED_A.udp(4_000, (SERVER.address, 53), b"")).source();
-    for port in 1..=1_023 {
+    for port in 1..=8_191 {
         world.one(OTHER.udp(port, external, b""));
     }
-    world.drops(OTHER.udp(2_000, external, b""), DropReason::MappingTableFull);
+    world.drops(OTHER.udp(9_000, external, b""), DropReason::MappingTableFull);
     // From inside there is room, and there is where an answer makes it.
-    world.one(RED_A.udp(4_000, (OTHER.address, 3_000), b""));
+    world.one(RED_A.udp(4_000, (OTHER.address, 9_999), b""));
     world.one(RED_A.udp(4_000, (OTHER.address, 1), b""));
-    world.one(OTHER.udp(2_000, external, b""));
-    world.drops(OTHER.udp(2_001, external, b""), DropReason::MappingTableFull);
+    world.one(OTHER.udp(9_000, external, b""));
+    world.drops(OTHER.udp(9_001, external, b""), DropReason::MappingTableFull);
     world.pass(400_000);
     assert_eq!((world.sessions().len(), world.occupancy().mappings), (0, 0));
 }
