@@ -25,7 +25,10 @@ def check(world):
         gateway = Natgate(huge=False)
         gateway.start(world, link, device_core, "plain", FLOWS)
         generator = Generator(world, link, generator_core, "plain", FLOWS, look_at=1)
-        generator.opened()
+        try:
+            generator.opened()
+        except LabError as error:
+            raise LabError(f"{error}\nthe gateway's account: {gateway.account()}") from error
         for _ in range(WINDOWS):
             window = generator.play(RATE, gateway.threads())
             if window["wrong"] or window["looked_at"] != window["received"]:
