@@ -11,7 +11,7 @@ from netns import LabError, Process, run
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
-BINARY = RELEASE / "generator"
+BINARY = pathlib.Path(os.environ.get("GENERATOR") or RELEASE / "generator")
 # A million flows are opened at the kernel's pace.
 OPENING_S = 300
 
