@@ -23,7 +23,7 @@ const OPENED: usize = 1 << 16;
 /// order, the floor beside them; their first packets; longer packets, fragments, floating IPs, and all of it mixed.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How many flows.
+    /// How many flows; none of 0.
     #[arg(long, value_delimiter = ',', default_value = "1000,64064,1000000,10000000")]
     flows: Vec<usize>,
     /// How many floating IPs; none of 0.
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { flows, floating, others, windows, seed, json } = arguments;
     let results = Results::begin(json.as_deref())?;
     let mut run = Run { probe: MemoryProbe::new(), windows, seed, results };
-    for flows in flows {
+    for flows in flows.into_iter().filter(|flows| *flows > 0) {
         run.established(flows)?;
     }
     if others > 0 {
