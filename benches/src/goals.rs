@@ -65,15 +65,15 @@ pub const GOALS: &[Goal] = &[
         tests: &[],
         obstacle: "One that makes a mapping too makes four entries in two tables, in buckets that are all far away, and takes a port. \
                    Nearly halved by keys made in registers and ports' cells asked for side by side (docs/decisions/0022), and less by a permission \
-                   without an entry of its own (0023). Left: keys hashed once, not where they are asked for and again where they are \
-                   entered. Bursts of 16, whose memory the first cache holds, are no quicker.",
+                   without an entry of its own (0023), and by what was found out when its memory was asked for (0024). Left: buckets that are \
+                   fewer. Bursts of 16, whose memory the first cache holds, are no quicker.",
     },
     Goal {
         what: "a packet from or to a floating IP",
         figures: &[("path", "100000 floating IPs", AtMost(65.0))],
         tests: &[],
-        obstacle: "To one of 100,000: whose it is, where its neighbour was last found, and the neighbour lie far away, one after another, each asked for a \
-              stage ahead. Left: the neighbour's place in the address' own cell, which is one of them less.",
+        obstacle: "To one of 100,000: whose it is and the neighbour lie far away, one after the other, each asked for a stage ahead; where the neighbour \
+              was last found lay a third time as far, and stands beside the address now (docs/decisions/0024). What is left is some 480 instructions.",
     },
     Goal {
         what: "the whole gateway between two memif ports, beyond testpmd's macswap",

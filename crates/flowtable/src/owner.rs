@@ -18,7 +18,7 @@ use crate::entries::By;
 use crate::index::Spot;
 use crate::slots::OwnedSlots;
 use crate::{
-    InsertError, Key, LineIndex, LineValue, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table,
+    InsertError, Key, LineIndex, LineValue, Place, Quiescence, SWEEP_DUE_MAX, ShardIndex, SlotIndex, Table,
 };
 
 /// A key that was not there when it was [looked up](Owner::look_up), and where it is to be.
@@ -79,14 +79,31 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
     /// # Errors
     /// [`InsertError`]; the table holds what it held. Only a [`InsertError::Crowded`] slot may have been seen by a
     /// reader for a moment, and is free again after a grace.
+    #[inline]
     pub fn insert(
         &mut self,
         keys: [K; N],
         deadline_ms: u32,
         fill: impl FnOnce([&V; N]),
     ) -> Result<SlotIndex, InsertError> {
-        let spots = keys.each_ref().map(|key| self.table.spot(self.shard, key));
-        spots.iter().for_each(|&spot| self.table.index.prefetch_home(spot));
+        let places = keys.each_ref().map(|key| self.table.ask(self.shard, key));
+        self.insert_at(keys, places, deadline_ms, fill)
+    }
+
+    /// The same where the keys were [asked](Table::ask) for before.
+    ///
+    /// # Errors
+    /// As [`Owner::insert`].
+    #[inline]
+    pub fn insert_at(
+        &mut self,
+        keys: [K; N],
+        places: [Place; N],
+        deadline_ms: u32,
+        fill: impl FnOnce([&V; N]),
+    ) -> Result<SlotIndex, InsertError> {
+        let spots = places.map(|Place(spot)| spot);
+        debug_assert_eq!(spots, keys.each_ref().map(|key| self.table.spot(self.shard, key)));
         self.look_for(&keys, &spots)?;
         let slot = self.fill(&keys, fill)?;
         let alias = self.table.alias_of(self.shard, self.line(slot, 0));
@@ -274,7 +291,16 @@ impl<K: Key, V: LineValue<K>> Owner<K, V, 1> {
     /// Where it is to be, if it is not there: what [`Owner::insert_vacant`] need not find out again.
     #[inline(always)]
     pub fn look_up(&self, key: K) -> Result<LineIndex, Vacant<K>> {
-        let spot = self.table.spot(self.shard, &key);
+        self.look_up_at(key, Place(self.table.spot(self.shard, &key)))
+    }
+
+    /// The same where the key was [asked](Table::ask) for before.
+    ///
+    /// # Errors
+    /// As [`Owner::look_up`].
+    #[inline(always)]
+    pub fn look_up_at(&self, key: K, Place(spot): Place) -> Result<LineIndex, Vacant<K>> {
+        debug_assert_eq!(spot, self.table.spot(self.shard, &key));
         self.table.find_at(&spot, &key).ok_or(Vacant { key, spot })
     }
 

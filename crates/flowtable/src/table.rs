@@ -33,7 +33,7 @@ const NOWHERE: LineIndex = LineIndex(u32::MAX);
 
 /// Where the entry of a key or an alias is, or would be: see [`Table::ask`].
 #[derive(Clone, Copy, Debug)]
-pub struct Place(Spot);
+pub struct Place(pub(crate) Spot);
 
 /// What may be sought in a burst: a key in its shard, or nothing.
 pub trait Sought<K> {

@@ -33,16 +33,15 @@ use packet::{
     BURST_FRAMES_MAX, Burst, Frame, MacAddress, MacNumber, Moment, PacketIo, Plain, PortIndex, addresses,
 };
 use rules::compiled::{AddressIndex, InterfaceIndex, Realm};
-use rules::legs::{Door, Leg, Purpose};
+use rules::legs::{Door, Exit, Leg, Purpose};
 
 use crate::flow::Flow;
 use crate::gateway::Gateway;
-use crate::neighbours::Neighbours;
 use crate::sessions::{INBOUND, Line, OUTBOUND};
 use crate::state::State;
 
-use openings::Begun;
-use ways::{Way, next_hop_by_floating_ip};
+use openings::Openings;
+use ways::Way;
 
 /// A packet of the burst: in the place of its frame, and known to be plain where it is known how it is translated.
 #[derive(Clone, Copy, Default)]
@@ -54,9 +53,9 @@ struct Candidate {
     /// Where its session is, if it goes by one; from outside that may be known a stage later.
     shard: Option<ShardIndex>,
     /// Where the next hop was last found, if it goes by no session, which knows.
-    remembered: [LineIndex; 2],
-    /// Its session is to be opened in its turn.
-    begins: bool,
+    remembered: LineIndex,
+    /// Which of the burst's openings is its, where its session is to be opened in its turn.
+    opening: Option<u8>,
 }
 
 impl Sought<Flow> for Candidate {
@@ -96,8 +95,26 @@ enum Translation {
 /// Where a plain packet comes in, and to which MAC; `None` for any other.
 type Knock<'a> = Option<(&'a Door, MacNumber)>;
 
-/// In which realm a packet's addresses are meant, by what it is translated, and in which shard its session is, if it goes by one.
-type Arrived = (Realm, Translation, Option<ShardIndex>);
+/// What the rules say of a packet that comes in.
+struct Arrived {
+    /// In which its addresses are meant.
+    realm: Realm,
+    translation: Translation,
+    /// Where its session is, if it goes by one.
+    shard: Option<ShardIndex>,
+    /// Where its next hop was last found, if that is known here.
+    remembered: LineIndex,
+}
+
+impl Arrived {
+    fn of_session(realm: Realm, translation: Translation, shard: ShardIndex) -> Self {
+        Self { realm, translation, shard: Some(shard), remembered: LineIndex(0) }
+    }
+
+    fn by_floating_ip(realm: Realm, translation: Translation, remembered: LineIndex) -> Self {
+        Self { realm, translation, shard: None, remembered }
+    }
+}
 
 /// Their sessions' lines, each in its candidate's place.
 type Lines = [Option<LineIndex>; BURST_FRAMES_MAX];
@@ -125,11 +142,12 @@ impl<F: Frame> Gateway<F> {
         let mut lines = [None; BURST_FRAMES_MAX];
         self.state.find_burst(candidates, &mut lines);
         let may_begin = self.foresee_departures(candidates, &lines);
+        let mut openings = Openings::default();
         if may_begin {
-            self.prepare_openings(has_checksums, candidates, &lines);
+            self.prepare_openings(has_checksums, candidates, &lines, &mut openings);
         }
         let received = frames.len();
-        self.send_established(has_checksums, frames, candidates, &mut lines, now, io);
+        self.send_established(has_checksums, frames, candidates, &mut lines, &mut openings, now, io);
         self.counters().express.add((received - frames.len()) as u64);
     }
 
@@ -164,15 +182,17 @@ impl<F: Frame> Gateway<F> {
                 None => self.enter_from_inside(plain, door, mac),
                 Some(network) => {
                     let arrived = self.enter_from_outside(plain, door, network, mac);
-                    asks_ports |= matches!(arrived, Some((_, Translation::In(Some(_)), _)));
+                    asks_ports |=
+                        matches!(arrived, Some(Arrived { translation: Translation::In(Some(_)), .. }));
                     arrived
                 }
             };
-            let Some((realm, translation, shard)) = arrived else { continue };
+            let Some(Arrived { realm, translation, shard, remembered }) = arrived else { continue };
             if shard.is_some() || has_checksums {
                 candidate.flow = Flow::of_plain(plain, realm);
                 candidate.translation = translation;
                 candidate.shard = shard;
+                candidate.remembered = remembered;
             }
         }
         asks_ports
@@ -185,10 +205,12 @@ impl<F: Frame> Gateway<F> {
             return None;
         }
         Some(match self.rules.floating_ip_of(leg, plain.source()) {
-            Some(floating) => (leg.realm, Translation::FloatingOut(index, floating), None),
+            Some(floating) => {
+                Arrived::by_floating_ip(leg.realm, Translation::FloatingOut(index, floating), LineIndex(0))
+            }
             None => {
                 let shard = self.state.shard_of_host(leg.realm, plain.source());
-                (leg.realm, Translation::Out(index), Some(shard))
+                Arrived::of_session(leg.realm, Translation::Out(index), shard)
             }
         })
     }
@@ -208,16 +230,17 @@ impl<F: Frame> Gateway<F> {
         }
         match own.purpose {
             Purpose::Ports(address) => match self.state.shard_of_address(address, plain.protocol) {
-                Some(shard) => Some((network, Translation::In(None), Some(shard))),
+                Some(shard) => Some(Arrived::of_session(network, Translation::In(None), shard)),
                 None => {
                     self.state.prefetch_port(address, &Flow::of_plain(plain, network));
-                    Some((network, Translation::In(Some(address)), Some(ShardIndex(0))))
+                    Some(Arrived::of_session(network, Translation::In(Some(address)), ShardIndex(0)))
                 }
             },
             Purpose::Floating { internal, leg } => {
-                let exit = &self.rules.leg(leg)?.exit;
-                self.neighbours.prefetch_remembered(exit.realm, internal);
-                Some((network, Translation::FloatingIn(leg, internal), None))
+                let remembered = LineIndex(own.host.get());
+                self.neighbours.prefetch(remembered);
+                let translation = Translation::FloatingIn(leg, internal);
+                Some(Arrived::by_floating_ip(network, translation, remembered))
             }
             Purpose::Other => None,
         }
@@ -245,13 +268,29 @@ impl<F: Frame> Gateway<F> {
                 self.neighbours.prefetch(line.next_hop());
             } else {
                 may_begin |= matches!(candidate.translation, Translation::Out(_));
-                let Some((exit, next_hop)) = next_hop_by_floating_ip(&self.rules, candidate) else {
-                    continue;
-                };
-                candidate.remembered = self.neighbours.remembered(exit.realm, next_hop.address);
+                if let Translation::FloatingOut(leg, _) = candidate.translation
+                    && let Some(exit) = self.default_exit(leg)
+                {
+                    candidate.remembered = self.neighbour_by(exit);
+                }
             }
         }
         may_begin
+    }
+
+    /// How what enters by a leg leaves by the default route.
+    #[inline]
+    fn default_exit(&self, leg: InterfaceIndex) -> Option<&Exit> {
+        let out = self.rules.leg(leg)?.default_interface()?;
+        Some(&self.rules.leg(out)?.exit)
+    }
+
+    /// Where the next hop of the default route was last found, and starts to load it.
+    #[inline]
+    fn neighbour_by(&self, exit: &Exit) -> LineIndex {
+        let remembered = LineIndex(exit.next_hop.get());
+        self.neighbours.prefetch(remembered);
+        remembered
     }
 
     /// The leg by which a packet of a session goes on, by all that is known at a glance.
@@ -263,12 +302,14 @@ impl<F: Frame> Gateway<F> {
         })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that was found out about the burst")]
     fn send_established<I: PacketIo<Frame = F>>(
         &mut self,
         has_checksums: bool,
         frames: &mut Burst<F>,
         candidates: &[Candidate],
         lines: &mut Lines,
+        openings: &mut Openings,
         now: Moment,
         io: &mut I,
     ) {
@@ -277,11 +318,12 @@ impl<F: Frame> Gateway<F> {
         let mut rest = Burst::new();
         // A bit for each pair of addresses between which a packet goes the long way.
         let mut behind = 0_u64;
-        let mut begun = Begun::default();
         for ((candidate, line), mut frame) in candidates.iter().zip(lines).zip(frames.drain(..)) {
             if (behind == 0 || behind & pair_bit(candidate.plain.addresses) == 0)
                 && (keeps_order || !self.is_behind_another(candidate))
-                && (!candidate.begins || self.begin(candidate, line, &mut begun, now_ms))
+                && candidate
+                    .opening
+                    .is_none_or(|opening| self.begin(opening, candidate, line, openings, now_ms))
                 && let Some(port) = self.make_ready(has_checksums, candidate, *line, &mut frame, now_ms)
             {
                 io.send(port, frame);
@@ -312,13 +354,10 @@ impl<F: Frame> Gateway<F> {
         let Way { session, next_hop, exit, news } =
             Way::of(&self.rules, &self.state, &self.shards, candidate, line, has_checksums)?;
         let (network, address) = (exit.realm, next_hop.address);
-        let recalled = match session {
-            Some(line) => self.neighbours.recall(line.next_hop(), network, address),
-            None => self.neighbours.recall_any(candidate.remembered, network, address).map(|(mac, _)| mac),
-        };
-        let destination = match recalled {
+        let remembered = session.map_or(candidate.remembered, Line::next_hop);
+        let destination = match self.neighbours.recall(remembered, network, address) {
             Some(mac) => mac,
-            None => find_neighbour(&self.state, &mut self.neighbours, session, network, address)?.0,
+            None => self.find_neighbour(candidate, session, exit, address)?,
         };
         let bytes = exit.link.replace(frame, usize::from(plain.network_offset), destination).ok()?;
         let offset = exit.link.length();
@@ -346,6 +385,31 @@ impl<F: Frame> Gateway<F> {
             plain.replace_destination(bytes, offset, plain.destination_at(next_hop.address));
         }
         Some(exit.port)
+    }
+
+    /// The MAC of a next hop that is not where it was; where it is, is remembered.
+    #[cold]
+    fn find_neighbour(
+        &self,
+        candidate: &Candidate,
+        session: Option<&Line>,
+        exit: &Exit,
+        address: Ipv4Addr,
+    ) -> Option<MacAddress> {
+        let network = exit.realm;
+        let found = self.neighbours.locate(self.state.shard_of_host(network, address), network, address)?;
+        if let Some(line) = session {
+            line.remember_next_hop(found);
+        }
+        match candidate.translation {
+            Translation::Out(_) | Translation::FloatingOut(..) => exit.next_hop.set(found.0),
+            Translation::FloatingIn(..) => {
+                let own = self.rules.own_on(candidate.flow.realm(), candidate.plain.destination());
+                own.into_iter().for_each(|own| own.host.set(found.0));
+            }
+            Translation::In(_) | Translation::Unknown => {}
+        }
+        self.neighbours.recall(found, network, address)
     }
 
     /// Whether frames of its flow that came earlier are still here, or under way to another gateway.
@@ -424,23 +488,6 @@ impl<F: Frame> Gateway<F> {
         };
         assert_eq!(judged, Verdict::Forward(passage), "{flow:?} passes as it would be judged");
     }
-}
-
-/// The MAC of a next hop that is not where it was, and where it is, which is remembered.
-#[cold]
-fn find_neighbour(
-    state: &State,
-    neighbours: &mut Neighbours,
-    session: Option<&Line>,
-    network: Realm,
-    address: Ipv4Addr,
-) -> Option<(MacAddress, LineIndex)> {
-    let found = neighbours.locate(state.shard_of_host(network, address), network, address)?;
-    match session {
-        Some(line) => line.remember_next_hop(found),
-        None => neighbours.remember(network, address, found),
-    }
-    Some((neighbours.recall(found, network, address)?, found))
 }
 
 /// Whether an address is plainly a single host's that packets may go to and come from; that of a session was judged.

@@ -58,7 +58,7 @@ use crate::random::Random;
 use crate::state::{Intent, State};
 use crate::{DropReason, time};
 
-pub(crate) use foresight::{Asked, Foreseen};
+pub(crate) use foresight::Foresight;
 pub(crate) use records::{Block, ExternalPort, Holds, Host, Mapping, Permission};
 use rests::Rests;
 
@@ -118,15 +118,16 @@ impl Mappings {
         &mut self,
         flow: &Flow,
         pool: &PoolRules,
+        foresight: &Foresight,
         now_ms: u32,
     ) -> Result<Taken, DropReason> {
         let behaviour = pool.behaviour(flow.protocol(), flow.destination().port);
         if shares(flow.protocol(), behaviour) {
             self.begin(flow);
-            let (outside, _) = self.choose(flow, pool, Purpose::Session)?;
+            let (outside, _) = self.choose(flow, pool, Purpose::Session, foresight)?;
             return Ok(Taken { outside, holds: Holds::PORT, mapping: 0, spoken: true });
         }
-        let (slot, outside) = self.mapping_for(flow, pool, behaviour.mapping, now_ms)?;
+        let (slot, outside) = self.mapping_for(flow, pool, behaviour.mapping, foresight, now_ms)?;
         let taken = self.join(slot, outside, behaviour.filtering, true)?;
         if taken.holds.contains(Holds::PERMISSION)
             && let Err(reason) = self.permit(&taken, now_ms)
@@ -247,13 +248,17 @@ impl Mappings {
         flow: &Flow,
         pool: &PoolRules,
         dependence: Dependence,
+        foresight: &Foresight,
         now_ms: u32,
     ) -> Result<(SlotIndex, Flow), DropReason> {
         //= rfc4787#REQ-1
         //= rfc5382#REQ-1
         //= rfc7857#5
         let key = flow.mapping_key(dependence, pool.realm);
-        let mut found = self.mappings.look_up(key);
+        let mut found = match foresight.mapping {
+            Some(place) => self.mappings.look_up_at(key, place),
+            None => self.mappings.look_up(key),
+        };
         if let Ok(line) = found {
             let slot = self.mappings.table().slot_of(line);
             let [_, external] = self.keys(slot);
@@ -270,7 +275,7 @@ impl Mappings {
         // Found again it would be there twice, which damage alone can make.
         let Err(vacant) = found else { return Err(DropReason::MappingTableFull) };
         self.begin(flow);
-        let (outside, address) = self.choose(flow, pool, Purpose::Mapping)?;
+        let (outside, address) = self.choose(flow, pool, Purpose::Mapping, foresight)?;
         let number = self.intent().number();
         let inserted = self.mappings.insert_vacant(vacant, now_ms.wrapping_add(NEVER_MS), |[mapping]| {
             mapping.begin(address, outside.destination().port, number);

@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use arrayvec::ArrayVec;
 use flowtable::{
     HashKey, LineIndex, LineValue, Owner, Quiescence, SHARDS_MAX, SWEEP_DUE_MAX, ShardIndex, SlotIndex,
-    Table, Words, prefetch_value,
+    Table, Words,
 };
 use packet::MacAddress;
 use rules::compiled::Realm;
@@ -164,11 +164,6 @@ pub(crate) struct Neighbours {
     table: Arc<NeighbourTable>,
     owned: [Option<Owner<Key, Neighbour, 1>>; SHARDS_MAX],
     sweep: time::Sweep,
-    /// Where next hops of packets without a session were last found: two for each hash, the later one first, each asked whether
-    /// it is still there.
-    remembered: Box<[[LineIndex; 2]]>,
-    /// How many bits of the hash say where in there.
-    remembered_bits: u32,
 }
 
 impl Neighbours {
@@ -182,15 +177,7 @@ impl Neighbours {
         for shard in shards {
             owned[usize::from(shard.0)] = Some(table.owner(shard, quiescence));
         }
-        // Twice as many as there are neighbours, or more.
-        let remembered_bits = (2 * table.slots_max()).next_power_of_two().trailing_zeros();
-        Self {
-            table: Arc::clone(table),
-            owned,
-            sweep: time::Sweep::default(),
-            remembered: vec![[LineIndex(0); 2]; 1 << remembered_bits].into(),
-            remembered_bits,
-        }
+        Self { table: Arc::clone(table), owned, sweep: time::Sweep::default() }
     }
 
     /// Whether this gateway is the one that asks and learns for a shard.
@@ -227,7 +214,7 @@ impl Neighbours {
         }
     }
 
-    /// Starts to load what is remembered of a neighbour of a session.
+    /// Starts to load a neighbour where it was last found.
     #[inline]
     pub(crate) fn prefetch(&self, remembered: LineIndex) {
         self.table.prefetch_line(remembered);
@@ -242,48 +229,6 @@ impl Neighbours {
         address: Ipv4Addr,
     ) -> Option<MacAddress> {
         self.table.read_hinted(remembered, &key(realm, address), Neighbour::known)?
-    }
-
-    /// Starts to load where [`Self::remembered`] is going to look.
-    #[inline]
-    pub(crate) fn prefetch_remembered(&self, realm: Realm, address: Ipv4Addr) {
-        self.remembered.get(self.remembered_at(realm, address)).into_iter().for_each(prefetch_value);
-    }
-
-    /// Where the next hop of a packet without a session was last found, perhaps: starts to load it.
-    #[inline]
-    pub(crate) fn remembered(&self, realm: Realm, address: Ipv4Addr) -> [LineIndex; 2] {
-        let remembered = self.remembered.get(self.remembered_at(realm, address)).copied().unwrap_or_default();
-        remembered.into_iter().for_each(|line| self.prefetch(line));
-        remembered
-    }
-
-    /// The MAC of `address` on the network `realm`, where it is known and was last found at one of these, and at which.
-    #[inline]
-    pub(crate) fn recall_any(
-        &self,
-        remembered: [LineIndex; 2],
-        realm: Realm,
-        address: Ipv4Addr,
-    ) -> Option<(MacAddress, LineIndex)> {
-        let recall = |line| Some((self.recall(line, realm, address)?, line));
-        let [later, earlier] = remembered;
-        recall(later).or_else(|| recall(earlier))
-    }
-
-    /// Remembers where it is.
-    pub(crate) fn remember(&mut self, realm: Realm, address: Ipv4Addr, line: LineIndex) {
-        let at = self.remembered_at(realm, address);
-        if let Some(place) = self.remembered.get_mut(at) {
-            let [later, _] = *place;
-            *place = [line, later];
-        }
-    }
-
-    #[inline]
-    fn remembered_at(&self, realm: Realm, address: Ipv4Addr) -> usize {
-        let both = u64::from(realm.0) << 32 | u64::from(u32::from(address));
-        (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - self.remembered_bits)) as usize
     }
 
     /// Where `address` on the network `realm` is, if it is in the table: to be remembered.

@@ -10,6 +10,7 @@ use crate::judge::{
     Case, Judge, check_error_is_whole, check_ports_are_known, check_translatable, is_echo_request,
     is_icmp_error, may_travel,
 };
+use crate::mappings::Foresight;
 use crate::sessions::OUTBOUND;
 use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
@@ -134,7 +135,10 @@ impl Judge<'_> {
                         let keys = [*flow, flow.with_source(external, gateway.realm).reversed()];
                         owner.open_forwarded(keys, OUTBOUND, router, rules, counters, now_ms)
                     }
-                    By::Pool(pool) => owner.open_outbound(flow, router, pool, rules, counters, now_ms),
+                    By::Pool(pool) => {
+                        let unforeseen = Foresight::default();
+                        owner.open_outbound(flow, router, pool, rules, &unforeseen, counters, now_ms)
+                    }
                 };
                 opened.map_err(refuse_without_room)?
             }

@@ -254,12 +254,13 @@ impl<'a> PortSpace<'a> {
         None
     }
 
-    /// The port that is going to be taken from this start on, if one of its group is free.
-    pub(crate) fn next_free(self, start: u16) -> Option<u16> {
+    /// The first free port of those that are wanted from this start on, if there is one in its group.
+    pub(crate) fn next_free(self, start: u16, is_wanted: impl Fn(u16) -> bool) -> Option<u16> {
         if self.get(start).is_free() {
             return Some(start);
         }
-        ports_of(group_of(start), bits_from(start)).find(|port| self.get(*port).is_free())
+        let mut later = ports_of(group_of(start), bits_from(start));
+        later.find(|port| is_wanted(*port) && self.get(*port).is_free())
     }
 
     /// Takes this port, if nobody has it.

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::hash::Hasher;
 
-use packet::BURST_FRAMES_MAX;
 use siphasher::sip::SipHasher13;
 
 /// SipHash-1-3 of a counter, two numbers from each hash: no state worth stealing but the key.
@@ -12,19 +11,16 @@ pub(crate) struct Random {
     hasher: SipHasher13,
     /// Numbers drawn.
     counter: u64,
-    /// Hashes that were computed lately, each with its number: what is looked at ahead is drawn soon after.
-    kept: [Cell<(u64, u64)>; HASHES_KEPT],
+    /// The last hash, and its number: its other half is mostly what is asked for next.
+    kept: Cell<(u64, u64)>,
 }
-
-/// Two numbers from each: as many as the flows of a burst draw, and as many again.
-const HASHES_KEPT: usize = BURST_FRAMES_MAX;
 
 impl Random {
     /// Streams of different numbers have nothing in common under the same seed.
     pub(crate) fn new(seed: [u64; 2], stream: u8) -> Self {
         let hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
         let counter = u64::from(stream) << (u64::BITS - u8::BITS);
-        Self { hasher, counter, kept: [const { Cell::new((u64::MAX, 0)) }; HASHES_KEPT] }
+        Self { hasher, counter, kept: Cell::new((u64::MAX, 0)) }
     }
 
     /// A number below `bound`, which is not 0. The bias is below one in 2^32.
@@ -42,16 +38,25 @@ impl Random {
         ((u64::from(half) * u64::from(bound)) >> 32) as u32
     }
 
+    /// How many numbers have been drawn of all that any stream draws: where this one is.
+    pub(crate) fn position(&self) -> u64 {
+        self.counter
+    }
+
+    /// What lies before this position is as good as drawn.
+    pub(crate) fn skip_to(&mut self, position: u64) {
+        self.counter = position;
+    }
+
     fn hash(&self, number: u64) -> u64 {
-        let kept = &self.kept[number as usize % HASHES_KEPT];
-        let (of, hash) = kept.get();
+        let (of, hash) = self.kept.get();
         if of == number {
             return hash;
         }
         let mut hasher = self.hasher;
         hasher.write_u64(number);
         let hash = hasher.finish();
-        kept.set((number, hash));
+        self.kept.set((number, hash));
         hash
     }
 }
@@ -78,7 +83,10 @@ mod tests {
     fn what_is_looked_at_ahead_is_what_is_drawn() {
         let mut random = Random::new([1, 2], 3);
         let ahead: Vec<_> = (0..100).map(|drawn| random.ahead(drawn, 1_000)).collect();
+        let start = random.position();
         let drawn: Vec<_> = (0..100).map(|_| random.below(1_000)).collect();
         assert_eq!(ahead, drawn);
+        random.skip_to(start + 37);
+        assert_eq!(random.below(1_000), ahead[37]);
     }
 }

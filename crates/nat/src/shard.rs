@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrayvec::ArrayVec;
-use flowtable::{InsertError, LineIndex, Owner, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
+use flowtable::{InsertError, LineIndex, Owner, Place, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use rules::RuleSet;
 use rules::compiled::{IdleReset, PoolIndex, RouterRules};
 
 use crate::counters::Counters;
 use crate::flow::Flow;
 use crate::idle_reset::Idle;
-use crate::mappings::{Holds, Mappings, Taken};
+use crate::mappings::{Foresight, Holds, Mappings, Taken};
 use crate::random::Random;
 use crate::sessions::{INBOUND, Line, OUTBOUND, is_allowed};
 use crate::state::State;
@@ -40,6 +40,15 @@ pub struct Shard {
     pub(crate) mappings: Mappings,
     index: ShardIndex,
     sweep: time::Sweep,
+}
+
+/// By which mapping a session is opened.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    /// One that is there.
+    This(SlotIndex),
+    /// The flow's own, or none: of which so much is known.
+    ItsOwn(&'a Foresight),
 }
 
 /// What stands in the way of a session.
@@ -73,16 +82,18 @@ impl Shard {
     }
 
     /// Opens a session for `flow`, which is in its internal realm, and returns its outbound line.
+    #[expect(clippy::too_many_arguments, reason = "all that an opening depends on")]
     pub(crate) fn open_outbound(
         &mut self,
         flow: &Flow,
         router: &RouterRules,
         pool: PoolIndex,
         rules: &RuleSet,
+        foresight: &Foresight,
         counters: &Counters,
         now_ms: u32,
     ) -> Result<LineIndex, DropReason> {
-        let slot = self.open(flow, None, router, pool, rules, counters, now_ms)?;
+        let slot = self.open(flow, By::ItsOwn(foresight), router, pool, rules, counters, now_ms)?;
         Ok(self.state.parts.sessions.line_of(slot, OUTBOUND))
     }
 
@@ -107,7 +118,7 @@ impl Shard {
         };
         let (mapping, inside) = self.mappings.admit(flow, filtering)?;
         let (router, pool) = allowing(&inside).ok_or(DropReason::NoMapping)?;
-        let slot = self.open(&inside, Some(mapping), router, pool, rules, counters, now_ms)?;
+        let slot = self.open(&inside, By::This(mapping), router, pool, rules, counters, now_ms)?;
         Ok(self.state.parts.sessions.line_of(slot, INBOUND))
     }
 
@@ -128,7 +139,7 @@ impl Shard {
         }
         for _ in 0..=LEFT_OVERS_MAX {
             self.mappings.intent().begin(&internal, &outside);
-            let opened = self.insert(&internal, &taken, router, now_ms);
+            let opened = self.insert(&internal, &taken, None, router, now_ms);
             self.mappings.intent().clear();
             match opened {
                 Ok(slot) => {
@@ -156,7 +167,7 @@ impl Shard {
     fn open(
         &mut self,
         internal: &Flow,
-        mapping: Option<SlotIndex>,
+        by: By,
         router: &RouterRules,
         pool: PoolIndex,
         rules: &RuleSet,
@@ -165,12 +176,17 @@ impl Shard {
     ) -> Result<SlotIndex, DropReason> {
         let pool = &rules.pools[pool.0 as usize];
         for _ in 0..=LEFT_OVERS_MAX {
-            let taken = match mapping {
-                Some(mapping) => self.mappings.acquire_by(mapping, internal, pool),
-                None => self.mappings.acquire(internal, pool, now_ms),
+            let (taken, place) = match by {
+                By::This(mapping) => (self.mappings.acquire_by(mapping, internal, pool), None),
+                By::ItsOwn(foresight) => {
+                    let taken = self.mappings.acquire(internal, pool, foresight, now_ms);
+                    let place = taken.as_ref().ok().and_then(|taken| foresight.session(&taken.outside));
+                    (taken, place)
+                }
             };
-            let opened =
-                taken.map_err(Obstacle::from).and_then(|taken| self.insert(internal, &taken, router, now_ms));
+            let opened = taken
+                .map_err(Obstacle::from)
+                .and_then(|taken| self.insert(internal, &taken, place, router, now_ms));
             self.mappings.intent().clear();
             match opened {
                 Ok(slot) => {
@@ -183,7 +199,7 @@ impl Shard {
                 Err(Obstacle::Refused(reason)) => return Err(reason),
                 // The host speaks with this remote by another mapping, of other rules: nobody outside ends that.
                 Err(Obstacle::LeftOver(line))
-                    if mapping.is_some() && self.state.stands(line, rules, now_ms) =>
+                    if matches!(by, By::This(_)) && self.state.stands(line, rules, now_ms) =>
                 {
                     return Err(DropReason::Filtered);
                 }
@@ -210,10 +226,12 @@ impl Shard {
         sessions.len() < sessions.slots_max()
     }
 
+    /// Inserts a session; where its flow of answers is found may be known.
     fn insert(
         &mut self,
         internal: &Flow,
         taken: &Taken,
+        place: Option<Place>,
         router: &RouterRules,
         now_ms: u32,
     ) -> Result<SlotIndex, Obstacle> {
@@ -221,14 +239,18 @@ impl Shard {
         let (external, realm, generation) = (outside.destination(), outside.realm(), router.generation);
         let timeout_ms = timeout_ms(first_phase(internal.protocol()), internal, router);
         let keys = [*internal, outside];
-        let inserted = self.sessions.insert(keys, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
-            let seen = if spoken { Seen::SPOKEN } else { Seen::empty() };
-            outbound.fill(external, realm, holds, generation, seen, now_ms);
-            outbound.created_ms().store(now_ms, Relaxed);
-            let inside = internal.source();
-            inbound.fill(inside, internal.realm(), holds, generation, Seen::empty(), now_ms);
-            inbound.mapping().store(mapping, Relaxed);
-        });
+        let sessions = &self.state.parts.sessions;
+        let place = place.unwrap_or_else(|| sessions.ask(self.index, &outside));
+        let places = [sessions.ask(self.index, internal), place];
+        let inserted =
+            self.sessions.insert_at(keys, places, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
+                let seen = if spoken { Seen::SPOKEN } else { Seen::empty() };
+                outbound.fill(external, realm, holds, generation, seen, now_ms);
+                outbound.created_ms().store(now_ms, Relaxed);
+                let inside = internal.source();
+                inbound.fill(inside, internal.realm(), holds, generation, Seen::empty(), now_ms);
+                inbound.mapping().store(mapping, Relaxed);
+            });
         self.mappings.settle(taken);
         inserted.map_err(|error| {
             self.mappings.release(internal, taken, now_ms);

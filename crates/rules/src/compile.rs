@@ -62,7 +62,7 @@ pub fn compile(
     }
     compiler.forwardings.enter(&mut compiler.set);
     compiler.numbers.finish()?;
-    compiler.set.legs = Legs::of(&compiler.set);
+    compiler.set.legs = Legs::of(&compiler.set, previous);
     *numbers = compiler.numbers;
     Ok(compiler.set)
 }

@@ -9,10 +9,13 @@
 //! leave    Leg                                                 by which port, tag and MAC, and what its network takes
 //! ```
 //!
+//! Beside what leads to a next hop stands a [`Hint`] where that was last found.
+//!
 //! All of it repeats what the rule set says elsewhere, and says it only where that is simple: a leg's one run of hosts, a
 //! destination that nothing but the default route leads to. What is not simple is asked of the rule set.
 
 mod dense;
+mod hint;
 
 use std::net::Ipv4Addr;
 
@@ -26,6 +29,7 @@ use crate::compiled::{
 };
 
 use dense::{Dense, Row};
+pub use hint::Hint;
 
 /// A run of addresses: so many from the first on. Of all that there are, it has but the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,8 @@ pub struct Exit {
     pub port: PortIndex,
     /// The header of its frames.
     pub link: LinkTail,
+    /// Where the next hop of the default route was last found.
+    pub next_hop: Hint,
 }
 
 const _: () = assert!(size_of::<Leg>() == 128 && std::mem::offset_of!(Leg, exit) == 64);
@@ -154,14 +160,19 @@ impl Leg {
     }
 }
 
-/// One of our addresses on a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One of our addresses on a network. None lies on two cache lines.
+#[derive(Clone, Debug)]
+#[repr(align(32))]
 pub struct Own {
     /// The MAC that ARP says it has.
     pub mac: MacNumber,
     /// What it is good for.
     pub purpose: Purpose,
+    /// Where the host of a floating IP was last found. See [`RuleSet::own_by`].
+    pub host: Hint,
 }
+
+const _: () = assert!(size_of::<Option<Own>>() == 32);
 
 /// What one of our addresses is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,15 +237,18 @@ pub struct Legs {
 }
 
 impl Legs {
-    /// Of a rule set that is complete but for this.
-    pub(crate) fn of(set: &RuleSet) -> Self {
+    /// Of a rule set that is complete but for this, after another.
+    pub(crate) fn of(set: &RuleSet, previous: Option<&RuleSet>) -> Self {
         let legs = set.interfaces.iter().enumerate();
         let legs: Vec<_> =
             legs.filter_map(|(at, _)| leg(set, InterfaceIndex(u32::try_from(at).ok()?))).collect();
         let own_of = |segment: &SegmentRules| {
             let own = segment.addresses.iter().filter_map(|(address, rules)| {
                 let mac = set.interfaces.get(rules.interface.0 as usize)?.mac.into();
-                Some((*address, Own { mac, purpose: purpose_of(set, &legs, rules) }))
+                let purpose = purpose_of(set, &legs, rules);
+                let before = previous.and_then(|set| set.own_on(segment.realm, *address));
+                let host = before.map(|own| own.host.clone()).unwrap_or_default();
+                Some((*address, Own { mac, purpose, host }))
             });
             own.collect::<Vec<_>>()
         };
@@ -338,6 +352,12 @@ impl RuleSet {
             Some(_) => self.own_cell(door, address)?.as_ref(),
             None => self.own(network, address),
         }
+    }
+
+    /// The same of the network of this realm: its hints are those that [`Self::own_by`] finds.
+    pub fn own_on(&self, network: Realm, address: Ipv4Addr) -> Option<&Own> {
+        let segment = self.segments.get(self.segment_of_realm(network)?.0 as usize)?;
+        self.own_by(self.door(segment.port, segment.vlan)?, network, address)
     }
 
     /// Where [`Self::own_by`] is going to look, mostly: memory to be asked for.
@@ -456,6 +476,7 @@ fn leg(set: &RuleSet, index: InterfaceIndex) -> Option<Leg> {
             mtu: segment.mtu,
             port: segment.port,
             link: LinkTail::new(interface.mac, segment.vlan),
+            next_hop: Hint::default(),
         },
     })
 }

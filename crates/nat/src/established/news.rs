@@ -35,7 +35,7 @@ impl<'a> News<'a> {
         let shard = candidate.shard.filter(|shard| shards.has(*shard))?;
         let router = state.router_of_line(line, rules)?;
         // It may open the next connection of the same endpoints.
-        if opens(candidate.plain.tcp_flags) && !candidate.begins {
+        if opens(candidate.plain.tcp_flags) && candidate.opening.is_none() {
             return None;
         }
         // From outside it may have come in by another router's leg, which wants its size lowered.

@@ -8,28 +8,26 @@
 //! way       -> the rules that an opening reads
 //! ask       -> the rules' lists, the host's bucket, the mapping's bucket
 //! guess     -> the host's line, the mapping's line
-//! foresee   -> the cell of the port that is drawn
+//! foresee   a port is drawn -> its cell
 //! see       which port is free there -> from outside the buckets of session, mapping and permission
-//! begin     one after another, each in its turn
+//! begin     one after another, each in its turn, as far as it comes as it was foreseen
 //! ```
 //!
 //! Only a shard's owner opens. What asks for more than the pool, and another owner's hosts, take the long way; where they are this
 //! owner's, their memory is asked for here all the same.
-
-use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 use flowtable::{LineIndex, SHARDS_MAX, ShardIndex, Sought, prefetch_value};
 use packet::{BURST_FRAMES_MAX, Frame, Protocol};
 use rules::RuleSet;
 use rules::compiled::{NextHop, PoolRules, RouterRules};
-use rules::legs::{Exit, Leg};
+use rules::legs::Leg;
 
-use super::{Candidate, Lines, Translation, find_neighbour, is_plainly_a_host, pair_bit};
+use super::{Candidate, Lines, Translation, is_plainly_a_host, pair_bit};
 use crate::flow::Flow;
 use crate::forwarding;
 use crate::gateway::Gateway;
-use crate::mappings::{Asked, Foreseen, Mappings};
+use crate::mappings::{Foresight, Mappings};
 use crate::tcp::opens;
 
 /// What an opening is made of.
@@ -43,14 +41,24 @@ struct Parts<'a> {
 
 type OfBurst<T> = ArrayVec<T, BURST_FRAMES_MAX>;
 
-/// What has begun since the burst was looked up: a bit for each pair of addresses.
+/// The burst's openings.
 #[derive(Default)]
-pub(super) struct Begun(u64);
+pub(super) struct Openings {
+    foreseen: OfBurst<Foresight>,
+    /// What has begun since the burst was looked up: a bit for each pair of addresses.
+    begun: u64,
+}
 
 impl<F: Frame> Gateway<F> {
     /// Which candidates open flows, and asks for the memory that it takes.
     #[inline(never)]
-    pub(super) fn prepare_openings(&self, has_checksums: bool, candidates: &mut [Candidate], lines: &Lines) {
+    pub(super) fn prepare_openings(
+        &self,
+        has_checksums: bool,
+        candidates: &mut [Candidate],
+        lines: &Lines,
+        openings: &mut Openings,
+    ) {
         let mut all = OfBurst::<Parts>::new();
         for (candidate, line) in candidates.iter_mut().zip(lines) {
             let (None, Some(shard), Translation::Out(leg)) = (line, candidate.shard, candidate.translation)
@@ -59,12 +67,12 @@ impl<F: Frame> Gateway<F> {
             };
             let Some(leg) = self.rules.leg(leg) else { continue };
             let Some(parts) = self.parts_of_opening(candidate.flow, leg, shard) else { continue };
-            all.push(parts);
             if has_checksums && let Some(remembered) = self.goes_on_plainly(candidate, leg) {
-                (candidate.begins, candidate.remembered) = (true, remembered);
+                (candidate.opening, candidate.remembered) = (Some(all.len() as u8), remembered);
             }
+            all.push(parts);
         }
-        foresee(&all);
+        foresee(&all, &mut openings.foreseen);
     }
 
     fn parts_of_opening(&self, flow: Flow, leg: &Leg, shard: ShardIndex) -> Option<Parts<'_>> {
@@ -77,24 +85,19 @@ impl<F: Frame> Gateway<F> {
         Some(Parts { flow, shard, mappings, router, pool })
     }
 
-    /// Where its next hop was last found, perhaps, if nothing about the first packet of a flow needs a longer look.
-    fn goes_on_plainly(&self, candidate: &Candidate, leg: &Leg) -> Option<[LineIndex; 2]> {
+    /// Where its next hop was last found, if nothing about the first packet of a flow needs a longer look.
+    fn goes_on_plainly(&self, candidate: &Candidate, leg: &Leg) -> Option<LineIndex> {
         let plain = &candidate.plain;
         let (source, destination) = (plain.source(), plain.destination());
-        let (exit, next_hop) = self.way_out(leg, destination)?;
-        let remembered = self.neighbours.remembered(exit.realm, next_hop.address);
+        let next_hop = leg.plainly_out(destination)?;
+        let exit = &self.rules.leg(next_hop.interface)?.exit;
         let is_plain = (plain.protocol == Protocol::UDP || opens(plain.tcp_flags))
             && leg.is_plainly_a_hosts(source)
             && is_plainly_a_host(source)
             && is_plainly_a_host(destination)
             && plain.total_length <= exit.mtu
             && !self.rules.is_own(exit, destination);
-        is_plain.then_some(remembered)
-    }
-
-    fn way_out(&self, leg: &Leg, destination: Ipv4Addr) -> Option<(&Exit, NextHop)> {
-        let next_hop = leg.plainly_out(destination)?;
-        Some((&self.rules.leg(next_hop.interface)?.exit, next_hop))
+        is_plain.then(|| self.neighbour_by(exit))
     }
 
     /// Opens the session of a flow's first packet, by whose line the packet goes on from here. `false` where it takes the long
@@ -102,32 +105,34 @@ impl<F: Frame> Gateway<F> {
     #[inline(never)]
     pub(super) fn begin(
         &mut self,
+        opening: u8,
         candidate: &Candidate,
         line: &mut Option<LineIndex>,
-        begun: &mut Begun,
+        openings: &mut Openings,
         now_ms: u32,
     ) -> bool {
         // An earlier packet of the burst may have opened it.
-        let sessions = &self.state.parts.sessions;
-        let is_there = begun.may_have(candidate)
+        let (sessions, pair) = (&self.state.parts.sessions, pair_bit(candidate.plain.addresses));
+        let is_there = openings.begun & pair != 0
             && candidate.sought().is_some_and(|(shard, flow)| sessions.find(shard, flow).is_some());
-        if !is_there {
-            *line = self.open_by_leg(candidate, now_ms).inspect(|_| begun.note(candidate));
+        if !is_there && let Some(foresight) = openings.foreseen.get(usize::from(opening)) {
+            *line = self.open_by_leg(candidate, foresight, now_ms);
+            openings.begun |= pair;
         }
         line.is_some()
     }
 
-    fn open_by_leg(&mut self, candidate: &Candidate, now_ms: u32) -> Option<LineIndex> {
+    fn open_by_leg(
+        &mut self,
+        candidate: &Candidate,
+        foresight: &Foresight,
+        now_ms: u32,
+    ) -> Option<LineIndex> {
         let (Translation::Out(leg), Some(shard)) = (candidate.translation, candidate.shard) else {
             return None;
         };
         let (flow, leg) = (&candidate.flow, self.rules.leg(leg)?);
-        let (exit, next_hop) = self.way_out(leg, candidate.plain.destination())?;
-        let (network, address) = (exit.realm, next_hop.address);
-        let (_, neighbour) = match self.neighbours.recall_any(candidate.remembered, network, address) {
-            Some(recalled) => recalled,
-            None => find_neighbour(&self.state, &mut self.neighbours, None, network, address)?,
-        };
+        let next_hop = leg.plainly_out(candidate.plain.destination())?;
         let (rules, pool) = (&self.rules, leg.pool()?);
         let router = rules.routers.get(leg.router.0 as usize)?;
         if leg.has_exceptions() && is_excepted(flow, next_hop, router, rules) {
@@ -135,8 +140,8 @@ impl<F: Frame> Gateway<F> {
         }
         let counters = self.state.counters(self.me());
         let owner = self.shards.get_mut(shard)?;
-        let line = owner.open_outbound(flow, router, pool, rules, counters, now_ms).ok()?;
-        self.state.parts.sessions.value(line).remember_next_hop(neighbour);
+        let line = owner.open_outbound(flow, router, pool, rules, foresight, counters, now_ms).ok()?;
+        self.state.parts.sessions.value(line).remember_next_hop(candidate.remembered);
         Some(line)
     }
 }
@@ -151,35 +156,26 @@ fn is_excepted(flow: &Flow, next_hop: NextHop, router: &RouterRules, rules: &Rul
 }
 
 /// Asks for the memory that openings are going to touch.
-fn foresee(openings: &OfBurst<Parts>) {
-    let mut asked = OfBurst::<Asked>::new();
+fn foresee(openings: &OfBurst<Parts>, all: &mut OfBurst<Foresight>) {
     for Parts { flow, mappings, router, pool, .. } in openings {
         router.timeouts_by_port.first().into_iter().for_each(prefetch_value);
         pool.ports.first().into_iter().for_each(prefetch_value);
         pool.addresses.first().into_iter().for_each(prefetch_value);
-        asked.push(mappings.ask(flow, pool));
+        all.push(mappings.ask(flow, pool));
     }
-    for (Parts { mappings, .. }, asked) in openings.iter().zip(&mut asked) {
-        mappings.guess(asked);
+    for (Parts { mappings, .. }, foresight) in openings.iter().zip(&mut *all) {
+        mappings.guess(foresight);
     }
     let mut drawn = [0; SHARDS_MAX];
-    let mut foreseen = OfBurst::<(&Mappings, Foreseen)>::new();
-    for (Parts { flow, shard, mappings, pool, .. }, asked) in openings.iter().zip(&asked) {
+    for (Parts { flow, shard, mappings, pool, .. }, foresight) in openings.iter().zip(&mut *all) {
         if let Some(drawn) = drawn.get_mut(usize::from(shard.0)) {
-            foreseen.extend(mappings.foresee(flow, pool, asked, drawn).map(|foreseen| (*mappings, foreseen)));
+            mappings.foresee(flow, pool, foresight, drawn);
         }
     }
-    foreseen.iter().for_each(|(mappings, foreseen)| mappings.ask_port(foreseen));
-    foreseen.iter_mut().for_each(|(mappings, foreseen)| mappings.see_port(foreseen));
-    foreseen.iter().for_each(|(mappings, foreseen)| mappings.ask_outside(foreseen));
-}
-
-impl Begun {
-    fn may_have(&self, candidate: &Candidate) -> bool {
-        self.0 & pair_bit(candidate.plain.addresses) != 0
+    for (Parts { flow, mappings, .. }, foresight) in openings.iter().zip(&*all) {
+        mappings.ask_port(flow, foresight);
     }
-
-    fn note(&mut self, candidate: &Candidate) {
-        self.0 |= pair_bit(candidate.plain.addresses);
+    for (Parts { flow, mappings, pool, .. }, foresight) in openings.iter().zip(&mut *all) {
+        mappings.see(flow, pool, foresight);
     }
 }

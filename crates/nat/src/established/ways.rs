@@ -109,10 +109,7 @@ impl<'a> Way<'a> {
 
 /// Where a packet from or to a floating IP goes.
 #[inline]
-pub(super) fn next_hop_by_floating_ip<'a>(
-    rules: &'a RuleSet,
-    candidate: &Candidate,
-) -> Option<(&'a Exit, NextHop)> {
+fn next_hop_by_floating_ip<'a>(rules: &'a RuleSet, candidate: &Candidate) -> Option<(&'a Exit, NextHop)> {
     let next_hop = match candidate.translation {
         Translation::FloatingOut(leg, _) => rules.leg(leg)?.plainly_out(candidate.plain.destination())?,
         Translation::FloatingIn(leg, internal) => NextHop { interface: leg, address: internal },

@@ -16,7 +16,7 @@ use packet::Protocol;
 use rules::compiled::{AddressIndex, Pairing, PoolAddress, PoolRules, PortRun};
 
 use super::pairing::{ADDRESSES_LOOKED_AT_MAX, ADDRESSES_TRIED_MAX};
-use super::{Mappings, outside_of};
+use super::{Foresight, Mappings, outside_of};
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow, has_ports};
 use crate::ports::{ANYWHERE, Cell, Holder, PortSpace, Purpose, Wanted};
@@ -74,6 +74,12 @@ impl Choice<'_> {
         Endpoint { address: self.address.address, port }
     }
 
+    /// The internal port, where the pool preserves ports.
+    pub(super) fn preserved(&self) -> Option<u16> {
+        let same = self.flow.source().port;
+        (self.pool.preserve_port && self.pool.has_port(same)).then_some(same)
+    }
+
     fn has_parity(&self) -> bool {
         matches!(self.flow.protocol(), Protocol::TCP | Protocol::UDP)
     }
@@ -106,10 +112,15 @@ impl Mappings {
         flow: &Flow,
         pool: &PoolRules,
         purpose: Purpose,
+        foresight: &Foresight,
     ) -> Result<(Flow, AddressIndex), DropReason> {
-        let (address, host) = self.pair(flow, pool)?;
+        let (address, host) = self.pair(flow, pool, foresight.host_line)?;
         let choice = Choice { flow, pool, purpose, address };
-        let chosen = self.choose_at(&choice).map(|chosen| (address, chosen));
+        let chosen = match self.take_foreseen(&choice, foresight) {
+            Some(port) => Ok(choice.chosen(port)),
+            None => self.choose_at(&choice),
+        };
+        let chosen = chosen.map(|chosen| (address, chosen));
         match chosen.or_else(|reason| self.choose_elsewhere(&choice, reason)) {
             Ok((paired, Chosen { endpoint, address })) => {
                 // A flow that is refused leaves its host where it was: the address may have left the pool for a while only.
@@ -174,21 +185,24 @@ impl Mappings {
         port.map(|port| choice.chosen(port)).ok_or(DropReason::PortExhausted)
     }
 
+    /// Takes this port, if nobody has it.
+    pub(super) fn take_this(&self, choice: &Choice, port: u16) -> bool {
+        let space = self.state.parts.ports.of(choice.address.ports, choice.flow.protocol());
+        self.intent().aim_at(choice.flow, choice.at(port), choice.pool.realm);
+        space.take_this(self.shard, choice.purpose, port)
+    }
+
     /// A port that nobody has, within bounds.
     pub(super) fn choose_free(&mut self, choice: &Choice, bounds: PortRun) -> Option<u16> {
+        let same = choice.preserved().filter(|same| bounds.contains(*same));
+        if let Some(same) = same.filter(|same| self.take_this(choice, *same)) {
+            return Some(same);
+        }
         let Self { state, shard, random, .. } = self;
         let (shard, purpose) = (*shard, choice.purpose);
         let space = state.parts.ports.of(choice.address.ports, choice.flow.protocol());
-        let intent = state.parts.intents.get(usize::from(shard.0));
+        let (intent, probes) = (state.parts.intents.get(usize::from(shard.0)), state.probes(shard));
         let announce = |port| intent.aim_at(choice.flow, choice.at(port), choice.pool.realm);
-        let same = choice.flow.source().port;
-        if choice.pool.preserve_port && choice.pool.has_port(same) && bounds.contains(same) {
-            announce(same);
-            if space.take_this(shard, purpose, same) {
-                return Some(same);
-            }
-        }
-        let probes = state.probes(shard);
         choice.wanted(bounds).find_map(|wanted| space.take(shard, purpose, &wanted, random, probes, announce))
     }
 

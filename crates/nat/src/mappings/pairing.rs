@@ -46,19 +46,16 @@ impl Mappings {
         &mut self,
         flow: &Flow,
         pool: &PoolRules,
+        guessed: Option<LineIndex>,
     ) -> Result<(PoolAddress, LineIndex), DropReason> {
         //= rfc4787#REQ-2
         //= rfc6888#REQ-2
         let key = flow.host_key(pool.realm);
-        let found = self.hosts.table().find(self.shard, &key);
-        let address = match found.and_then(|line| self.paired(line, pool)) {
-            Some(address) => address,
-            None => {
-                let Self { state, shard, random, .. } = self;
-                any_address(state, *shard, pool, |bound| random.below(bound))
-                    .ok_or(DropReason::PortExhausted)?
-            }
-        };
+        let found = self.find_host(&key, guessed);
+        let paired = found.and_then(|line| self.paired(line, pool));
+        let Self { state, shard, random, .. } = self;
+        let any = || any_address(state, *shard, pool, |bound| random.below(bound));
+        let address = paired.or_else(any).ok_or(DropReason::PortExhausted)?;
         let host = match found {
             Some(line) => {
                 self.hosts.table().value(line).uses.increment();
@@ -67,6 +64,13 @@ impl Mappings {
             None => self.insert_host(key, address.address, 1)?,
         };
         Ok((address, host))
+    }
+
+    /// Mostly where it was guessed to be.
+    fn find_host(&self, key: &Flow, guessed: Option<LineIndex>) -> Option<LineIndex> {
+        let table = self.hosts.table();
+        let guessed = guessed.filter(|line| table.holds(*line, key));
+        guessed.or_else(|| table.find(self.shard, key))
     }
 
     /// The address that a host's new flows keep. Where the pool has changed, they go to one that it still has.

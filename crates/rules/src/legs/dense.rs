@@ -31,7 +31,7 @@ impl<V> Default for Dense<V> {
     }
 }
 
-impl<V: Copy> Dense<V> {
+impl<V: Clone> Dense<V> {
     /// Lays out a row of all of these; `None` where they lie too far apart.
     pub(super) fn lay(&mut self, pairs: impl Iterator<Item = (u32, V)> + Clone) -> Option<Row> {
         let addresses = || pairs.clone().map(|(address, _)| address);
@@ -52,7 +52,7 @@ impl<V: Copy> Dense<V> {
 
     /// Lays out two rows of all of these, one of them perhaps empty; `None` where they lie in more places.
     pub(super) fn lay_twice(&mut self, mut pairs: Vec<(u32, V)>) -> Option<[Row; 2]> {
-        if let Some(row) = self.lay(pairs.iter().copied()) {
+        if let Some(row) = self.lay(pairs.iter().cloned()) {
             return Some([row, Row::EMPTY]);
         }
         pairs.sort_unstable_by_key(|(address, _)| *address);
@@ -62,7 +62,7 @@ impl<V: Copy> Dense<V> {
         });
         let (_, widest) = gaps.max()?;
         let (first, second) = pairs.split_at_checked(widest)?;
-        Some([self.lay(first.iter().copied())?, self.lay(second.iter().copied())?])
+        Some([self.lay(first.iter().cloned())?, self.lay(second.iter().cloned())?])
     }
 
     /// What is there for an address.

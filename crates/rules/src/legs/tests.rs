@@ -82,8 +82,9 @@ proptest! {
             let outside = segment.interfaces.values().all(is_external).then_some(segment.realm);
             prop_assert!(door.is_none_or(|door| door.outside == outside));
             for address in addresses.iter().copied().chain(interesting(&set)).chain(segment.addresses.keys().copied()) {
-                let by_door = door.map(|door| set.own_by(door, segment.realm, address));
-                prop_assert!(by_door.is_none_or(|own| own == set.own(segment.realm, address)), "{address}");
+                let what = |own: Option<&Own>| own.map(|own| (own.mac, own.purpose));
+                let by_door = door.map(|door| what(set.own_by(door, segment.realm, address)));
+                prop_assert!(by_door.is_none_or(|own| own == what(set.own(segment.realm, address))), "{address}");
             }
             for (address, rules) in &segment.addresses {
                 let is_plain = rules.forwardings.is_empty();
@@ -151,6 +152,41 @@ routers:
     let ports =
         |text: &str| matches!(set.own(network, address(text)), Some(Own { purpose: Purpose::Ports(_), .. }));
     assert!(ports("203.0.113.64") && ports("203.0.113.127") && !ports("203.0.113.2"));
-    assert_eq!(set.own(network, address("203.0.113.3")), None);
+    assert!(set.own(network, address("203.0.113.3")).is_none());
     assert_eq!((leg.pool(), leg.has_exceptions()), (Some(PoolIndex(0)), false));
+}
+
+/// Addresses that lie close together are found by counting, others by a hash.
+#[test]
+fn what_is_told_of_an_address_is_there_for_the_next_and_under_the_next_rules_too() {
+    for far in ["203.0.113.9", "203.0.200.9"] {
+        let rules = format!(
+            "
+segments: [{{id: lan, port: inside, vlan: 5}}, {{id: net, port: outside}}]
+routers:
+- id: r
+  interfaces:
+  - {{id: in, segment: lan, mac: \"02:00:00:00:00:01\", addresses: [10.0.0.1/16]}}
+  - {{id: out, segment: net, mac: \"02:00:00:00:00:02\", addresses: [203.0.0.2/16], external: true}}
+  gateways: [{{interface: out, next_hop: 203.0.0.1}}]
+  floating_ips:
+  - {{id: one, external: 203.0.113.8, internal: 10.0.0.8}}
+  - {{id: other, external: {far}, internal: 10.0.0.9}}
+"
+        );
+        let valid = validate(&read_rules(&rules).unwrap(), &arbitrary::ports()).unwrap();
+        let mut numbers = numbers();
+        let set = compile(&valid, None, &mut numbers).unwrap();
+        let network = set.leg(InterfaceIndex(1)).unwrap().exit.realm;
+        let door = set.door(PortIndex(1), None).unwrap();
+        let addresses = ["203.0.113.8", far].map(|text| text.parse::<Ipv4Addr>().unwrap());
+        for (number, address) in (1..).zip(addresses) {
+            set.own_on(network, address).unwrap().host.set(number);
+            assert_eq!(set.own_by(door, network, address).unwrap().host.get(), number);
+        }
+        assert_eq!(set.own_cell(door, addresses[1]).is_some(), far == "203.0.113.9");
+        let next = compile(&valid, Some(&set), &mut numbers).unwrap();
+        let told = addresses.map(|address| next.own_on(network, address).unwrap().host.get());
+        assert_eq!(told, [1, 2], "{far}");
+    }
 }

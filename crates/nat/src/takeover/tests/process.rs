@@ -14,6 +14,7 @@ use rules::compiled::{AddressIndex, Realm};
 use crate::DropReason;
 use crate::flow::{Endpoint, Flow};
 use crate::idle_reset::Idle;
+use crate::mappings::Foresight;
 use crate::ports::PortSpace;
 use crate::shard::Shard;
 use crate::state::{Sizes, State, WorkerIndex};
@@ -139,8 +140,8 @@ impl Process {
             if let Some(line) = state.line(shard.index(), flow, None) {
                 shard.close_line(line, counters, now_ms);
             }
-            let opened =
-                shard.open_outbound(flow, router, router.gateways[0].pool.unwrap(), &rules, counters, now_ms);
+            let (pool, unforeseen) = (router.gateways[0].pool.unwrap(), Foresight::default());
+            let opened = shard.open_outbound(flow, router, pool, &rules, &unforeseen, counters, now_ms);
             self.rules = rules;
             opened.unwrap()
         });
@@ -181,7 +182,7 @@ impl Process {
     pub(super) fn acquire(&mut self, tenant: &str, flow: &Flow) {
         let (rules, now_ms) = (std::mem::take(&mut self.rules), self.now());
         let pool = rules.pools.iter().find(|pool| pool.id == tenant).unwrap();
-        self.shard_of(flow).mappings.acquire(flow, pool, now_ms).unwrap();
+        self.shard_of(flow).mappings.acquire(flow, pool, &Foresight::default(), now_ms).unwrap();
         self.rules = rules;
     }
 
