@@ -33,7 +33,7 @@ use packet::{
     BURST_FRAMES_MAX, Burst, Frame, MacAddress, MacNumber, Moment, PacketIo, Plain, PortIndex, addresses,
 };
 use rules::compiled::{AddressIndex, InterfaceIndex, Realm};
-use rules::legs::{Door, Exit, Leg, Purpose};
+use rules::legs::{Door, Exit, Hint, Leg, Purpose};
 
 use crate::flow::Flow;
 use crate::gateway::Gateway;
@@ -102,7 +102,7 @@ struct Arrived {
     translation: Translation,
     /// Where its session is, if it goes by one.
     shard: Option<ShardIndex>,
-    /// Where its next hop was last found, if that is known here.
+    /// Where its next hop was last found, if it goes by none, which knows.
     remembered: LineIndex,
 }
 
@@ -206,7 +206,8 @@ impl<F: Frame> Gateway<F> {
         }
         Some(match self.rules.floating_ip_of(leg, plain.source()) {
             Some(floating) => {
-                Arrived::by_floating_ip(leg.realm, Translation::FloatingOut(index, floating), LineIndex(0))
+                let next_hop = self.neighbour_by(&self.rules.leg(leg.default_interface()?)?.exit.next_hop);
+                Arrived::by_floating_ip(leg.realm, Translation::FloatingOut(index, floating), next_hop)
             }
             None => {
                 let shard = self.state.shard_of_host(leg.realm, plain.source());
@@ -237,13 +238,19 @@ impl<F: Frame> Gateway<F> {
                 }
             },
             Purpose::Floating { internal, leg } => {
-                let remembered = LineIndex(own.host.get());
-                self.neighbours.prefetch(remembered);
-                let translation = Translation::FloatingIn(leg, internal);
-                Some(Arrived::by_floating_ip(network, translation, remembered))
+                let host = self.neighbour_by(&own.host);
+                Some(Arrived::by_floating_ip(network, Translation::FloatingIn(leg, internal), host))
             }
             Purpose::Other => None,
         }
+    }
+
+    /// Where a next hop was last found, and starts to load it.
+    #[inline]
+    fn neighbour_by(&self, hint: &Hint) -> LineIndex {
+        let remembered = LineIndex(hint.get());
+        self.neighbours.prefetch(remembered);
+        remembered
     }
 
     /// Whose the ports are that packets from outside go to, where their address does not tell.
@@ -257,9 +264,9 @@ impl<F: Frame> Gateway<F> {
 
     /// Asks for the legs by which sessions' packets go on, and the neighbours they were sent to last. Returns whether some flows
     /// from inside have no session.
-    fn foresee_departures(&self, candidates: &mut [Candidate], lines: &Lines) -> bool {
+    fn foresee_departures(&self, candidates: &[Candidate], lines: &Lines) -> bool {
         let mut may_begin = false;
-        for (candidate, line) in candidates.iter_mut().zip(lines) {
+        for (candidate, line) in candidates.iter().zip(lines) {
             if let Some(line) = *line {
                 let line = self.state.parts.sessions.value(line);
                 if let Some(leg) = self.leg_onwards(candidate.translation, line) {
@@ -268,29 +275,9 @@ impl<F: Frame> Gateway<F> {
                 self.neighbours.prefetch(line.next_hop());
             } else {
                 may_begin |= matches!(candidate.translation, Translation::Out(_));
-                if let Translation::FloatingOut(leg, _) = candidate.translation
-                    && let Some(exit) = self.default_exit(leg)
-                {
-                    candidate.remembered = self.neighbour_by(exit);
-                }
             }
         }
         may_begin
-    }
-
-    /// How what enters by a leg leaves by the default route.
-    #[inline]
-    fn default_exit(&self, leg: InterfaceIndex) -> Option<&Exit> {
-        let out = self.rules.leg(leg)?.default_interface()?;
-        Some(&self.rules.leg(out)?.exit)
-    }
-
-    /// Where the next hop of the default route was last found, and starts to load it.
-    #[inline]
-    fn neighbour_by(&self, exit: &Exit) -> LineIndex {
-        let remembered = LineIndex(exit.next_hop.get());
-        self.neighbours.prefetch(remembered);
-        remembered
     }
 
     /// The leg by which a packet of a session goes on, by all that is known at a glance.

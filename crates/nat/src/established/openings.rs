@@ -97,7 +97,7 @@ impl<F: Frame> Gateway<F> {
             && is_plainly_a_host(destination)
             && plain.total_length <= exit.mtu
             && !self.rules.is_own(exit, destination);
-        is_plain.then(|| self.neighbour_by(exit))
+        is_plain.then(|| self.neighbour_by(&exit.next_hop))
     }
 
     /// Opens the session of a flow's first packet, by whose line the packet goes on from here. `false` where it takes the long
