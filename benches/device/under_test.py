@@ -12,8 +12,9 @@ from netns import LabError, run
 
 # One pool of packet buffers, huge pages.
 MEMORY_MIB = 256
-# As the generator and the gateway have them.
-FLOWS_PER_HOST, SHARDS = 63, 16
+# As the generator's scenes have them (benches/src/scene.rs).
+FLOWS_PER_HOST = 63
+SHARDS = 16
 
 
 def sessions_max(flows):
@@ -51,6 +52,7 @@ class Natgate:
             "admin": str(self.admin),
             "state_dir": str(directory / "state"),
             "region": str(self.region),
+            "shards": SHARDS,
             "sessions_max": sessions_max(flows),
             "external_addresses_max": 4_160 if scene == "cloud" else 64,
         }

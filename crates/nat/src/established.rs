@@ -102,7 +102,7 @@ struct Arrived {
     translation: Translation,
     /// Where its session is, if it goes by one.
     shard: Option<ShardIndex>,
-    /// Where its next hop was last found, if it goes by none, which knows.
+    /// Where its next hop was last found, if it goes by no session, which knows.
     remembered: LineIndex,
 }
 

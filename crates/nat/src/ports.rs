@@ -260,7 +260,7 @@ impl<'a> PortSpace<'a> {
             return Some(start);
         }
         let mut later = ports_of(group_of(start), bits_from(start));
-        later.find(|port| is_wanted(*port) && self.get(*port).is_free())
+        later.find(|port| self.get(*port).is_free() && is_wanted(*port))
     }
 
     /// Takes this port, if nobody has it.
