@@ -13,6 +13,7 @@ use crate::judge::{
 };
 use crate::outbound::{local, not_of_a_connection};
 use crate::sessions::INBOUND;
+use crate::shard::Terms;
 use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
 use crate::{DropReason, unsolicited};
@@ -118,7 +119,7 @@ impl Judge<'_> {
                     owner.close_line(line, counters, now_ms);
                 }
                 let keys = [inside.reversed(), *flow];
-                owner.open_forwarded(keys, INBOUND, router, rules, counters, now_ms)?
+                owner.open_forwarded(keys, INBOUND, &Terms { rules, router, counters, now_ms })?
             }
         };
         if self.state.is_untouched(line) {

@@ -12,6 +12,7 @@ use crate::judge::{
 };
 use crate::mappings::Foresight;
 use crate::sessions::OUTBOUND;
+use crate::shard::Terms;
 use crate::tcp::is_opening;
 use crate::verdict::{Change, Passage, SessionLine, Verdict};
 use crate::{DropReason, forwarding};
@@ -121,6 +122,7 @@ impl Judge<'_> {
                 check_opens(case.parsed, router)?;
                 self.check_checksum(case)?;
                 let (rules, counters, now_ms) = (self.rules, self.counters, self.now_ms);
+                let terms = Terms { rules, router, counters, now_ms };
                 let by = match (forwarding::outward(rules, gateway, flow), pool) {
                     (Some(external), _) => By::Forwarding(external),
                     (None, Some(pool)) => By::Pool(pool),
@@ -133,12 +135,9 @@ impl Judge<'_> {
                 let opened = match by {
                     By::Forwarding(external) => {
                         let keys = [*flow, flow.with_source(external, gateway.realm).reversed()];
-                        owner.open_forwarded(keys, OUTBOUND, router, rules, counters, now_ms)
+                        owner.open_forwarded(keys, OUTBOUND, &terms)
                     }
-                    By::Pool(pool) => {
-                        let unforeseen = Foresight::default();
-                        owner.open_outbound(flow, router, pool, rules, &unforeseen, counters, now_ms)
-                    }
+                    By::Pool(pool) => owner.open_outbound(flow, pool, &Foresight::default(), &terms),
                 };
                 opened.map_err(refuse_without_room)?
             }

@@ -42,6 +42,17 @@ pub struct Shard {
     sweep: time::Sweep,
 }
 
+/// What a session is opened under.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) rules: &'a RuleSet,
+    /// Its host's.
+    pub(crate) router: &'a RouterRules,
+    /// Where it is counted.
+    pub(crate) counters: &'a Counters,
+    pub(crate) now_ms: u32,
+}
+
 /// By which mapping a session is opened.
 #[derive(Clone, Copy)]
 enum By<'a> {
@@ -82,18 +93,14 @@ impl Shard {
     }
 
     /// Opens a session for `flow`, which is in its internal realm, and returns its outbound line.
-    #[expect(clippy::too_many_arguments, reason = "all that an opening depends on")]
     pub(crate) fn open_outbound(
         &mut self,
         flow: &Flow,
-        router: &RouterRules,
         pool: PoolIndex,
-        rules: &RuleSet,
         foresight: &Foresight,
-        counters: &Counters,
-        now_ms: u32,
+        terms: &Terms,
     ) -> Result<LineIndex, DropReason> {
-        let slot = self.open(flow, By::ItsOwn(foresight), router, pool, rules, counters, now_ms)?;
+        let slot = self.open(flow, By::ItsOwn(foresight), pool, terms)?;
         Ok(self.state.parts.sessions.line_of(slot, OUTBOUND))
     }
 
@@ -118,7 +125,7 @@ impl Shard {
         };
         let (mapping, inside) = self.mappings.admit(flow, filtering)?;
         let (router, pool) = allowing(&inside).ok_or(DropReason::NoMapping)?;
-        let slot = self.open(&inside, By::This(mapping), router, pool, rules, counters, now_ms)?;
+        let slot = self.open(&inside, By::This(mapping), pool, &Terms { rules, router, counters, now_ms })?;
         Ok(self.state.parts.sessions.line_of(slot, INBOUND))
     }
 
@@ -128,10 +135,7 @@ impl Shard {
         &mut self,
         [internal, outside]: [Flow; 2],
         side: usize,
-        router: &RouterRules,
-        rules: &RuleSet,
-        counters: &Counters,
-        now_ms: u32,
+        &Terms { rules, router, counters, now_ms }: &Terms,
     ) -> Result<LineIndex, DropReason> {
         let taken = Taken { outside, holds: Holds::empty(), mapping: 0, spoken: side == OUTBOUND };
         if !is_allowed(&internal, &outside, taken.holds, router, rules) {
@@ -163,16 +167,12 @@ impl Shard {
     }
 
     /// Opens a session for an internal flow, translated to a pool of its router's: by this mapping, or else by its own.
-    #[expect(clippy::too_many_arguments, reason = "all that an opening depends on")]
     fn open(
         &mut self,
         internal: &Flow,
         by: By,
-        router: &RouterRules,
         pool: PoolIndex,
-        rules: &RuleSet,
-        counters: &Counters,
-        now_ms: u32,
+        &Terms { rules, router, counters, now_ms }: &Terms,
     ) -> Result<SlotIndex, DropReason> {
         let pool = &rules.pools[pool.0 as usize];
         for _ in 0..=LEFT_OVERS_MAX {

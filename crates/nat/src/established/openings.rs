@@ -28,6 +28,7 @@ use crate::flow::Flow;
 use crate::forwarding;
 use crate::gateway::Gateway;
 use crate::mappings::{Foresight, Mappings};
+use crate::shard::Terms;
 use crate::tcp::opens;
 
 /// What an opening is made of.
@@ -138,9 +139,8 @@ impl<F: Frame> Gateway<F> {
         if leg.has_exceptions() && is_excepted(flow, next_hop, router, rules) {
             return None;
         }
-        let counters = self.state.counters(self.me());
-        let owner = self.shards.get_mut(shard)?;
-        let line = owner.open_outbound(flow, router, pool, rules, foresight, counters, now_ms).ok()?;
+        let terms = Terms { rules, router, counters: self.state.counters(self.me()), now_ms };
+        let line = self.shards.get_mut(shard)?.open_outbound(flow, pool, foresight, &terms).ok()?;
         self.state.parts.sessions.value(line).remember_next_hop(candidate.remembered);
         Some(line)
     }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use nat::DropReason;
-use packet::MacAddress;
 use packet::arp::Operation;
+use packet::{MacAddress, PortIndex};
 
 use crate::world::scene::*;
 use crate::world::{Host, Packet, Setup, Wire, World, mac};
@@ -79,6 +79,28 @@ fn waiting_packets_leave_in_order_and_no_more_than_a_few_wait() {
     let order = ports(&heard);
     assert_eq!(order[..HELD_MAX as usize], (0..HELD_MAX).collect::<Vec<_>>());
     assert_eq!(order.len(), HELD_MAX as usize + 1, "what came behind the answer goes behind what waited");
+}
+
+#[test]
+fn where_a_neighbour_was_found_stands_beside_the_rule_that_leads_to_it() {
+    let other_isp = Host { mac: mac(99, 4), address: Ipv4Addr::new(203, 0, 113, 4), ..ISP };
+    let rules = rules_with(&[("next_hop: 203.0.113.1, pool: blue", "next_hop: 203.0.113.4, pool: blue")]);
+    let hosts: Vec<Host> = HOSTS.into_iter().chain([other_isp]).collect();
+    let mut world = World::new(&rules, &hosts);
+    // The first asks for its neighbour, the next finds it.
+    for _ in 0..2 {
+        world.one(RED_WEB.udp(1, (SERVER.address, 53), b""));
+        world.one(BLUE_WEB.udp(1, (SERVER.address, 53), b""));
+        world.one(SERVER.udp(1, (WEB, 80), b""));
+        world.one(SERVER.udp(1, (MAIL, 80), b""));
+    }
+    let (rules, segment) = (world.rules(), world.rules().segment_of(PortIndex(INTERNET.port), INTERNET.vlan));
+    let network = &rules.segments[segment.unwrap().0 as usize];
+    let next_hop = |mac| rules.leg(network.interfaces[&mac]).unwrap().exit.next_hop.get();
+    let host = |floating| rules.own_on(network.realm, floating).unwrap().host.get();
+    // Where nothing is remembered there is 0, which is a place too: that of one neighbour at most.
+    assert_ne!(next_hop(RED_EXT), next_hop(BLUE_EXT));
+    assert_ne!(host(WEB), host(MAIL));
 }
 
 #[test]

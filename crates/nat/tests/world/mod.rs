@@ -183,6 +183,11 @@ impl World {
         self.close_books();
     }
 
+    /// The rules in force.
+    pub(crate) fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
     /// Makes rules the world's, as the control thread does before it sends them to the workers; returns the old ones.
     pub(crate) fn publish(&mut self, rules: &str) -> Arc<RuleSet> {
         let state = &self.team.state;

@@ -16,7 +16,7 @@ use crate::flow::{Endpoint, Flow};
 use crate::idle_reset::Idle;
 use crate::mappings::Foresight;
 use crate::ports::PortSpace;
-use crate::shard::Shard;
+use crate::shard::{Shard, Terms};
 use crate::state::{Sizes, State, WorkerIndex};
 use crate::takeover::Takeover;
 
@@ -140,8 +140,9 @@ impl Process {
             if let Some(line) = state.line(shard.index(), flow, None) {
                 shard.close_line(line, counters, now_ms);
             }
-            let (pool, unforeseen) = (router.gateways[0].pool.unwrap(), Foresight::default());
-            let opened = shard.open_outbound(flow, router, pool, &rules, &unforeseen, counters, now_ms);
+            let terms = Terms { rules: &rules, router, counters, now_ms };
+            let pool = router.gateways[0].pool.unwrap();
+            let opened = shard.open_outbound(flow, pool, &Foresight::default(), &terms);
             self.rules = rules;
             opened.unwrap()
         });
