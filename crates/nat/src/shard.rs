@@ -43,7 +43,6 @@ pub struct Shard {
 }
 
 /// What a session is opened under.
-#[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
     pub(crate) rules: &'a RuleSet,
     /// Its host's.

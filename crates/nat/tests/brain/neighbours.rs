@@ -94,8 +94,9 @@ fn where_a_neighbour_was_found_stands_beside_the_rule_that_leads_to_it() {
         world.one(SERVER.udp(1, (WEB, 80), b""));
         world.one(SERVER.udp(1, (MAIL, 80), b""));
     }
-    let (rules, segment) = (world.rules(), world.rules().segment_of(PortIndex(INTERNET.port), INTERNET.vlan));
-    let network = &rules.segments[segment.unwrap().0 as usize];
+    let rules = world.rules();
+    let segment = rules.segment_of(PortIndex(INTERNET.port), INTERNET.vlan).unwrap();
+    let network = &rules.segments[segment.0 as usize];
     let next_hop = |mac| rules.leg(network.interfaces[&mac]).unwrap().exit.next_hop.get();
     let host = |floating| rules.own_on(network.realm, floating).unwrap().host.get();
     // Where nothing is remembered there is 0, which is a place too: that of one neighbour at most.
