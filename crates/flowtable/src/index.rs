@@ -211,12 +211,17 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Enters a line. The same key's entry must not be there yet.
+    #[inline]
     pub(crate) fn link(&mut self, spot: &Spot, line: LineIndex) -> Result<(), Crowded> {
         let home = self.bucket(spot.home);
-        if let Some(place) = home.free_place() {
-            home.put(place, Entry { tag: spot.tag, line, away: false });
-            return Ok(());
-        }
+        let Some(place) = home.free_place() else { return self.link_away(spot, line) };
+        home.put(place, Entry { tag: spot.tag, line, away: false });
+        Ok(())
+    }
+
+    /// The same where there is no place at home.
+    #[inline(never)]
+    fn link_away(&mut self, spot: &Spot, line: LineIndex) -> Result<(), Crowded> {
         let other = self.other(spot.home, spot.tag);
         let (bucket, place) = match self.bucket(other).free_place() {
             Some(place) => (other, place),
@@ -224,7 +229,7 @@ impl<'a> Writer<'a> {
         };
         let away = bucket != spot.home;
         if away {
-            home.stray_leaves();
+            self.bucket(spot.home).stray_leaves();
         }
         self.bucket(bucket).put(place, Entry { tag: spot.tag, line, away });
         Ok(())

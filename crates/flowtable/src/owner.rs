@@ -218,6 +218,11 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
         self.slots.is_live(self.local(slot))
     }
 
+    /// True where the line is this owner's, is in use and has this key.
+    pub fn holds(&self, line: LineIndex, key: &K) -> bool {
+        self.is_live(self.table.slot_of(line)) && self.table.has_key(line, key)
+    }
+
     /// The slots in use among the `slots` slots from `from` on, as far as they are this owner's, in order: a long
     /// list is made in short pieces, each going on `slots` after the last.
     pub fn live(&self, from: SlotIndex, slots: usize) -> impl Iterator<Item = SlotIndex> + '_ {

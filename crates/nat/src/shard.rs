@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrayvec::ArrayVec;
 use flowtable::{InsertError, LineIndex, Owner, Place, SWEEP_DUE_MAX, ShardIndex, SlotIndex};
 use rules::RuleSet;
-use rules::compiled::{IdleReset, PoolIndex, RouterRules};
+use rules::compiled::{IdleReset, PoolIndex, PoolRules, RouterRules};
 
 use crate::counters::Counters;
 use crate::flow::Flow;
@@ -134,28 +134,61 @@ impl Shard {
         &mut self,
         [internal, outside]: [Flow; 2],
         side: usize,
-        &Terms { rules, router, counters, now_ms }: &Terms,
+        terms: &Terms,
     ) -> Result<LineIndex, DropReason> {
         let taken = Taken { outside, holds: Holds::empty(), mapping: 0, spoken: side == OUTBOUND };
-        if !is_allowed(&internal, &outside, taken.holds, router, rules) {
+        if !is_allowed(&internal, &outside, taken.holds, terms.router, terms.rules) {
             return Err(DropReason::NoMapping);
         }
+        // The same endpoints may speak through another of N ports that lead to one.
+        let stays = |shard: &Self, line| {
+            let stays = shard.state.stands(line, terms.rules, terms.now_ms) && !shard.is_over(line);
+            stays.then_some(DropReason::ForwardingTaken)
+        };
+        let slot = self.open_anew(terms, stays, |shard| {
+            shard.mappings.intent().begin(&internal, &outside);
+            let inserted = shard.insert(&internal, &taken, None, terms);
+            shard.mappings.intent().clear();
+            inserted
+        })?;
+        Ok(self.state.parts.sessions.line_of(slot, side))
+    }
+
+    /// Opens a session for an internal flow, translated to a pool of its router's: by this mapping, or else by its own.
+    fn open(
+        &mut self,
+        internal: &Flow,
+        by: By,
+        pool: PoolIndex,
+        terms: &Terms,
+    ) -> Result<SlotIndex, DropReason> {
+        let pool = &terms.rules.pools[pool.0 as usize];
+        // The host may speak with this remote by another mapping, of other rules: nobody outside ends that.
+        let stays = |shard: &Self, line| {
+            let stays = matches!(by, By::This(_)) && shard.state.stands(line, terms.rules, terms.now_ms);
+            stays.then_some(DropReason::Filtered)
+        };
+        self.open_anew(terms, stays, |shard| shard.translate(internal, by, pool, terms))
+    }
+
+    /// Opens a session as often as one of earlier rules is in its way, and closes that, unless it `stays` for a reason.
+    #[inline]
+    fn open_anew(
+        &mut self,
+        terms: &Terms,
+        stays: impl Fn(&Self, LineIndex) -> Option<DropReason>,
+        mut open: impl FnMut(&mut Self) -> Result<SlotIndex, Obstacle>,
+    ) -> Result<SlotIndex, DropReason> {
         for _ in 0..=LEFT_OVERS_MAX {
-            self.mappings.intent().begin(&internal, &outside);
-            let opened = self.insert(&internal, &taken, None, router, now_ms);
-            self.mappings.intent().clear();
-            match opened {
+            match open(self) {
                 Ok(slot) => {
-                    counters.sessions_created.add(1);
-                    return Ok(self.state.parts.sessions.line_of(slot, side));
+                    terms.counters.sessions_created.add(1);
+                    return Ok(slot);
                 }
-                // The same endpoints speak through another of N ports that lead to one.
-                Err(Obstacle::LeftOver(line))
-                    if self.state.stands(line, rules, now_ms) && !self.is_over(line) =>
-                {
-                    return Err(DropReason::ForwardingTaken);
-                }
-                Err(Obstacle::LeftOver(line)) => self.close_line(line, counters, now_ms),
+                Err(Obstacle::LeftOver(line)) => match stays(self, line) {
+                    Some(reason) => return Err(reason),
+                    None => self.close_line(line, terms.counters, terms.now_ms),
+                },
                 Err(Obstacle::Refused(DropReason::TableFull)) if self.is_alone_full() => {
                     return Err(DropReason::ShardFull);
                 }
@@ -165,47 +198,28 @@ impl Shard {
         Err(DropReason::TableFull)
     }
 
-    /// Opens a session for an internal flow, translated to a pool of its router's: by this mapping, or else by its own.
-    fn open(
+    /// Takes what a session of the flow needs, and inserts it. On its own: what it reads first would else be read, and kept on
+    /// the stack, before it is known how often it is done, which is once.
+    #[inline(never)]
+    fn translate(
         &mut self,
         internal: &Flow,
         by: By,
-        pool: PoolIndex,
-        &Terms { rules, router, counters, now_ms }: &Terms,
-    ) -> Result<SlotIndex, DropReason> {
-        let pool = &rules.pools[pool.0 as usize];
-        for _ in 0..=LEFT_OVERS_MAX {
-            let (taken, place) = match by {
-                By::This(mapping) => (self.mappings.acquire_by(mapping, internal, pool), None),
-                By::ItsOwn(foresight) => {
-                    let taken = self.mappings.acquire(internal, pool, foresight, now_ms);
-                    let place = taken.as_ref().ok().and_then(|taken| foresight.session(&taken.outside));
-                    (taken, place)
-                }
-            };
-            let opened = taken
-                .map_err(Obstacle::from)
-                .and_then(|taken| self.insert(internal, &taken, place, router, now_ms));
-            self.mappings.intent().clear();
-            match opened {
-                Ok(slot) => {
-                    counters.sessions_created.add(1);
-                    return Ok(slot);
-                }
-                Err(Obstacle::Refused(DropReason::TableFull)) if self.is_alone_full() => {
-                    return Err(DropReason::ShardFull);
-                }
-                Err(Obstacle::Refused(reason)) => return Err(reason),
-                // The host speaks with this remote by another mapping, of other rules: nobody outside ends that.
-                Err(Obstacle::LeftOver(line))
-                    if matches!(by, By::This(_)) && self.state.stands(line, rules, now_ms) =>
-                {
-                    return Err(DropReason::Filtered);
-                }
-                Err(Obstacle::LeftOver(line)) => self.close_line(line, counters, now_ms),
+        pool: &PoolRules,
+        terms: &Terms,
+    ) -> Result<SlotIndex, Obstacle> {
+        let (taken, place) = match by {
+            By::This(mapping) => (self.mappings.acquire_by(mapping, internal, pool), None),
+            By::ItsOwn(foresight) => {
+                let taken = self.mappings.acquire(internal, pool, foresight, terms.now_ms);
+                let place = taken.as_ref().ok().and_then(|taken| foresight.session(&taken.outside));
+                (taken, place)
             }
-        }
-        Err(DropReason::TableFull)
+        };
+        let inserted =
+            taken.map_err(Obstacle::from).and_then(|taken| self.insert(internal, &taken, place, terms));
+        self.mappings.intent().clear();
+        inserted
     }
 
     /// Whether a session whose time is up is a connection that neither side has ended, and the rules want both told.
@@ -231,8 +245,7 @@ impl Shard {
         internal: &Flow,
         taken: &Taken,
         place: Option<Place>,
-        router: &RouterRules,
-        now_ms: u32,
+        &Terms { router, now_ms, .. }: &Terms,
     ) -> Result<SlotIndex, Obstacle> {
         let Taken { outside, holds, mapping, spoken } = *taken;
         let (external, realm, generation) = (outside.destination(), outside.realm(), router.generation);

@@ -24,7 +24,7 @@ use super::lists::Lists;
 use super::{Counts, Slots, bit, words};
 use crate::owned::Owned;
 use crate::quiescence::Quiescence;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, AtomicU64};
 use crate::{SWEEP_DUE_MAX, ShardIndex};
 
 /// See the file's page.
@@ -75,7 +75,7 @@ impl OwnedSlots {
     /// Starts to load a slot's deadline.
     #[inline]
     pub(crate) fn prefetch(&self, slot: u32) {
-        self.slots.deadlines.prefetch(self.slots.first(self.shard).0.wrapping_add(slot) as usize);
+        self.slots.deadlines.prefetch(self.place(slot));
     }
 
     /// Takes a slot into use: the one that [`Self::free`] named.
@@ -87,7 +87,7 @@ impl OwnedSlots {
         } else {
             self.lists.take_free(self.slots.deadlines_of(self.shard));
         }
-        self.deadlines()[slot as usize].publish(deadline_ms);
+        self.deadline_of(slot).publish(deadline_ms);
         self.note_deadline(slot, deadline_ms);
         self.set_live(slot, true);
     }
@@ -107,20 +107,20 @@ impl OwnedSlots {
     /// True where the slot is in use.
     #[inline]
     pub(crate) fn is_live(&self, slot: u32) -> bool {
-        slot < self.used && self.live_bits(slot as usize, 1) != 0
+        slot < self.used && self.live_word(slot).own() & bit(slot) != 0
     }
 
     /// The deadline of a live slot.
     #[inline]
     pub(crate) fn deadline(&self, slot: u32) -> u32 {
-        self.deadlines()[slot as usize].own()
+        self.deadline_of(slot).own()
     }
 
     /// Sets the deadline of a live slot; a free one has none, and stays as it is.
     #[inline]
     pub(crate) fn set_deadline(&mut self, slot: u32, deadline_ms: u32) {
         if self.is_live(slot) {
-            self.deadlines()[slot as usize].publish(deadline_ms);
+            self.deadline_of(slot).publish(deadline_ms);
             self.note_deadline(slot, deadline_ms);
         }
     }
@@ -209,7 +209,7 @@ impl OwnedSlots {
     }
 
     fn set_live(&mut self, slot: u32, live: bool) {
-        let word = &self.slots.live_words(self.shard)[slot as usize / WORD_SLOTS];
+        let word = self.live_word(slot);
         word.publish(word.own() & !bit(slot) | if live { bit(slot) } else { 0 });
         self.live_count = if live { self.live_count + 1 } else { self.live_count.saturating_sub(1) };
         self.counts().live.publish(self.live_count);
@@ -221,6 +221,20 @@ impl OwnedSlots {
 
     fn counts(&self) -> &Counts {
         self.slots.counts.get(usize::from(self.shard.0))
+    }
+
+    /// The word of live bits that has the slot's.
+    fn live_word(&self, slot: u32) -> &AtomicU64 {
+        self.slots.live.get(self.slots.word(self.shard, slot))
+    }
+
+    /// The slot's number among those of all shards.
+    fn place(&self, slot: u32) -> usize {
+        self.slots.first(self.shard).0.wrapping_add(slot) as usize
+    }
+
+    fn deadline_of(&self, slot: u32) -> &AtomicU32 {
+        self.slots.deadlines.get(self.place(slot))
     }
 
     fn deadlines(&self) -> &[AtomicU32] {

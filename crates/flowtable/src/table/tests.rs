@@ -214,16 +214,20 @@ fn of_what_is_at_home_the_guess_by_an_alias_is_right() {
 
 #[test]
 fn a_line_found_before_a_removal_is_known_to_be_another_afterwards() {
-    let (table, mut owner) = owned::<1>(4);
+    let quiescence = Quiescence::new();
+    let table = Arc::new(Table::<u64, AtomicU64, 1>::anonymous(2, 4, KEY));
+    let [mut owner, other] = [SHARD, ShardIndex(1)].map(|shard| table.owner(shard, &quiescence));
     let slot = owner.insert([1], 0, |_| ()).unwrap();
     let line = table.find(SHARD, &1).unwrap();
-    assert!(table.holds(line, &1) && !table.holds(line, &2));
+    let held = |owner: &Owner<_, _, 1>, line, key| [table.holds(line, &key), owner.holds(line, &key)];
+    assert_eq!((held(&owner, line, 1), held(&owner, line, 2)), ([true; 2], [false; 2]));
+    assert!(!other.holds(line, &1), "it is another owner's");
     owner.remove(slot);
-    assert!(!table.holds(line, &1));
+    assert_eq!(held(&owner, line, 1), [false; 2]);
     owner.reclaim();
     owner.insert([2], 0, |_| ()).unwrap();
-    assert!(!table.holds(line, &1) && table.holds(line, &2));
-    assert!(!table.holds(LineIndex(u32::MAX), &1));
+    assert_eq!((held(&owner, line, 1), held(&owner, line, 2)), ([false; 2], [true; 2]));
+    assert_eq!(held(&owner, LineIndex(u32::MAX), 1), [false; 2]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use arrayvec::ArrayVec;
 use flowtable::{LineIndex, SHARDS_MAX, ShardIndex, Sought, prefetch_value};
 use packet::{BURST_FRAMES_MAX, Frame, Protocol};
 use rules::RuleSet;
-use rules::compiled::{NextHop, PoolRules, RouterRules};
+use rules::compiled::{PoolRules, RouterRules};
 use rules::legs::Leg;
 
 use super::{Candidate, Lines, Translation, is_plainly_a_host, pair_bit};
@@ -133,10 +133,9 @@ impl<F: Frame> Gateway<F> {
             return None;
         };
         let (flow, leg) = (&candidate.flow, self.rules.leg(leg)?);
-        let next_hop = leg.plainly_out(candidate.plain.destination())?;
         let (rules, pool) = (&self.rules, leg.pool()?);
         let router = rules.routers.get(leg.router.0 as usize)?;
-        if leg.has_exceptions() && is_excepted(flow, next_hop, router, rules) {
+        if leg.has_exceptions() && is_excepted(flow, leg, router, rules) {
             return None;
         }
         let terms = Terms { rules, router, counters: self.state.counters(self.me()), now_ms };
@@ -147,9 +146,10 @@ impl<F: Frame> Gateway<F> {
 }
 
 /// Whether a flow that leaves by the default route is translated by something else than the pool, or not at all.
-fn is_excepted(flow: &Flow, next_hop: NextHop, router: &RouterRules, rules: &RuleSet) -> bool {
+fn is_excepted(flow: &Flow, leg: &Leg, router: &RouterRules, rules: &RuleSet) -> bool {
+    let gateway = || router.gateway_by(leg.default_interface()?);
     router.is_no_nat(flow.destination().address)
-        || router.gateway_by(next_hop.interface).is_none_or(|gateway| {
+        || gateway().is_none_or(|gateway| {
             gateway.floating_by_internal.contains_key(&flow.source().address)
                 || forwarding::outward(rules, gateway, flow).is_some()
         })

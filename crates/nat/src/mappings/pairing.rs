@@ -68,9 +68,8 @@ impl Mappings {
 
     /// Mostly where it was guessed to be.
     fn find_host(&self, key: &Flow, guessed: Option<LineIndex>) -> Option<LineIndex> {
-        let table = self.hosts.table();
-        let guessed = guessed.filter(|line| table.holds(*line, key));
-        guessed.or_else(|| table.find(self.shard, key))
+        let guessed = guessed.filter(|line| self.hosts.holds(*line, key));
+        guessed.or_else(|| self.hosts.table().find(self.shard, key))
     }
 
     /// The address that a host's new flows keep. Where the pool has changed, they go to one that it still has.
