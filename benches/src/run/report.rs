@@ -1,4 +1,5 @@
-//! The page of figures, docs/performance.md, and its plots, from what the benches have left in a directory.
+//! The page of figures, docs/performance.md, and its plots, from what the benches have left in a directory; or another
+//! processor's, beside it.
 
 mod readme;
 mod texts;
@@ -15,6 +16,9 @@ use benches::plots::{self, Line, Scale};
 use benches::results::{Header, Row, Verdict, read, shown};
 use clap::Args;
 use texts::{CLOCKS, DEVICE, HOW, LADDER, OTHERS, PORTS, TABLE, VPP_NOTE};
+
+/// By its rate a gateway is known among a device's rows.
+const RATE: &str = "million packets a second";
 
 /// VPP's NAT, a packet of established flows by their number, measured elsewhere: FD.io VPP of August 2026, a release build with
 /// AVX-512, on a cloud machine of 2.6 GHz, one worker, in quiet windows.
@@ -35,19 +39,43 @@ pub(crate) struct Arguments {
     /// The page on which the foremost figures stand.
     #[arg(long, default_value = "README.md")]
     readme: PathBuf,
+    /// Writes docs/performance-NAME.md instead, of a processor that is not the goals', and leaves README.md as it is.
+    #[arg(long, value_name = "NAME")]
+    processor: Option<String>,
     /// What the packet path is held to.
     #[arg(long, default_value = "benches/instructions.tsv")]
     instructions: PathBuf,
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { results, docs, readme, instructions } = arguments;
+    let Arguments { results, docs, readme, processor, instructions } = arguments;
     let report = Report::read(&results)?;
-    fs::create_dir_all(docs.join("plots"))?;
-    let page = report.page(&docs, &fs::read_to_string(&instructions)?)?;
-    fs::write(docs.join("performance.md"), page)?;
-    fs::write(&readme, report.on_readme(&fs::read_to_string(&readme)?)?)?;
+    let (page, plots) = match &processor {
+        None => ("performance.md".to_owned(), "plots".to_owned()),
+        Some(name) => (format!("performance-{name}.md"), format!("plots/{name}")),
+    };
+    let plots = Plots { docs: docs.clone(), directory: plots };
+    fs::create_dir_all(docs.join(&plots.directory))?;
+    fs::write(docs.join(page), report.page(&plots, &fs::read_to_string(&instructions)?)?)?;
+    if processor.is_none() {
+        fs::write(&readme, report.on_readme(&fs::read_to_string(&readme)?)?)?;
+    }
     Ok(())
+}
+
+/// Where plots go.
+struct Plots {
+    docs: PathBuf,
+    /// In there.
+    directory: String,
+}
+
+impl Plots {
+    /// The file of a plot, and what shows it on the page.
+    fn place(&self, name: &str, title: &str) -> (PathBuf, String) {
+        let place = format!("{}/{name}.svg", self.directory);
+        (self.docs.join(&place), format!("\n![{title}]({place})\n"))
+    }
 }
 
 /// All that was measured.
@@ -80,7 +108,7 @@ impl Report {
         self.rows.iter().find(|row| row.bench == bench && row.row == name)
     }
 
-    fn page(&self, docs: &Path, instructions: &str) -> anyhow::Result<String> {
+    fn page(&self, plots: &Plots, instructions: &str) -> anyhow::Result<String> {
         let mut page = String::from("# Performance\n\n");
         writeln!(
             page,
@@ -89,9 +117,9 @@ impl Report {
         )?;
         page.push_str(HOW);
         self.goals(&mut page)?;
-        self.clocks(&mut page, docs)?;
+        self.clocks(&mut page, plots)?;
         self.ladder(&mut page)?;
-        self.ports(&mut page, docs)?;
+        self.ports(&mut page, plots)?;
         for (bench, title, text) in OTHERS {
             let rows: Vec<_> = self.of(bench).collect();
             if !rows.is_empty() {
@@ -100,7 +128,7 @@ impl Report {
                 page.push('\n');
             }
         }
-        self.device(&mut page, docs)?;
+        self.device(&mut page, plots)?;
         page.push_str("## Instructions\n\nWhat `scripts/gate` holds in every test run, by callgrind:\n\n");
         page.push_str("| a packet | instructions |\n|---|---|\n");
         for (kind, count) in instructions.lines().filter_map(|line| line.split_once('\t')) {
@@ -172,7 +200,7 @@ impl Report {
         format!("{name} | {limit} | {} | {verdict} | {} |", measured(row), all(row))
     }
 
-    fn clocks(&self, page: &mut String, docs: &Path) -> anyhow::Result<()> {
+    fn clocks(&self, page: &mut String, plots: &Plots) -> anyhow::Result<()> {
         page.push_str(CLOCKS);
         for row in self.of("path").filter(|row| !row.row.ends_with("over the floor")) {
             let bursts = ["out", "in", "floor"].map(|part| bursts(row, part));
@@ -199,9 +227,9 @@ impl Report {
         }));
         drawn.retain(|line| !line.points.is_empty());
         let title = "Clocks a packet of established flows, in random order";
-        plots::lines(&docs.join("plots/clocks.svg"), title, ("flows", "clocks"), Scale::Logarithmic, &drawn)?;
-        page.push_str("\n![Clocks against flows](plots/clocks.svg)\n\n");
-        page.push_str(VPP_NOTE);
+        let (file, shown) = plots.place("clocks", "Clocks against flows");
+        plots::lines(&file, title, ("flows", "clocks"), Scale::Logarithmic, &drawn)?;
+        write!(page, "{shown}\n{VPP_NOTE}")?;
         Ok(())
     }
 
@@ -225,7 +253,7 @@ impl Report {
         Ok(())
     }
 
-    fn ports(&self, page: &mut String, docs: &Path) -> anyhow::Result<()> {
+    fn ports(&self, page: &mut String, plots: &Plots) -> anyhow::Result<()> {
         let rows: Vec<_> = self.of("ports").collect();
         if rows.is_empty() {
             return Ok(());
@@ -240,49 +268,94 @@ impl Report {
         });
         let drawn = drawn.collect::<anyhow::Result<Vec<_>>>()?;
         if !drawn.is_empty() {
-            let axes = ("ports in use, %", "clocks");
-            plots::lines(
-                &docs.join("plots/ports.svg"),
-                "Clocks of a new flow, towards one destination",
-                axes,
-                Scale::Linear,
-                &drawn,
-            )?;
-            page.push_str("\n![Clocks of a new flow while a pool fills](plots/ports.svg)\n");
+            let (file, shown) = plots.place("ports", "Clocks of a new flow while a pool fills");
+            let title = "Clocks of a new flow, towards one destination";
+            plots::lines(&file, title, ("ports in use, %", "clocks"), Scale::Linear, &drawn)?;
+            page.push_str(&shown);
         }
         page.push('\n');
         Ok(())
     }
 
-    fn device(&self, page: &mut String, docs: &Path) -> anyhow::Result<()> {
+    fn device(&self, page: &mut String, plots: &Plots) -> anyhow::Result<()> {
         let rows: Vec<_> = self.of("device").collect();
         if rows.is_empty() {
             return Ok(());
         }
-        write!(page, "{DEVICE}{TABLE}")?;
-        rows.iter().try_for_each(|row| writeln!(page, "{}", line(row)))?;
-        let plots = [
-            ("rates", "Whole gateways: rate", "million packets a second", ""),
+        page.push_str(DEVICE);
+        let gateways: Vec<_> = rows.iter().filter(|row| row.unit == RATE).map(|row| &row.row).collect();
+        for gateway in &gateways {
+            writeln!(page, "| {gateway} | {} |", self.gateway(gateway).join(" | "))?;
+        }
+        write!(page, "\n{TABLE}")?;
+        let of_one = |row: &Row| gateways.iter().any(|gateway| is_of(row, gateway));
+        rows.iter().filter(|row| !of_one(row)).try_for_each(|row| writeln!(page, "{}", line(row)))?;
+        let drawn = [
+            ("rates", "Whole gateways: rate", RATE, ""),
             ("latency", "Whole gateways: latency, 99.9 %", "us", ", 99.9 %"),
         ];
-        for (file, title, unit, ending) in plots {
+        for (name, title, unit, ending) in drawn {
             let of = |row: &&&Row| row.unit == unit && row.row.ends_with(ending);
             let drawn: Vec<_> = rows.iter().filter(of).collect();
             // On a machine with other work, something is better than nothing, if it says so.
             let is_all = drawn.iter().any(|row| row.value.is_none());
             let title =
                 if is_all { format!("{title} (all windows, counting or not)") } else { title.to_owned() };
+            let (file, shown) = plots.place(name, &title);
             let name = |row: &Row| row.row.trim_end_matches(ending).replace(", latency", "");
             let middle = |row: &Row| if is_all { median_of_all(row) } else { row.value };
             let bars: Vec<_> = drawn.iter().filter_map(|row| Some((name(row), middle(row)?))).collect();
             if !bars.is_empty() {
-                plots::bars(&docs.join(format!("plots/{file}.svg")), &title, unit, &bars)?;
-                writeln!(page, "\n![{title}](plots/{file}.svg)")?;
+                plots::bars(&file, &title, unit, &bars)?;
+                page.push_str(&shown);
             }
         }
         page.push('\n');
         Ok(())
     }
+
+    /// What stands in a line of [`DEVICE`].
+    fn gateway(&self, gateway: &str) -> [String; 8] {
+        let of = |ending: &str, unit: &str, figure: fn(&Row) -> String| {
+            let name = format!("{gateway}{ending}");
+            let row = self.of("device").find(|row| row.row == name && row.unit == unit);
+            row.map_or("-".to_owned(), figure)
+        };
+        let latency = |pace: &str| {
+            let part = |part| of(&format!(", latency at {pace}, {part}"), "us", middle);
+            ["median", "99 %", "99.9 %"].map(part).join(" / ")
+        };
+        let processor = |pace: &str| of(&format!(", CPU at {pace}"), "% of a core", middle);
+        let [slow, half] = ["1 million a second", "half of its rate"];
+        [
+            of("", RATE, middle_and_spread),
+            of("", "clocks a packet", middle_and_spread),
+            latency(slow),
+            processor(slow),
+            latency(half),
+            processor(half),
+            of("", RATE, |row| format!("{} of {}", row.counted, row.windows)),
+            of("", RATE, |row| row.note.clone()),
+        ]
+    }
+}
+
+/// Whether a row is one of a gateway's own, not of how it compares with others.
+fn is_of(row: &Row, gateway: &str) -> bool {
+    let rest = row.row.strip_prefix(gateway);
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with(", latency at") || rest.starts_with(", CPU at")
+    })
+}
+
+/// The middle of what counts; in italics, of all windows.
+fn middle(row: &Row) -> String {
+    let of_all = || median_of_all(row).map_or("-".to_owned(), |median| format!("*{}*", shown(median)));
+    row.value.map_or_else(of_all, shown)
+}
+
+fn middle_and_spread(row: &Row) -> String {
+    if row.value.is_some() { measured(row) } else { format!("*{}*", all(row)) }
 }
 
 /// A row as a line of [`TABLE`].
