@@ -1,44 +1,93 @@
-//! The machine's own noise, without which a figure says little: how long memory takes, and how long others had the processor.
+//! The machine's own noise, without which a figure says little: how long memory takes, how fast the core is, and how long others had
+//! the processor.
 
+use std::cell::Cell;
 use std::fs;
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Nanoseconds of a read that depends on the one before, over 64 MB.
-pub struct MemoryProbe(Vec<u32>);
+/// What a neighbour may take without being seen otherwise: the memory's time, and the core's, which on most servers two threads
+/// share.
+pub struct Probes {
+    memory: Vec<u32>,
+    /// The least that the core took.
+    best_ns: Cell<f64>,
+}
 
-impl MemoryProbe {
-    /// What memory takes at most while nobody else is at it.
+impl Probes {
+    /// What memory takes at most while nobody else is at it, in nanoseconds.
     pub const CALM_NS: f64 = 200.0;
+    /// What the core takes at most while nobody else is on it, as a multiple of its best.
+    pub const ALONE: f64 = 1.05;
+
     const CELLS: u32 = 1 << 24;
     const READS: u32 = 1 << 16;
+    /// Some 25 us each.
+    const PIECES: usize = 64;
+    const PIECES_FIRST: usize = 4_096;
 
-    /// One cycle through all cells (Sattolo), so that no read is repeated.
+    /// One cycle through all cells (Sattolo), so that no read is repeated; and what the core can do.
     pub fn new() -> Self {
         let mut next: Vec<u32> = (0..Self::CELLS).collect();
         let mut random = Random::new(1);
         for index in (1..next.len()).rev() {
             next.swap(index, random.below(index));
         }
-        Self(next)
+        let probes = Self { memory: next, best_ns: Cell::new(f64::INFINITY) };
+        probes.core_of(Self::PIECES_FIRST);
+        probes
     }
 
-    /// Nanoseconds for each of some reads.
-    pub fn ns(&self) -> f64 {
+    /// Nanoseconds for a read that depends on the one before, over 64 MB.
+    pub fn memory_ns(&self) -> f64 {
         let mut at = 0;
         let start = Instant::now();
         for _ in 0..Self::READS {
-            at = self.0[at as usize];
+            at = self.memory[at as usize];
         }
         black_box(at);
         start.elapsed().as_nanos() as f64 / f64::from(Self::READS)
     }
+
+    /// How long the core takes for instructions that do not wait for each other, as a multiple of the least it ever took: another
+    /// thread on the same core takes its share of those.
+    pub fn core(&self) -> f64 {
+        self.core_of(Self::PIECES)
+    }
+
+    /// The median of so many pieces.
+    fn core_of(&self, pieces: usize) -> f64 {
+        let mut all: Vec<_> = (0..pieces).map(|_| piece_ns()).collect();
+        all.sort_by(f64::total_cmp);
+        self.best_ns.set(self.best_ns.get().min(all[0]));
+        all[pieces / 2] / self.best_ns.get()
+    }
 }
 
-impl Default for MemoryProbe {
+impl Default for Probes {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Nanoseconds for a piece of work without memory, of more instructions side by side than a core can do.
+#[inline(never)]
+fn piece_ns() -> f64 {
+    let mut words: [u64; 6] = black_box([1, 2, 3, 4, 5, 6]);
+    let start = Instant::now();
+    for round in 0..20_000_u64 {
+        let [a, b, c, d, e, f] = words;
+        words = [
+            a.rotate_left(3) ^ round,
+            b.wrapping_add(round) ^ 0x55,
+            c.rotate_left(7).wrapping_sub(round),
+            d.wrapping_add(round).rotate_left(11),
+            (e ^ round).wrapping_add(0x1234),
+            f.wrapping_sub(round).rotate_left(17),
+        ];
+    }
+    black_box(words);
+    start.elapsed().as_nanos() as f64
 }
 
 /// Since when, and how long this thread had to wait and the machine was stolen until then.

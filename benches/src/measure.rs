@@ -1,11 +1,11 @@
 //! Windows: what was measured in one go, and whether it counts; and what many of them come to.
 //!
-//! A window counts where nobody else was at work: see [`Noise::is_quiet`] and [`MemoryProbe`]. Windows go on until ten count, or
+//! A window counts where nobody else was at work: see [`Noise::is_quiet`] and [`Probes`]. Windows go on until ten count, or
 //! until there were as many as were asked for. Which of them count does not depend on what was measured.
 
 use std::io::{IsTerminal as _, Write as _};
 
-use crate::machine::{MemoryProbe, Noise, Window, clock_ghz};
+use crate::machine::{Noise, Probes, Window, clock_ghz};
 use crate::results::Row;
 
 /// So many windows have to count, or a figure is none.
@@ -21,7 +21,9 @@ pub struct Measured {
     /// Its parts, by name: many values each, as of packets out and packets in.
     pub parts: Vec<(&'static str, Vec<f64>)>,
     noise: Noise,
-    probe_ns: f64,
+    memory_ns: f64,
+    /// See [`Probes::core`].
+    core: f64,
 }
 
 impl Measured {
@@ -30,15 +32,15 @@ impl Measured {
     /// # Errors
     /// Its.
     pub fn of(
-        probe: &MemoryProbe,
+        probes: &Probes,
         work: impl FnOnce() -> anyhow::Result<Vec<(&'static str, Vec<f64>)>>,
     ) -> anyhow::Result<Self> {
-        let probe_ns = probe.ns();
+        let (memory_ns, before) = (probes.memory_ns(), probes.core());
         let window = Window::begin();
         let parts = work()?;
         let noise = window.end();
-        let value = mean_of_means(&parts);
-        Ok(Self { value, parts, noise, probe_ns })
+        let (value, core) = (mean_of_means(&parts), before.max(probes.core()));
+        Ok(Self { value, parts, noise, memory_ns, core })
     }
 
     /// The same window with another figure.
@@ -60,15 +62,15 @@ impl Measured {
 
     /// It counts only if another window does.
     pub fn beside(self, other: &Self) -> Self {
-        let probe_ns = self.probe_ns.max(other.probe_ns);
+        let (memory_ns, core) = (self.memory_ns.max(other.memory_ns), self.core.max(other.core));
         let stolen = self.noise.stolen + other.noise.stolen;
         let waited = self.noise.waited.max(other.noise.waited);
-        Self { noise: Noise { waited, stolen }, probe_ns, ..self }
+        Self { noise: Noise { waited, stolen }, memory_ns, core, ..self }
     }
 
     /// Nobody else was at work.
     pub fn counts(&self) -> bool {
-        self.noise.is_quiet() && self.probe_ns <= MemoryProbe::CALM_NS
+        self.noise.is_quiet() && self.memory_ns <= Probes::CALM_NS && self.core <= Probes::ALONE
     }
 }
 
@@ -144,10 +146,11 @@ fn noise(windows: &[&Measured]) -> String {
     let median =
         |of: fn(&Measured) -> f64| at(&sorted(windows.iter().map(|one| of(one))), 2).unwrap_or(f64::NAN);
     let stolen = windows.iter().filter(|one| one.noise.stolen > 0).count();
+    let shared = windows.iter().filter(|one| one.core > Probes::ALONE).count();
     format!(
-        "stolen from in {stolen} windows, waited {:.1} % of the median one, its memory took {:.0} ns",
+        "stolen from in {stolen} windows, the core shared in {shared}, waited {:.1} % of the median one, its memory took {:.0} ns",
         median(|one| one.noise.waited) * 100.0,
-        median(|one| one.probe_ns)
+        median(|one| one.memory_ns)
     )
 }
 
@@ -184,12 +187,12 @@ mod tests {
     use super::*;
     use crate::results::Verdict;
 
-    fn window(value: f64, waited: f64, stolen: u64, probe_ns: f64) -> Measured {
-        Measured { value, parts: Vec::new(), noise: Noise { waited, stolen }, probe_ns }
+    fn window(value: f64, waited: f64, stolen: u64, memory_ns: f64, core: f64) -> Measured {
+        Measured { value, parts: Vec::new(), noise: Noise { waited, stolen }, memory_ns, core }
     }
 
     fn quiet(count: usize) -> Vec<Measured> {
-        (0..count).map(|at| window(100.0 + at as f64, 0.0, 0, 160.0)).collect()
+        (0..count).map(|at| window(100.0 + at as f64, 0.0, 0, 160.0, 1.01)).collect()
     }
 
     #[test]
@@ -206,12 +209,24 @@ mod tests {
 
     #[test]
     fn a_window_with_any_noise_does_not_count_whatever_it_gave() {
-        let noisy = [(0.02, 0, 160.0), (0.0, 1, 160.0), (0.0, 0, 201.0)];
+        let noisy =
+            [(0.02, 0, 160.0, 1.0), (0.0, 1, 160.0, 1.0), (0.0, 0, 201.0, 1.0), (0.0, 0, 160.0, 1.06)];
         let mut windows = quiet(10);
-        windows.extend(noisy.map(|(waited, stolen, probe_ns)| window(1.0, waited, stolen, probe_ns)));
+        windows.extend(
+            noisy.map(|(waited, stolen, memory_ns, core)| window(1.0, waited, stolen, memory_ns, core)),
+        );
         let row = summed_up("path", "a row", "clocks", &windows);
         assert_eq!((row.value, row.least, row.most), (Some(105.0), Some(100.0), Some(109.0)));
-        assert_eq!((row.windows, row.counted), (13, 10));
+        assert_eq!((row.windows, row.counted), (14, 10));
+    }
+
+    #[test]
+    fn a_window_counts_where_all_that_it_counts_with_do() {
+        let [alone, shared] = [1.0, 1.2].map(|core| window(1.0, 0.0, 0, 160.0, core));
+        let [calm, slow] = [160.0, 300.0].map(|memory_ns| window(1.0, 0.0, 0, memory_ns, 1.0));
+        assert!(window(2.0, 0.0, 0, 160.0, 1.0).beside(&alone).beside(&calm).counts());
+        assert!(!window(2.0, 0.0, 0, 160.0, 1.0).beside(&shared).counts());
+        assert!(!window(2.0, 0.0, 0, 160.0, 1.0).beside(&slow).counts());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::goals::{Limit, limit_of};
-use crate::machine::{MemoryProbe, clock_ghz, processor};
+use crate::machine::{Probes, clock_ghz, processor};
 
 /// Where and of what the rows behind it were measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -170,7 +170,7 @@ impl Results {
     /// # Errors
     /// Where the file cannot be written.
     pub fn begin(file: Option<&Path>) -> anyhow::Result<Self> {
-        let probe_ns = rounded(MemoryProbe::new().ns());
+        let probe_ns = rounded(Probes::new().memory_ns());
         let header = Header { machine: processor(), clock_ghz: clock_ghz(), commit: commit(), probe_ns };
         let Header { machine, clock_ghz, commit, .. } = &header;
         println!("{machine} at {clock_ghz:.3} GHz, commit {commit}, memory {probe_ns:.0} ns");

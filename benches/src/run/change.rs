@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use benches::bench::{Bench, Next, Objects, Plan};
-use benches::machine::{MemoryProbe, Random};
+use benches::machine::{Probes, Random};
 use benches::measure::{Measured, sorted, summed_up, windows};
 use benches::results::Results;
 use benches::scene::{self, FLOWS_PER_HOST, INSIDE, OUTSIDE, ROUTERS};
@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { flows, floating, windows: most, seed, json } = arguments;
     let mut results = Results::begin(json.as_deref())?;
-    let probe = MemoryProbe::new();
+    let probes = Probes::new();
     // The first hosts' flows go by their floating IPs.
     let first = floating.div_ceil(ROUTERS) * ROUTERS * FLOWS_PER_HOST;
     let plan = Plan { first, flows: flows + ENDING, floating, seed, ..Plan::default() };
@@ -70,13 +70,13 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
             rules.push(vec![scene.bench.compile(*other)?, scene.bench.compile(all)?]);
         }
         scene.refresh();
-        let quiet = scene.window(&probe, Vec::new())?;
+        let quiet = scene.window(&probes, Vec::new())?;
         let mut measured = Vec::new();
         for rules in rules {
-            measured.push(beside(&quiet, scene.window(&probe, rules)?));
+            measured.push(beside(&quiet, scene.window(&probes, rules)?));
         }
         scene.let_many_end()?;
-        measured.push(beside(&quiet, scene.window(&probe, Vec::new())?));
+        measured.push(beside(&quiet, scene.window(&probes, Vec::new())?));
         anyhow::ensure!(scene.bench.sessions() as usize == flows, "not all have ended");
         let quiet = measured.iter().fold(quiet, Measured::beside);
         endings.extend(measured.pop());
@@ -130,7 +130,7 @@ impl Changing {
     }
 
     /// Carries packets, and adopts rules meanwhile, one set after another.
-    fn window(&mut self, probe: &MemoryProbe, rules: Vec<Next>) -> anyhow::Result<Measured> {
+    fn window(&mut self, probes: &Probes, rules: Vec<Next>) -> anyhow::Result<Measured> {
         let chosen: Vec<_> =
             (0..TRACE).map(|_| self.flows.start + self.random.below(self.flows.len())).collect();
         let outbound: Vec<_> = chosen.iter().map(|flow| scene::request(*flow)).collect();
@@ -138,7 +138,7 @@ impl Changing {
         let turns = 2 * TIMES * TRACE / BURST_FRAMES_MAX;
         let every = turns / (rules.len() + 1);
         let (mut rules, mut old) = (rules.into_iter(), Vec::new());
-        let measured = Measured::of(probe, || {
+        let measured = Measured::of(probes, || {
             let spinning = thread::spawn(longest_gap);
             let mut spent = Vec::with_capacity(turns);
             for _ in 0..TIMES {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use benches::bench::{Bench, Plan};
-use benches::machine::MemoryProbe;
+use benches::machine::Probes;
 use benches::measure::{Measured, progress, summed_up, windows};
 use benches::results::{Results, Row};
 use benches::scene::{self, INSIDE};
@@ -41,12 +41,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { sessions, windows: most, json } = arguments;
     let mut results = Results::begin(json.as_deref())?;
-    let probe = MemoryProbe::new();
+    let probes = Probes::new();
     let mut bench = Bench::new(&Plan { flows: sessions, seed: 1, ..Plan::default() })?;
     bench.open(0..sessions)?;
     bench.establish(0..sessions);
     let all = windows("expiry", most, || {
-        let measured = Measured::of(&probe, || {
+        let measured = Measured::of(&probes, || {
             let [mut first, mut rest] = [0, 0];
             for _ in 0..WINDOW_MS {
                 bench.pass(1);

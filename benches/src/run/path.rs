@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use benches::bench::{Bench, Plan};
 use benches::floor::Floor;
-use benches::machine::{MemoryProbe, Random};
+use benches::machine::{Probes, Random};
 use benches::measure::{Measured, clocks, summed_up, windows};
 use benches::results::Results;
 use benches::scene::{self, FLOWS_PER_HOST, INSIDE, OUTSIDE};
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { flows, floating, others, windows, seed, json } = arguments;
     let results = Results::begin(json.as_deref())?;
-    let mut run = Run { probe: MemoryProbe::new(), windows, seed, results };
+    let mut run = Run { probes: Probes::new(), windows, seed, results };
     for flows in flows.into_iter().filter(|flows| *flows > 0) {
         run.established(flows)?;
     }
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
 type Trace = [Vec<Vec<u8>>; 2];
 
 struct Run {
-    probe: MemoryProbe,
+    probes: Probes,
     windows: usize,
     seed: u64,
     results: Results,
@@ -78,7 +78,7 @@ impl Run {
         let mut bench = self.bench(flows, 0)?;
         let mut opened = Vec::new();
         for first in (0..flows).step_by(OPENED) {
-            opened.push(Measured::of(&self.probe, || {
+            opened.push(Measured::of(&self.probes, || {
                 Ok(vec![("out", clocks(bench.open(first..flows.min(first + OPENED))?))])
             })?);
         }
@@ -90,7 +90,7 @@ impl Run {
             let outbound: Vec<_> = chosen.iter().map(|flow| scene::request(*flow)).collect();
             let inbound: Vec<_> = chosen.iter().map(|flow| bench.answer(*flow)).collect();
             let trace = [outbound, inbound];
-            Measured::of(&self.probe, || {
+            Measured::of(&self.probes, || {
                 let [out, back] = carried(&mut bench, &trace)?;
                 let floor_of = |frames: &Vec<Vec<u8>>| clocks(floor.carry(frames));
                 let floors = trace.each_ref().map(floor_of).concat();
@@ -158,7 +158,7 @@ impl Run {
                 let number = random.below(floating);
                 [vec![scene::floating_request(number)], vec![scene::floating_answer(number)]]
             }));
-            measured(&self.probe, &mut bench, &trace)
+            measured(&self.probes, &mut bench, &trace)
         })?;
         self.results.add(summed_up("path", &what, "clocks", &both))
     }
@@ -211,7 +211,7 @@ impl Run {
         let mut random = Random::new(self.seed);
         let both = windows(what, self.windows, || {
             let trace = trace(bench, &mut random);
-            measured(&self.probe, bench, &trace)
+            measured(&self.probes, bench, &trace)
         })?;
         self.results.add(summed_up("path", what, "clocks", &both))
     }
@@ -232,8 +232,8 @@ fn of_pairs(pairs: impl Iterator<Item = [Vec<Vec<u8>>; 2]>) -> Trace {
     [outbound, inbound].map(|frames| frames.concat())
 }
 
-fn measured(probe: &MemoryProbe, bench: &mut Bench, trace: &Trace) -> anyhow::Result<Measured> {
-    Measured::of(probe, || {
+fn measured(probes: &Probes, bench: &mut Bench, trace: &Trace) -> anyhow::Result<Measured> {
+    Measured::of(probes, || {
         let [out, back] = carried(bench, trace)?;
         Ok(vec![("out", out), ("in", back)])
     })

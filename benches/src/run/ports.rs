@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use benches::bench::{Bench, Plan};
-use benches::machine::{MemoryProbe, Random};
+use benches::machine::{Probes, Random};
 use benches::measure::{Measured, at, clocks, progress, sorted, summed_up};
 use benches::results::{Results, Row};
 use benches::scene::{self, External, FLOWS_PER_HOST, INSIDE, NETWORKS, Pools, ROUTERS};
@@ -40,12 +40,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut results = Results::begin(arguments.json.as_deref())?;
-    let probe = MemoryProbe::new();
+    let probes = Probes::new();
     for kind in &arguments.kinds {
         for addresses in [1, 65] {
-            fill_and_churn(&arguments, *kind, addresses, "strict", &probe, &mut results)?;
+            fill_and_churn(&arguments, *kind, addresses, "strict", &probes, &mut results)?;
         }
-        fill_and_churn(&arguments, *kind, 65, "soft", &probe, &mut results)?;
+        fill_and_churn(&arguments, *kind, 65, "soft", &probes, &mut results)?;
     }
     Ok(())
 }
@@ -56,12 +56,12 @@ fn fill_and_churn(
     kind: Kind,
     addresses: usize,
     pairing: &'static str,
-    probe: &MemoryProbe,
+    probes: &Probes,
     results: &mut Results,
 ) -> anyhow::Result<()> {
     let mut filling = Filling::new(arguments, kind, addresses, pairing)?;
     for when in ["", ", after churn"] {
-        let (windows, refused) = filling.fill(probe)?;
+        let (windows, refused) = filling.fill(probes)?;
         // With strict pairing and few ports an address, the pool as a whole does not get full.
         if (pairing == "soft" || addresses == 1) && when.is_empty() {
             filling.costs(&windows).into_iter().try_for_each(|row| results.add(row))?;
@@ -122,7 +122,7 @@ impl Filling {
     }
 
     /// Opens flows until one is refused, and returns which.
-    fn fill(&mut self, probe: &MemoryProbe) -> anyhow::Result<(Vec<Window>, usize)> {
+    fn fill(&mut self, probes: &Probes) -> anyhow::Result<(Vec<Window>, usize)> {
         let (mut windows, mut refused) = (Vec::new(), None);
         while refused.is_none() {
             ensure!(self.open.len() < self.ports * 8 / 5, "there were more ports than there are");
@@ -133,7 +133,7 @@ impl Filling {
                 self.used()
             ));
             let before = self.used();
-            let measured = Measured::of(probe, || {
+            let measured = Measured::of(probes, || {
                 let mut spent = Vec::new();
                 for _ in 0..WINDOW / GROUP {
                     let (some, full) = self.group();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use benches::machine::{MemoryProbe, Random};
+use benches::machine::{Probes, Random};
 use benches::measure::{Measured, clocks, summed_up, windows};
 use benches::results::Results;
 use clap::Args;
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         return sessions.into_iter().try_for_each(|sessions| ratio(sessions, least));
     }
     let mut results = Results::begin(json.as_deref())?;
-    let probe = MemoryProbe::new();
+    let probes = Probes::new();
     let pages = if small_pages { ", small pages" } else { "" };
     for sessions in sessions {
         let name = format!("{sessions} sessions{pages}");
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         let all = windows(&name, most, || {
             let keys = keys(&mut random, 0, 2 * sessions);
             let absent = keys_absent(&mut random, sessions);
-            Measured::of(&probe, || {
+            Measured::of(&probes, || {
                 let timed = [
                     ("in bursts", timed(|| in_bursts(&table, &keys, true))),
                     ("one by one", timed(|| one_by_one(&table, &keys))),

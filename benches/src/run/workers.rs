@@ -5,7 +5,7 @@ use std::sync::Barrier;
 
 use anyhow::Context as _;
 use benches::bench::{Bench, Plan};
-use benches::machine::{MemoryProbe, Noise, Random, Window};
+use benches::machine::{Noise, Probes, Random, Window};
 use benches::measure::{Measured, clocks, mean, summed_up, windows};
 use benches::results::{Results, Row};
 use benches::scene::{self, INSIDE, OUTSIDE};
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         let note = "there are no two cores".to_owned();
         return results.add(Row { value: None, note, ..Row::exact("workers", what, "x", 0.0) });
     };
-    let probe = MemoryProbe::new();
+    let probes = Probes::new();
     let mut bench = Bench::new(&Plan { flows, more_workers: 1, seed, ..Plan::default() })?;
     bench.open_unordered(0..flows)?;
     bench.establish(0..flows);
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         let swapped =
             [0, 1].map(|me| (0..TRACE).map(|at| own[(me + at % 2) % 2][at].clone()).collect::<Vec<_>>());
         let mut noise = Vec::new();
-        let measured = Measured::of(&probe, || {
+        let measured = Measured::of(&probes, || {
             let (workers, now) = bench.workers();
             let [one, other] = workers else { anyhow::bail!("there are two workers") };
             let mut run = |workers: Vec<(&mut Worker, usize)>, answers: &[Vec<Vec<u8>>; 2]| {
