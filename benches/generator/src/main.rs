@@ -24,7 +24,7 @@ use std::io::{BufRead as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use benches::machine::{MemoryProbe, clock_ghz};
+use benches::machine::{Probes, clock_ghz};
 use clap::{Args, Parser, Subcommand};
 use dpdk::DeviceSpec;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ fn main() -> anyhow::Result<()> {
 
 fn play(play: &Play) -> anyhow::Result<()> {
     let mut rig = Rig::start([&play.inside, &play.outside], play.core)?;
-    let probe = MemoryProbe::new();
+    let probes = Probes::new();
     let opened = if play.untranslated {
         rig.expect_untranslated(play.scene, play.flows)?;
         json!({"flows": play.flows})
@@ -118,7 +118,7 @@ fn play(play: &Play) -> anyhow::Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let (rate, watched) = asked(&line).with_context(|| format!("`{line}` asks for no window"))?;
-        let memory_ns = probe.ns();
+        let memory_ns = probes.memory_ns();
         let mut window = rig.play(&plan, rate, &watched)?;
         window["memory_ns"] = json!(memory_ns);
         say(&window)?;
