@@ -56,7 +56,7 @@ def frames(benches, addresses):
 
 def plain(name):
     """A function's name without its generics, its crate's number and its hash."""
-    name = re.sub(r"::h[0-9a-f]{16}$", "", name)
+    name = re.sub(r"::h[0-9a-f]{16}$", "", name).replace("->", "")
     while (shorter := re.sub(r"<[^<>]*>", "", name)) != name:
         name = shorter
     return "::".join(part for part in name.split("::")[-2:] if part) or name

@@ -15,7 +15,7 @@ use benches::measure::ALL;
 use benches::plots::{self, Line, Scale};
 use benches::results::{Header, Row, Verdict, read, shown};
 use clap::Args;
-use texts::{CLOCKS, DEVICE, HOW, LADDER, OTHERS, PORTS, TABLE, VPP_NOTE};
+use texts::{CLOCKS, DEVICE, ELSEWHERE, HOW, LADDER, OTHERS, PORTS, TABLE, VPP_NOTE};
 
 /// By its rate a gateway is known among a device's rows.
 const RATE: &str = "million packets a second";
@@ -50,13 +50,17 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { results, docs, readme, processor, instructions } = arguments;
     let report = Report::read(&results)?;
-    let (page, plots) = match &processor {
-        None => ("performance.md".to_owned(), "plots".to_owned()),
-        Some(name) => (format!("performance-{name}.md"), format!("plots/{name}")),
+    let (page, plots, title) = match &processor {
+        None => ("performance.md".to_owned(), "plots".to_owned(), "# Performance\n\n".to_owned()),
+        Some(name) => (
+            format!("performance-{name}.md"),
+            format!("plots/{name}"),
+            format!("# Performance, {name}\n\n{ELSEWHERE}"),
+        ),
     };
     let plots = Plots { docs: docs.clone(), directory: plots };
     fs::create_dir_all(docs.join(&plots.directory))?;
-    fs::write(docs.join(page), report.page(&plots, &fs::read_to_string(&instructions)?)?)?;
+    fs::write(docs.join(page), title + &report.page(&plots, &fs::read_to_string(&instructions)?)?)?;
     if processor.is_none() {
         fs::write(&readme, report.on_readme(&fs::read_to_string(&readme)?)?)?;
     }
@@ -109,7 +113,7 @@ impl Report {
     }
 
     fn page(&self, plots: &Plots, instructions: &str) -> anyhow::Result<String> {
-        let mut page = String::from("# Performance\n\n");
+        let mut page = String::new();
         writeln!(
             page,
             "Written by `scripts/bench --render` of what the benches left, in one run where one commit is named, else in several. {}\n",

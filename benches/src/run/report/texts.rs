@@ -5,6 +5,11 @@ pub(super) const TABLE: &str = "\
 |---|---|---|---|---|
 ";
 
+pub(super) const ELSEWHERE: &str = "\
+The goals, in clocks, are of another processor, whose figures are on [performance.md](performance.md): what this one takes for the same.
+
+";
+
 pub(super) const HOW: &str = "\
 How figures are taken is on the [benches' page](../benches/README.md): one worker, in process, without ports; 1,000 routers, 64
 external networks, 4,160 addresses, 63 flows a host, 64-byte frames, unless a row says something else.
@@ -27,7 +32,7 @@ it reads a packet, two lines that it asked for, writes one, changes address, por
 ";
 
 pub(super) const VPP_NOTE: &str = "\
-Natgate's points are those that count, or a quarter of all bursts where too few do. VPP's are of another machine of the same kind
+Natgate's points are those that count, or a quarter of all bursts where too few do. VPP's are of another machine, of the goals' kind
 (FD.io VPP, August 2026, AVX-512, 2.6 GHz, one worker, quiet windows): nat44-ei 107, 241 and 599 clocks, nat44-ed 136, 448 and
 1,084; a new session 1,776 and 3,385.
 
