@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Where the instructions of a packet are: scripts/gate --where KIND.
 
-    where.py BENCHES KIND LEAST     a tree of functions, those inlined into others below them, down to LEAST instructions a packet
+    where.py BENCHES KIND PACKETS LEAST     a tree of functions, those inlined into others below them, down to LEAST instructions
+                                            a packet
 
 What is counted is the difference between a run of so many packets and one of twice as many, as scripts/gate counts it. Which source
 line an instruction is of says the compiler, and not always well: what was moved out of a loop may stand at the loop's first line.
@@ -13,8 +14,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-PACKETS = 16384
 
 
 def counted(benches, kind, packets, directory):
@@ -81,11 +80,12 @@ def show(node, least, depth=0):
             show(below, least, depth + 1)
 
 
-def main(benches, kind, least):
+def main(benches, kind, packets, least):
+    packets = int(packets)
     with tempfile.TemporaryDirectory() as directory:
-        once = counted(benches, kind, PACKETS, directory)
-        twice = counted(benches, kind, 2 * PACKETS, directory)
-    instructions = {address: (count - once[address]) / PACKETS for address, count in twice.items()}
+        once = counted(benches, kind, packets, directory)
+        twice = counted(benches, kind, 2 * packets, directory)
+    instructions = {address: (count - once[address]) / packets for address, count in twice.items()}
     instructions = {address: count for address, count in instructions.items() if count > 0}
     print(f"{sum(instructions.values()):7.1f}  instructions a packet, {kind}")
     show(tree(instructions, frames(benches, sorted(instructions))), float(least))

@@ -221,6 +221,14 @@ mod tests {
     }
 
     #[test]
+    fn a_window_does_not_count_where_the_core_is_slower_than_it_was() {
+        let of = |best_ns| Measured::of(&Probes::of_core(best_ns), || Ok(vec![("out", vec![1.0])])).unwrap();
+        assert!(of(f64::INFINITY).core >= 1.0, "nothing is quicker than the best");
+        let slower = of(1.0);
+        assert!(slower.core > Probes::ALONE && !slower.counts());
+    }
+
+    #[test]
     fn a_window_counts_where_all_that_it_counts_with_do() {
         let [alone, shared] = [1.0, 1.2].map(|core| window(1.0, 0.0, 0, 160.0, core));
         let [calm, slow] = [160.0, 300.0].map(|memory_ns| window(1.0, 0.0, 0, memory_ns, 1.0));

@@ -219,7 +219,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The same where there is no place at home.
+    /// The same where there is no place at home. On its own: else the usual way would keep registers free for it.
     #[inline(never)]
     fn link_away(&mut self, spot: &Spot, line: LineIndex) -> Result<(), Crowded> {
         let other = self.other(spot.home, spot.tag);

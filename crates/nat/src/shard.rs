@@ -168,7 +168,7 @@ impl Shard {
             let stays = matches!(by, By::This(_)) && shard.state.stands(line, terms.rules, terms.now_ms);
             stays.then_some(DropReason::Filtered)
         };
-        self.open_anew(terms, stays, |shard| shard.translate(internal, by, pool, terms))
+        self.open_anew(terms, stays, |shard| shard.open_once(internal, by, pool, terms))
     }
 
     /// Opens a session as often as one of earlier rules is in its way, and closes that, unless it `stays` for a reason.
@@ -201,7 +201,7 @@ impl Shard {
     /// Takes what a session of the flow needs, and inserts it. On its own: what it reads first would else be read, and kept on
     /// the stack, before it is known how often it is done, which is once.
     #[inline(never)]
-    fn translate(
+    fn open_once(
         &mut self,
         internal: &Flow,
         by: By,
