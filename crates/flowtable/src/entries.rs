@@ -13,7 +13,7 @@
 //! The index itself does not know of it. What it calls lines are entries' numbers.
 
 use crate::index::Spot;
-use crate::{Key, LineIndex, LineValue, ShardIndex, Table};
+use crate::{Key, LineIndex, LineValue, Place, ShardIndex, Table};
 
 /// By what an entry's line is found.
 #[derive(Clone, Copy)]
@@ -47,13 +47,10 @@ impl<K: Key, V: LineValue<K>, const N: usize> Table<K, V, N> {
         V::HAS_ALIAS && entry.0 % Self::ENTRIES_PER_LINE == By::Alias as u32
     }
 
-    /// Where the alias of a line belongs in the index, and its entry, if it has one.
+    /// Where the alias of a line belongs in the index, if it has one.
     #[inline]
-    pub(crate) fn alias_of(&self, shard: ShardIndex, line: LineIndex) -> Option<(Spot, LineIndex)> {
-        V::HAS_ALIAS.then(|| {
-            let alias = self.lines.get(line.0 as usize).alias::<K>();
-            (self.spot_of_alias(shard, alias), Self::entry(line, By::Alias))
-        })
+    pub(crate) fn place_of_alias_of(&self, shard: ShardIndex, line: LineIndex) -> Option<Place> {
+        V::HAS_ALIAS.then(|| self.place_of_alias(shard, self.lines.get(line.0 as usize).alias::<K>()))
     }
 
     #[inline]

@@ -86,8 +86,8 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
         deadline_ms: u32,
         fill: impl FnOnce([&V; N]),
     ) -> Result<SlotIndex, InsertError> {
-        let places = keys.each_ref().map(|key| self.table.ask(self.shard, key));
-        self.insert_at(keys, places, deadline_ms, fill)
+        let places = keys.each_ref().map(|key| self.table.ask(self.table.place(self.shard, key)));
+        self.insert_at(&keys, &places, deadline_ms, fill)
     }
 
     /// The same where the keys were [asked](Table::ask) for before.
@@ -97,28 +97,27 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
     #[inline]
     pub fn insert_at(
         &mut self,
-        keys: [K; N],
-        places: [Place; N],
+        keys: &[K; N],
+        places: &[Place; N],
         deadline_ms: u32,
         fill: impl FnOnce([&V; N]),
     ) -> Result<SlotIndex, InsertError> {
-        let spots = places.map(|Place(spot)| spot);
-        debug_assert_eq!(spots, keys.each_ref().map(|key| self.table.spot(self.shard, key)));
-        self.look_for(&keys, &spots)?;
-        let slot = self.fill(&keys, fill)?;
-        let alias = self.table.alias_of(self.shard, self.line(slot, 0));
-        self.look_for_alias(slot, &alias)?;
-        self.enter(slot, deadline_ms, &spots, alias)
+        debug_assert_eq!(*places, keys.each_ref().map(|key| self.table.place(self.shard, key)));
+        self.look_for(keys, places)?;
+        let slot = self.fill(keys, fill)?;
+        let alias = self.table.place_of_alias_of(self.shard, self.line(slot, 0));
+        self.look_for_alias(slot, alias.as_ref())?;
+        self.enter(slot, deadline_ms, places, alias.as_ref())
     }
 
     /// Refuses keys of which one is there, or two are the same.
     #[inline]
-    fn look_for(&self, keys: &[K; N], spots: &[Spot; N]) -> Result<(), InsertError> {
+    fn look_for(&self, keys: &[K; N], places: &[Place; N]) -> Result<(), InsertError> {
         for (side, key) in keys.iter().enumerate() {
             if keys[..side].contains(key) {
                 return Err(InsertError::Repeated);
             }
-            if let Some(line) = self.table.find_at(&spots[side], key) {
+            if let Some(line) = self.table.find_at(&places[side].0, key) {
                 return Err(InsertError::Duplicate(line));
             }
         }
@@ -127,8 +126,8 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
 
     /// Refuses an alias that is there.
     #[inline]
-    fn look_for_alias(&self, slot: u32, alias: &Option<(Spot, LineIndex)>) -> Result<(), InsertError> {
-        let Some((spot, _)) = alias else { return Ok(()) };
+    fn look_for_alias(&self, slot: u32, place: Option<&Place>) -> Result<(), InsertError> {
+        let Some(Place(spot)) = place else { return Ok(()) };
         let line = self.table.lines.get(self.line(slot, 0).0 as usize);
         let found = self.table.find_alias_at(spot, line.alias::<K>());
         found.map_or(Ok(()), |line| Err(InsertError::Duplicate(line)))
@@ -154,30 +153,30 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
         &mut self,
         slot: u32,
         deadline_ms: u32,
-        spots: &[Spot; N],
-        alias: Option<(Spot, LineIndex)>,
+        places: &[Place; N],
+        alias: Option<&Place>,
     ) -> Result<SlotIndex, InsertError> {
         self.slots.occupy(slot, deadline_ms);
         self.prefetch_free();
         let mut index = self.table.index.writer(self.shard);
-        for (side, spot) in spots.iter().enumerate() {
+        for (side, Place(spot)) in places.iter().enumerate() {
             if index.link(spot, self.entry(slot, side)).is_err() {
-                return Err(self.refuse(slot, &spots[..side]));
+                return Err(self.refuse(slot, &places[..side]));
             }
         }
-        if let Some((spot, entry)) = alias
-            && index.link(&spot, entry).is_err()
+        if let Some(Place(spot)) = alias
+            && index.link(spot, self.entry_of_alias(slot)).is_err()
         {
-            return Err(self.refuse(slot, spots));
+            return Err(self.refuse(slot, places));
         }
         Ok(self.global(slot))
     }
 
     /// There is no place for one of a slot's entries: those of the keys before it are taken out again.
     #[cold]
-    fn refuse(&mut self, slot: u32, linked: &[Spot]) -> InsertError {
+    fn refuse(&mut self, slot: u32, linked: &[Place]) -> InsertError {
         let mut index = self.table.index.writer(self.shard);
-        for (side, &spot) in linked.iter().enumerate() {
+        for (side, &Place(spot)) in linked.iter().enumerate() {
             index.unlink(spot, self.entry(slot, side));
         }
         self.slots.retire(slot);
@@ -201,8 +200,8 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
         for (side, key) in keys.iter().enumerate() {
             unlink(self.table.spot(self.shard, key), self.entry(slot, side));
         }
-        if let Some((spot, entry)) = self.table.alias_of(self.shard, self.line(slot, 0)) {
-            unlink(spot, entry);
+        if let Some(Place(spot)) = self.table.place_of_alias_of(self.shard, self.line(slot, 0)) {
+            unlink(spot, self.entry_of_alias(slot));
         }
         self.slots.retire(slot);
         keys
@@ -287,6 +286,12 @@ impl<K: Key, V: LineValue<K>, const N: usize> Owner<K, V, N> {
     fn entry(&self, slot: u32, side: usize) -> LineIndex {
         Table::<K, V, N>::entry(self.line(slot, side), By::Key)
     }
+
+    /// The entry of its alias.
+    #[inline]
+    fn entry_of_alias(&self, slot: u32) -> LineIndex {
+        Table::<K, V, N>::entry(self.line(slot, 0), By::Alias)
+    }
 }
 
 impl<K: Key, V: LineValue<K>> Owner<K, V, 1> {
@@ -317,15 +322,33 @@ impl<K: Key, V: LineValue<K>> Owner<K, V, 1> {
     #[inline]
     pub fn insert_vacant(
         &mut self,
-        Vacant { key, spot }: Vacant<K>,
+        vacant: Vacant<K>,
         deadline_ms: u32,
         fill: impl FnOnce([&V; 1]),
     ) -> Result<SlotIndex, InsertError> {
-        debug_assert_eq!(self.look_for(&[key], &[spot]), Ok(()), "the key is not there");
+        self.insert_vacant_at(vacant, None, deadline_ms, fill)
+    }
+
+    /// The same where the place of the alias may be known.
+    ///
+    /// # Errors
+    /// As [`Owner::insert_vacant`].
+    #[inline]
+    pub fn insert_vacant_at(
+        &mut self,
+        Vacant { key, spot }: Vacant<K>,
+        alias: Option<&Place>,
+        deadline_ms: u32,
+        fill: impl FnOnce([&V; 1]),
+    ) -> Result<SlotIndex, InsertError> {
+        let places = [Place(spot)];
+        debug_assert_eq!(self.look_for(&[key], &places), Ok(()), "the key is not there");
         let slot = self.fill(&[key], fill)?;
-        let alias = self.table.alias_of(self.shard, self.line(slot, 0));
-        debug_assert_eq!(self.look_for_alias(slot, &alias), Ok(()), "the alias is not there");
-        self.enter(slot, deadline_ms, &[spot], alias)
+        let find = || self.table.place_of_alias_of(self.shard, self.line(slot, 0));
+        debug_assert!(alias.is_none() || alias == find().as_ref(), "it is the alias' place");
+        debug_assert_eq!(self.look_for_alias(slot, find().as_ref()), Ok(()), "the alias is not there");
+        let found = if alias.is_none() { find() } else { None };
+        self.enter(slot, deadline_ms, &places, alias.or(found.as_ref()))
     }
 }
 

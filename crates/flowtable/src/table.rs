@@ -32,7 +32,7 @@ const BURST: usize = 32;
 const NOWHERE: LineIndex = LineIndex(u32::MAX);
 
 /// Where the entry of a key or an alias is, or would be: see [`Table::ask`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place(pub(crate) Spot);
 
 /// What may be sought in a burst: a key in its shard, or nothing.
@@ -152,22 +152,39 @@ impl<K: Key, V: LineValue<K>, const N: usize> Table<K, V, N> {
     pub fn find_burst<S: Sought<K>>(&self, sought: &[S], found: &mut [Option<LineIndex>]) {
         assert!(found.len() >= sought.len(), "as many answers as keys");
         for (sought, found) in sought.chunks(BURST).zip(found.chunks_mut(BURST)) {
-            self.find_chunk(sought, found);
+            self.find_chunk(sought, &mut [Place::default(); BURST], found);
         }
+    }
+
+    /// The same, and says of each key where it was looked for: whoever inserts those that are not there need not find that out
+    /// again.
+    ///
+    /// # Panics
+    /// As [`Table::find_burst`], and if `places` is shorter than `sought`.
+    pub fn find_burst_at<S: Sought<K>>(
+        &self,
+        sought: &[S],
+        places: &mut [Place],
+        found: &mut [Option<LineIndex>],
+    ) {
+        assert!(found.len() >= sought.len() && places.len() >= sought.len(), "as many answers as keys");
+        let answers = places.chunks_mut(BURST).zip(found.chunks_mut(BURST));
+        sought
+            .chunks(BURST)
+            .zip(answers)
+            .for_each(|(sought, (places, found))| self.find_chunk(sought, places, found));
     }
 
     /// Each loop asks for the memory that the next one reads. Counting loops over arrays side by side, not iterators
     /// zipped: they cost a fifth less instructions, because one check of `count` serves for all.
-    fn find_chunk<S: Sought<K>>(&self, sought: &[S], found: &mut [Option<LineIndex>]) {
-        let count = sought.len().min(found.len()).min(BURST);
-        let (sought, found) = (&sought[..count], &mut found[..count]);
+    fn find_chunk<S: Sought<K>>(&self, sought: &[S], places: &mut [Place], found: &mut [Option<LineIndex>]) {
+        let count = sought.len().min(places.len()).min(found.len()).min(BURST);
+        let (sought, places, found) = (&sought[..count], &mut places[..count], &mut found[..count]);
         let mut hashes = [Hash::default(); BURST];
         self.hasher.hash_burst(sought, |one| one.sought().map(|(_, key)| key), &mut hashes);
-        let mut spots = [Spot::default(); BURST];
         for i in 0..count {
             if let Some((shard, _)) = sought[i].sought() {
-                spots[i] = self.index.spot(shard, hashes[i]);
-                self.index.prefetch_home(spots[i]);
+                places[i] = self.ask(Place(self.index.spot(shard, hashes[i])));
             }
         }
         // Bit by bit: keys that are nowhere, and those that may be in their other bucket.
@@ -175,7 +192,7 @@ impl<K: Key, V: LineValue<K>, const N: usize> Table<K, V, N> {
         let mut returns = [0; BURST];
         for i in 0..count {
             if sought[i].sought().is_some() {
-                match self.index.peek_home(spots[i]) {
+                match self.index.peek_home(places[i].0) {
                     Peek::Line(entry) => entries[i] = self.prefetched(entry),
                     Peek::Absent => absent |= 1 << i,
                     Peek::Away { returns: returned } => {
@@ -187,7 +204,7 @@ impl<K: Key, V: LineValue<K>, const N: usize> Table<K, V, N> {
             }
         }
         for i in ones(away.into()) {
-            match self.index.peek_other(spots[i], returns[i]) {
+            match self.index.peek_other(places[i].0, returns[i]) {
                 Peek::Line(entry) => entries[i] = self.prefetched(entry),
                 Peek::Absent => absent |= 1 << i,
                 Peek::Away { .. } | Peek::Unsure => {}
@@ -197,7 +214,7 @@ impl<K: Key, V: LineValue<K>, const N: usize> Table<K, V, N> {
             found[i] = match sought[i].sought() {
                 Some((_, key)) if self.is_of_key(entries[i], key) => Some(Self::line_at(entries[i])),
                 // A line of the same tag and another key, or one that moved: rare enough to begin again.
-                Some((_, key)) if absent >> i & 1 == 0 => self.find_at(&spots[i], key),
+                Some((_, key)) if absent >> i & 1 == 0 => self.find_at(&places[i].0, key),
                 _ => None,
             };
         }
@@ -216,28 +233,26 @@ impl<K: Key, V: LineValue<K>, const N: usize> Table<K, V, N> {
         }
     }
 
-    /// Starts to load where a key's entry would be, and says where that is.
+    /// Where a key's entry would be.
+    #[inline]
+    pub fn place(&self, shard: ShardIndex, key: &K) -> Place {
+        Place(self.spot(shard, key))
+    }
+
+    /// Where an alias' entry would be.
+    #[inline]
+    pub fn place_of_alias(&self, shard: ShardIndex, alias: u64) -> Place {
+        Place(self.spot_of_alias(shard, alias))
+    }
+
+    /// Starts to load what is there.
     ///
     /// # Panics
     /// If there is no such shard.
     #[inline]
-    pub fn ask(&self, shard: ShardIndex, key: &K) -> Place {
-        self.ask_at(self.spot(shard, key))
-    }
-
-    /// The same for an alias.
-    ///
-    /// # Panics
-    /// If there is no such shard.
-    #[inline]
-    pub fn ask_alias(&self, shard: ShardIndex, alias: u64) -> Place {
-        self.ask_at(self.spot_of_alias(shard, alias))
-    }
-
-    #[inline]
-    fn ask_at(&self, spot: Spot) -> Place {
-        self.index.prefetch_home(spot);
-        Place(spot)
+    pub fn ask(&self, place: Place) -> Place {
+        self.index.prefetch_home(place.0);
+        place
     }
 
     /// The line that is probably that of the key or alias which was [asked](Self::ask) for before, and starts to load it. A

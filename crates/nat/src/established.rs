@@ -28,7 +28,7 @@ mod ways;
 
 use std::net::Ipv4Addr;
 
-use flowtable::{LineIndex, ShardIndex, Sought, prefetch_value};
+use flowtable::{LineIndex, Place, ShardIndex, Sought, prefetch_value};
 use packet::{
     BURST_FRAMES_MAX, Burst, Frame, MacAddress, MacNumber, Moment, PacketIo, Plain, PortIndex, addresses,
 };
@@ -139,12 +139,12 @@ impl<F: Frame> Gateway<F> {
         if asks_ports {
             self.ask_ports(candidates);
         }
-        let mut lines = [None; BURST_FRAMES_MAX];
-        self.state.find_burst(candidates, &mut lines);
+        let (mut lines, mut places) = ([None; BURST_FRAMES_MAX], [Place::default(); BURST_FRAMES_MAX]);
+        self.state.find_burst_at(candidates, &mut places, &mut lines);
         let may_begin = self.foresee_departures(candidates, &lines);
         let mut openings = Openings::default();
         if may_begin {
-            self.prepare_openings(has_checksums, candidates, &lines, &mut openings);
+            self.prepare_openings(has_checksums, candidates, &places, &lines, &mut openings);
         }
         let received = frames.len();
         self.send_established(has_checksums, frames, candidates, &mut lines, &mut openings, now, io);
@@ -262,8 +262,8 @@ impl<F: Frame> Gateway<F> {
         }
     }
 
-    /// Asks for the legs by which sessions' packets go on, and the neighbours they were sent to last. Returns whether some flows
-    /// from inside have no session.
+    /// Asks for the legs by which packets go on, and the neighbours those of sessions were sent to last. Returns whether some
+    /// flows from inside have no session.
     fn foresee_departures(&self, candidates: &[Candidate], lines: &Lines) -> bool {
         let mut may_begin = false;
         for (candidate, line) in candidates.iter().zip(lines) {
@@ -273,8 +273,9 @@ impl<F: Frame> Gateway<F> {
                     prefetch_value(leg);
                 }
                 self.neighbours.prefetch(line.next_hop());
-            } else {
-                may_begin |= matches!(candidate.translation, Translation::Out(_));
+            } else if let Translation::Out(leg) = candidate.translation {
+                may_begin = true;
+                self.leg_out(leg).into_iter().for_each(prefetch_value);
             }
         }
         may_begin
@@ -283,10 +284,16 @@ impl<F: Frame> Gateway<F> {
     /// The leg by which a packet of a session goes on, by all that is known at a glance.
     #[inline]
     fn leg_onwards(&self, translation: Translation, line: &Line) -> Option<&Leg> {
-        self.rules.leg(match translation {
-            Translation::Out(leg) => self.rules.leg(leg)?.default_interface()?,
-            _ => self.rules.inside(line.realm())?.leg,
-        })
+        match translation {
+            Translation::Out(leg) => self.leg_out(leg),
+            _ => self.rules.leg(self.rules.inside(line.realm())?.leg),
+        }
+    }
+
+    /// The leg by which packets from this one leave by the default route.
+    #[inline]
+    fn leg_out(&self, leg: InterfaceIndex) -> Option<&Leg> {
+        self.rules.leg(self.rules.leg(leg)?.default_interface()?)
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that was found out about the burst")]

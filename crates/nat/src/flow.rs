@@ -60,6 +60,12 @@ impl Flow {
         Self::of_parts(zerocopy::transmute!(addresses), zerocopy::transmute!(ports), protocol, realm)
     }
 
+    /// A hash of few instructions, that anybody may foresee; its upper bits are the best.
+    #[inline]
+    pub(crate) fn mixed(&self) -> u64 {
+        (self.addresses ^ self.rest.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
     /// Of addresses and ports as they stand in a packet.
     #[inline]
     fn of_parts(addresses: u64, ports: u32, protocol: Protocol, realm: Realm) -> Self {

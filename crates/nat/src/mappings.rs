@@ -277,9 +277,12 @@ impl Mappings {
         self.begin(flow);
         let (outside, address) = self.choose(flow, pool, Purpose::Mapping, foresight)?;
         let number = self.intent().number();
-        let inserted = self.mappings.insert_vacant(vacant, now_ms.wrapping_add(NEVER_MS), |[mapping]| {
-            mapping.begin(address, outside.destination().port, number);
-        });
+        let inserted = self.mappings.insert_vacant_at(
+            vacant,
+            foresight.alias(&outside),
+            now_ms.wrapping_add(NEVER_MS),
+            |[mapping]| mapping.begin(address, outside.destination().port, number),
+        );
         match inserted {
             Ok(slot) => Ok((slot, outside)),
             Err(_) => {

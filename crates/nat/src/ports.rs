@@ -8,10 +8,9 @@
 //! cell     | holder | locked | uses |    cell.rs; 0: nobody has it       65,536 of 2 bytes for a space
 //! full     | a bit for each group of 64 cells: none was free |            1,024 bits for a space
 //! unit     | shard + 1 | size |          8 ports of some host's block     8,192 of 2 bytes for a space: blocks.rs
-//! used     | how many cells are not 0 |                                   for each space
-//! resting  | how many of them rest |                                      for each space
-//! hold     | for how long, ms |                                           for each space
-//! holders  | a bit for each shard that has had a port |                   for each space
+//! counts   | cells that are not 0 | of these, at rest |                   for each space: written with every port
+//! customs  | holders: a bit for each shard that has had a port |          for each space: mostly read
+//!          | how long ports rest, ms | how many at once |
 //!
 //! take     free -> whole, for a mapping, or used once, for a session      compare-exchange, by whoever wants it
 //! share    used -> used once more, towards another remote                 compare-exchange
@@ -30,8 +29,8 @@
 //! |---|---|---|---|
 //! | cell | anyone, by compare-exchange | acquire to lock, release to unlock | who has locked a shared port sees every session on it |
 //! | full | anyone | release where it is cleared, acquire where set | a set that comes after a clear sees the port that was given back |
-//! | used, resting | anyone | relaxed | counts |
-//! | hold | whoever chooses a port for a mapping | relaxed | all write what their rules say |
+//! | counts | anyone | relaxed | counts |
+//! | how ports rest | whoever chooses a port for a mapping | relaxed | all write what their rules say |
 //! | holders | anyone | relaxed | a hint: who looks in the wrong shard finds nothing, and asks the cell |
 
 mod blocks;
@@ -48,6 +47,7 @@ use std::sync::atomic::{
 use flowtable::{Carver, Cells, ShardIndex};
 use packet::Protocol;
 use rules::compiled::AddressIndex;
+use zerocopy::FromBytes;
 
 use crate::probes::Probes;
 use crate::random::Random;
@@ -69,10 +69,25 @@ pub(crate) struct Ports {
     cells: Cells<AtomicU16>,
     full: Cells<AtomicU64>,
     units: Cells<AtomicU16>,
-    used: Cells<AtomicU32>,
-    resting: Cells<AtomicU32>,
-    hold_downs: Cells<AtomicU32>,
-    holders: Cells<AtomicU32>,
+    counts: Cells<Counts>,
+    customs: Cells<Customs>,
+}
+
+/// How many ports of a space are in use, and at rest.
+#[derive(FromBytes)]
+#[repr(C)]
+struct Counts {
+    used: AtomicU32,
+    resting: AtomicU32,
+}
+
+/// What hardly changes of a space: apart from its counts, so that it stays in every cache.
+#[derive(FromBytes)]
+#[repr(C)]
+struct Customs {
+    holders: AtomicU32,
+    hold_down_ms: AtomicU32,
+    resting_max: AtomicU32,
 }
 
 /// The ports of one external address for one protocol.
@@ -89,10 +104,8 @@ impl Ports {
             cells: carver.cells(spaces * PORTS),
             full: carver.cells(spaces * WORDS),
             units: carver.cells(spaces * blocks::UNITS),
-            used: carver.cells(spaces),
-            resting: carver.cells(spaces),
-            hold_downs: carver.cells(spaces),
-            holders: carver.cells(spaces),
+            counts: carver.cells(spaces),
+            customs: carver.cells(spaces),
         }
     }
 
@@ -153,12 +166,12 @@ impl<'a> PortSpace<'a> {
 
     /// Ports in use, those that rest included.
     pub(crate) fn used(self) -> u32 {
-        self.count().load(Relaxed)
+        self.counts().used.load(Relaxed)
     }
 
     /// Ports that rest.
     pub(crate) fn resting(self) -> u32 {
-        self.ports.resting.get(self.number).load(Relaxed)
+        self.counts().resting.load(Relaxed)
     }
 
     /// See [`alias_of`].
@@ -169,20 +182,23 @@ impl<'a> PortSpace<'a> {
 
     /// How long a mapping's port rests; 0: not at all.
     pub(crate) fn hold_down_ms(self) -> u32 {
-        self.hold_down().load(Relaxed)
+        self.customs().hold_down_ms.load(Relaxed)
     }
 
-    /// From now on that long.
-    pub(crate) fn set_hold_down_ms(self, hold_down_ms: u32) {
-        // Looked at first: a line that is only read stays in every cache.
-        if self.hold_down_ms() != hold_down_ms {
-            self.hold_down().store(hold_down_ms, Relaxed);
+    /// How many mappings' ports may rest at once.
+    pub(crate) fn resting_max(self) -> u32 {
+        self.customs().resting_max.load(Relaxed)
+    }
+
+    /// From now on so long, and so many.
+    pub(crate) fn limit_rests(self, hold_down_ms: u32, resting_max: u32) {
+        let customs = self.customs();
+        for (word, now) in [(&customs.hold_down_ms, hold_down_ms), (&customs.resting_max, resting_max)] {
+            // Looked at first: a line that is only read stays in every cache.
+            if word.load(Relaxed) != now {
+                word.store(now, Relaxed);
+            }
         }
-    }
-
-    /// Asks for the memory that [`Self::set_hold_down_ms`] reads.
-    pub(crate) fn prefetch_hold_down(self) {
-        self.ports.hold_downs.prefetch(self.number);
     }
 
     /// What a port's word says.
@@ -194,7 +210,7 @@ impl<'a> PortSpace<'a> {
     /// The shard that has all the ports in use, if no other has had any. While another takes its first, this may still be said.
     #[inline]
     pub(crate) fn sole_holder(self) -> Option<ShardIndex> {
-        let holders = self.holders().load(Relaxed);
+        let holders = self.customs().holders.load(Relaxed);
         holders.is_power_of_two().then(|| ShardIndex(holders.trailing_zeros() as u8))
     }
 
@@ -204,10 +220,11 @@ impl<'a> PortSpace<'a> {
         self.ports.cells.prefetch(index(self.number, port));
     }
 
-    /// Asks for the memory that [`Self::take_this`] is going to write.
+    /// Asks for the memory that taking a port touches, and giving it back.
     pub(crate) fn prefetch_to_take(self, port: u16) {
         self.prefetch(port);
-        self.ports.used.prefetch(self.number);
+        self.ports.counts.prefetch(self.number);
+        self.ports.customs.prefetch(self.number);
     }
 
     /// Takes a port that nobody has, for a mapping or a session. Says which one before it tries, for whoever has to clean up
@@ -268,7 +285,7 @@ impl<'a> PortSpace<'a> {
         let taken = Cell::taken(shard, purpose);
         let is_taken = self.exchange(port, Cell::FREE, taken);
         if is_taken {
-            self.count().fetch_add(1, Relaxed);
+            self.counts().used.fetch_add(1, Relaxed);
             self.note_holder(shard);
         }
         is_taken
@@ -302,10 +319,10 @@ impl<'a> PortSpace<'a> {
             }
         }
         if held.is_resting() {
-            self.ports.resting.get(self.number).fetch_sub(1, Relaxed);
+            self.counts().resting.fetch_sub(1, Relaxed);
         }
         if held.given_back().is_free() {
-            self.count().fetch_sub(1, Relaxed);
+            self.counts().used.fetch_sub(1, Relaxed);
             // Always, even where the bit is clear: only then does whoever sets it afterwards see that the port is free.
             let group = group_of(port);
             self.word(group).fetch_and(!bit(group), Release);
@@ -315,14 +332,14 @@ impl<'a> PortSpace<'a> {
     /// A mapping's port begins to rest.
     pub(crate) fn rest(self, shard: ShardIndex, port: u16) {
         if self.exchange(port, Cell::taken(shard, Purpose::Mapping), Cell::resting(shard)) {
-            self.ports.resting.get(self.number).fetch_add(1, Relaxed);
+            self.counts().resting.fetch_add(1, Relaxed);
         }
     }
 
     /// A mapping that rests has its port back.
     pub(crate) fn wake(self, shard: ShardIndex, port: u16) {
         if self.exchange(port, Cell::resting(shard), Cell::taken(shard, Purpose::Mapping)) {
-            self.ports.resting.get(self.number).fetch_sub(1, Relaxed);
+            self.counts().resting.fetch_sub(1, Relaxed);
         }
     }
 
@@ -358,8 +375,9 @@ impl<'a> PortSpace<'a> {
 
     fn note_holder(self, shard: ShardIndex) {
         // Looked at first: a line that is only read stays in every cache.
-        if self.holders().load(Relaxed) & 1 << shard.0 == 0 {
-            self.holders().fetch_or(1 << shard.0, Relaxed);
+        let holders = &self.customs().holders;
+        if holders.load(Relaxed) & 1 << shard.0 == 0 {
+            holders.fetch_or(1 << shard.0, Relaxed);
         }
     }
 
@@ -371,20 +389,16 @@ impl<'a> PortSpace<'a> {
         self.ports.cells.get(index(self.number, port))
     }
 
-    fn hold_down(self) -> &'a AtomicU32 {
-        self.ports.hold_downs.get(self.number)
-    }
-
     fn word(self, group: usize) -> &'a AtomicU64 {
         self.ports.full.get(self.number * WORDS + group / 64)
     }
 
-    fn count(self) -> &'a AtomicU32 {
-        self.ports.used.get(self.number)
+    fn counts(self) -> &'a Counts {
+        self.ports.counts.get(self.number)
     }
 
-    fn holders(self) -> &'a AtomicU32 {
-        self.ports.holders.get(self.number)
+    fn customs(self) -> &'a Customs {
+        self.ports.customs.get(self.number)
     }
 }
 

@@ -208,16 +208,16 @@ impl Shard {
         pool: &PoolRules,
         terms: &Terms,
     ) -> Result<SlotIndex, Obstacle> {
-        let (taken, place) = match by {
+        let (taken, places) = match by {
             By::This(mapping) => (self.mappings.acquire_by(mapping, internal, pool), None),
             By::ItsOwn(foresight) => {
                 let taken = self.mappings.acquire(internal, pool, foresight, terms.now_ms);
-                let place = taken.as_ref().ok().and_then(|taken| foresight.session(&taken.outside));
-                (taken, place)
+                let places = taken.as_ref().ok().and_then(|taken| foresight.session(&taken.outside));
+                (taken, places)
             }
         };
         let inserted =
-            taken.map_err(Obstacle::from).and_then(|taken| self.insert(internal, &taken, place, terms));
+            taken.map_err(Obstacle::from).and_then(|taken| self.insert(internal, &taken, places, terms));
         self.mappings.intent().clear();
         inserted
     }
@@ -239,12 +239,12 @@ impl Shard {
         sessions.len() < sessions.slots_max()
     }
 
-    /// Inserts a session; where its flow of answers is found may be known.
+    /// Inserts a session; where it is found by its flow and by that of its answers may be known.
     fn insert(
         &mut self,
         internal: &Flow,
         taken: &Taken,
-        place: Option<Place>,
+        places: Option<&[Place; 2]>,
         &Terms { router, now_ms, .. }: &Terms,
     ) -> Result<SlotIndex, Obstacle> {
         let Taken { outside, holds, mapping, spoken } = *taken;
@@ -252,10 +252,16 @@ impl Shard {
         let timeout_ms = timeout_ms(first_phase(internal.protocol()), internal, router);
         let keys = [*internal, outside];
         let sessions = &self.state.parts.sessions;
-        let place = place.unwrap_or_else(|| sessions.ask(self.index, &outside));
-        let places = [sessions.ask(self.index, internal), place];
+        let found;
+        let places = match places {
+            Some(places) => places,
+            None => {
+                found = keys.each_ref().map(|key| sessions.ask(sessions.place(self.index, key)));
+                &found
+            }
+        };
         let inserted =
-            self.sessions.insert_at(keys, places, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
+            self.sessions.insert_at(&keys, places, now_ms.wrapping_add(timeout_ms), |[outbound, inbound]| {
                 let seen = if spoken { Seen::SPOKEN } else { Seen::empty() };
                 outbound.fill(external, realm, holds, generation, seen, now_ms);
                 outbound.created_ms().store(now_ms, Relaxed);
@@ -331,7 +337,7 @@ impl Shard {
         let lines = due.iter().flat_map(|slot| [OUTBOUND, INBOUND].map(|side| sessions.line_of(*slot, side)));
         lines.for_each(|line| sessions.prefetch_line(line));
         let ask = |slot: &SlotIndex| {
-            self.state.keys(*slot).iter().for_each(|key| _ = sessions.ask(self.index, key));
+            self.state.keys(*slot).iter().for_each(|key| _ = sessions.ask(sessions.place(self.index, key)));
             self.mappings.ask_taken(&self.state.taken(*slot))
         };
         let asked: ArrayVec<_, SWEEP_DUE_MAX> = due.iter().map(ask).collect();

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use flowtable::{
-    Carver, Cells, HashKey, LineIndex, LineValue, Region, SHARDS_MAX, ShardIndex, Sought, Table,
+    Carver, Cells, HashKey, LineIndex, LineValue, Place, Region, SHARDS_MAX, ShardIndex, Sought, Table,
 };
 use packet::Protocol;
 use rules::Numbers;
@@ -411,6 +411,17 @@ impl State {
     #[inline]
     pub(crate) fn find_burst<S: Sought<Flow>>(&self, sought: &[S], found: &mut [Option<LineIndex>]) {
         self.parts.sessions.find_burst(sought, found);
+    }
+
+    /// The same, and says where each was looked for.
+    #[inline]
+    pub(crate) fn find_burst_at<S: Sought<Flow>>(
+        &self,
+        sought: &[S],
+        places: &mut [Place],
+        found: &mut [Option<LineIndex>],
+    ) {
+        self.parts.sessions.find_burst_at(sought, places, found);
     }
 
     /// The line that is `flow`'s now. `found` is what the burst's look-up said, which an earlier packet of the same

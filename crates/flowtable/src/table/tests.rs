@@ -206,7 +206,7 @@ fn a_crowded_index_refuses_a_line_with_its_alias_whole() {
 fn of_what_is_at_home_the_guess_by_an_alias_is_right() {
     let (table, mut owner) = aliased(100);
     let slots: Vec<_> = (0..100).map(|key| owner.insert([key], 0, named(!key)).unwrap()).collect();
-    let guessed = |key: u64| table.guess(table.ask_alias(SHARD, !key));
+    let guessed = |key: u64| table.guess(table.place_of_alias(SHARD, !key));
     let right = (0..100).zip(&slots).filter(|(key, slot)| guessed(*key) == Some(table.line_of(**slot, 0)));
     let right = right.count();
     assert!(right > 80, "{right} of 100");
@@ -325,7 +325,7 @@ fn a_table_without_slots_is_full() {
 fn of_what_is_at_home_the_guess_is_right() {
     let (table, mut owner) = owned::<1>(100);
     let slots: Vec<_> = (0..100).map(|key| owner.insert([key], 0, |_| ()).unwrap()).collect();
-    let guessed = |key: &u64| table.guess(table.ask(SHARD, key));
+    let guessed = |key: &u64| table.guess(table.place(SHARD, key));
     let right =
         (0..100).zip(&slots).filter(|(key, slot)| guessed(key) == Some(table.line_of(**slot, 0))).count();
     assert!(right > 80, "{right} of 100");

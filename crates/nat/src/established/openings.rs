@@ -17,13 +17,13 @@
 //! owner's, their memory is asked for here all the same.
 
 use arrayvec::ArrayVec;
-use flowtable::{LineIndex, SHARDS_MAX, ShardIndex, Sought, prefetch_value};
+use flowtable::{LineIndex, Place, SHARDS_MAX, ShardIndex, Sought, prefetch_value};
 use packet::{BURST_FRAMES_MAX, Frame, Protocol};
 use rules::RuleSet;
 use rules::compiled::{PoolRules, RouterRules};
 use rules::legs::Leg;
 
-use super::{Candidate, Lines, Translation, is_plainly_a_host, pair_bit};
+use super::{Candidate, Lines, Translation, is_plainly_a_host};
 use crate::flow::Flow;
 use crate::forwarding;
 use crate::gateway::Gateway;
@@ -34,6 +34,8 @@ use crate::tcp::opens;
 /// What an opening is made of.
 struct Parts<'a> {
     flow: Flow,
+    /// Where its session will be.
+    place: Place,
     shard: ShardIndex,
     mappings: &'a Mappings,
     router: &'a RouterRules,
@@ -46,8 +48,30 @@ type OfBurst<T> = ArrayVec<T, BURST_FRAMES_MAX>;
 #[derive(Default)]
 pub(super) struct Openings {
     foreseen: OfBurst<Foresight>,
-    /// What has begun since the burst was looked up: a bit for each pair of addresses.
-    begun: u64,
+    /// What has begun since the burst was looked up.
+    begun: Begun,
+}
+
+/// Flows that have begun: a bit for each hash.
+#[derive(Default)]
+struct Begun([u64; 8]);
+
+impl Begun {
+    fn add(&mut self, flow: &Flow) {
+        let (word, bit) = Self::bit(flow);
+        self.0[word] |= bit;
+    }
+
+    /// Rarely it may have, though it has not.
+    fn may_have(&self, flow: &Flow) -> bool {
+        let (word, bit) = Self::bit(flow);
+        self.0[word] & bit != 0
+    }
+
+    fn bit(flow: &Flow) -> (usize, u64) {
+        let hash = flow.mixed() >> 55;
+        ((hash >> 6) as usize, 1 << (hash % 64))
+    }
 }
 
 impl<F: Frame> Gateway<F> {
@@ -57,17 +81,18 @@ impl<F: Frame> Gateway<F> {
         &self,
         has_checksums: bool,
         candidates: &mut [Candidate],
+        places: &[Place],
         lines: &Lines,
         openings: &mut Openings,
     ) {
         let mut all = OfBurst::<Parts>::new();
-        for (candidate, line) in candidates.iter_mut().zip(lines) {
+        for ((candidate, line), place) in candidates.iter_mut().zip(lines).zip(places) {
             let (None, Some(shard), Translation::Out(leg)) = (line, candidate.shard, candidate.translation)
             else {
                 continue;
             };
             let Some(leg) = self.rules.leg(leg) else { continue };
-            let Some(parts) = self.parts_of_opening(candidate.flow, leg, shard) else { continue };
+            let Some(parts) = self.parts_of_opening(candidate.flow, *place, leg, shard) else { continue };
             if has_checksums && let Some(remembered) = self.goes_on_plainly(candidate, leg) {
                 (candidate.opening, candidate.remembered) = (Some(all.len() as u8), remembered);
             }
@@ -76,14 +101,14 @@ impl<F: Frame> Gateway<F> {
         foresee(&all, &mut openings.foreseen);
     }
 
-    fn parts_of_opening(&self, flow: Flow, leg: &Leg, shard: ShardIndex) -> Option<Parts<'_>> {
+    fn parts_of_opening(&self, flow: Flow, place: Place, leg: &Leg, shard: ShardIndex) -> Option<Parts<'_>> {
         let pool = self.rules.pools.get(leg.pool()?.0 as usize)?;
         let router = self.rules.routers.get(leg.router.0 as usize)?;
         let mappings = &self.shards.get(shard)?.mappings;
         prefetch_value(pool);
         prefetch_value(&router.timeouts);
         prefetch_value(&router.timeouts_by_port);
-        Some(Parts { flow, shard, mappings, router, pool })
+        Some(Parts { flow, place, shard, mappings, router, pool })
     }
 
     /// Where its next hop was last found, if nothing about the first packet of a flow needs a longer look.
@@ -113,12 +138,12 @@ impl<F: Frame> Gateway<F> {
         now_ms: u32,
     ) -> bool {
         // An earlier packet of the burst may have opened it.
-        let (sessions, pair) = (&self.state.parts.sessions, pair_bit(candidate.plain.addresses));
-        let is_there = openings.begun & pair != 0
+        let sessions = &self.state.parts.sessions;
+        let is_there = openings.begun.may_have(&candidate.flow)
             && candidate.sought().is_some_and(|(shard, flow)| sessions.find(shard, flow).is_some());
         if !is_there && let Some(foresight) = openings.foreseen.get(usize::from(opening)) {
             *line = self.open_by_leg(candidate, foresight, now_ms);
-            openings.begun |= pair;
+            openings.begun.add(&candidate.flow);
         }
         line.is_some()
     }
@@ -157,11 +182,11 @@ fn is_excepted(flow: &Flow, leg: &Leg, router: &RouterRules, rules: &RuleSet) ->
 
 /// Asks for the memory that openings are going to touch.
 fn foresee(openings: &OfBurst<Parts>, all: &mut OfBurst<Foresight>) {
-    for Parts { flow, mappings, router, pool, .. } in openings {
+    for Parts { flow, place, mappings, router, pool, .. } in openings {
         router.timeouts_by_port.first().into_iter().for_each(prefetch_value);
         pool.ports.first().into_iter().for_each(prefetch_value);
         pool.addresses.first().into_iter().for_each(prefetch_value);
-        all.push(mappings.ask(flow, pool));
+        all.push(mappings.ask(flow, *place, pool));
     }
     for (Parts { mappings, .. }, foresight) in openings.iter().zip(&mut *all) {
         mappings.guess(foresight);

@@ -22,6 +22,7 @@ use super::pairing::any_address;
 use super::{Holds, Mappings, Taken, outside_of, shares};
 use crate::flow::{Endpoint, Flow, has_ports};
 use crate::ports::{ANYWHERE, PortSpace, Purpose};
+use crate::sessions::INBOUND;
 
 /// What is known of an opening before its turn: at first nothing.
 #[derive(Default)]
@@ -34,9 +35,11 @@ pub(crate) struct Foresight {
     /// The port to be taken, where there is no mapping yet, and the random numbers that say which of the address'.
     port: Option<(PoolAddress, u16)>,
     drawn: Range<u64>,
-    /// The flow of the answers, and where the session is found by it.
+    /// The flow of the answers, and where the session is found by the flow and by them.
     outside: Option<Flow>,
-    session: Option<Place>,
+    session: [Place; 2],
+    /// Where a mapping that is to be made is found by its port.
+    alias: Option<Place>,
 }
 
 /// Where the mapping and the permission are that a session gives back.
@@ -57,9 +60,13 @@ impl Mappings {
         }
         let of_mapping = || {
             let (space, port) = self.state.place_of(outside)?;
-            Some(self.mappings.table().ask_alias(self.shard, space.alias(port)))
+            let table = self.mappings.table();
+            Some(table.ask(table.place_of_alias(self.shard, space.alias(port))))
         };
-        let of_permission = || self.permissions.table().ask(self.shard, &outside.permission_key());
+        let of_permission = || {
+            let table = self.permissions.table();
+            table.ask(table.place(self.shard, &outside.permission_key()))
+        };
         AskedBack {
             mapping: taken.holds.contains(Holds::MAPPING).then(of_mapping).flatten(),
             permission: taken.holds.contains(Holds::PERMISSION).then(of_permission),
@@ -78,9 +85,10 @@ impl Mappings {
         due.iter().for_each(|slot| table.prefetch_line(table.line_of(*slot, 0)));
         for slot in due {
             let [internal, external] = self.keys(*slot);
-            table.ask(self.shard, &internal);
-            table.ask_alias(self.shard, self.mapping(*slot).alias(&internal));
-            self.hosts.table().ask(self.shard, &internal.host_key(external.realm()));
+            table.ask(table.place(self.shard, &internal));
+            table.ask(table.place_of_alias(self.shard, self.mapping(*slot).alias(&internal)));
+            let hosts = self.hosts.table();
+            hosts.ask(hosts.place(self.shard, &internal.host_key(external.realm())));
             let (space, port) = self.port_of(*slot);
             space.prefetch_to_take(port);
         }
@@ -89,14 +97,15 @@ impl Mappings {
 
 /// Of what begins.
 impl Mappings {
-    /// Asks for the host and the mapping of a flow.
-    pub(crate) fn ask(&self, flow: &Flow, pool: &PoolRules) -> Foresight {
+    /// Asks for the host and the mapping of a flow whose session is to be here.
+    pub(crate) fn ask(&self, flow: &Flow, internal: Place, pool: &PoolRules) -> Foresight {
         let behaviour = pool.behaviour(flow.protocol(), flow.destination().port);
         let key = flow.mapping_key(behaviour.mapping, pool.realm);
-        let mapping =
-            (!shares(flow.protocol(), behaviour)).then(|| self.mappings.table().ask(self.shard, &key));
-        let host = self.hosts.table().ask(self.shard, &flow.host_key(pool.realm));
-        Foresight { host: Some(host), mapping, ..Foresight::default() }
+        let (hosts, mappings) = (self.hosts.table(), self.mappings.table());
+        let has_mapping = !shares(flow.protocol(), behaviour);
+        let mapping = has_mapping.then(|| mappings.ask(mappings.place(self.shard, &key)));
+        let host = hosts.ask(hosts.place(self.shard, &flow.host_key(pool.realm)));
+        Foresight { host: Some(host), mapping, session: [internal, Place::default()], ..Foresight::default() }
     }
 
     /// Guesses where they are, and asks for that.
@@ -148,18 +157,21 @@ impl Mappings {
             foresight.outside =
                 Some(outside_of(flow, Endpoint { address: address.address, port }, pool.realm));
             if foresight.mapping.is_some() {
-                self.mappings.table().ask_alias(self.shard, space.alias(port));
-                self.prefetch_limit(space);
+                let table = self.mappings.table();
+                foresight.alias = Some(table.ask(table.place_of_alias(self.shard, space.alias(port))));
             }
         } else if let Some(outside) = &foresight.outside
             && pool.behaviour(flow.protocol(), flow.destination().port).filtering
                 == Dependence::AddressDependent
         {
             // The first session of a mapping keeps it there.
-            self.permissions.table().ask(self.shard, &outside.permission_key());
+            let permissions = self.permissions.table();
+            permissions.ask(permissions.place(self.shard, &outside.permission_key()));
         }
-        foresight.session =
-            foresight.outside.as_ref().map(|outside| self.state.parts.sessions.ask(self.shard, outside));
+        let sessions = &self.state.parts.sessions;
+        if let Some(outside) = &foresight.outside {
+            foresight.session[INBOUND] = sessions.ask(sessions.place(self.shard, outside));
+        }
     }
 
     /// Takes the port that was foreseen, if it is what the next numbers say and nobody has it.
@@ -218,9 +230,18 @@ impl Mappings {
 }
 
 impl Foresight {
-    /// Where a session is found by the flow of its answers, if that was foreseen.
-    pub(crate) fn session(&self, outside: &Flow) -> Option<Place> {
-        self.session.filter(|_| self.outside.as_ref() == Some(outside))
+    /// Where a session with this flow of answers is found, if that was foreseen.
+    pub(crate) fn session(&self, outside: &Flow) -> Option<&[Place; 2]> {
+        self.has(outside).then_some(&self.session)
+    }
+
+    /// Where a mapping that is made for this flow of answers is found by its port, if that was foreseen.
+    pub(super) fn alias(&self, outside: &Flow) -> Option<&Place> {
+        self.alias.as_ref().filter(|_| self.has(outside))
+    }
+
+    fn has(&self, outside: &Flow) -> bool {
+        self.outside.as_ref() == Some(outside)
     }
 }
 
@@ -265,7 +286,8 @@ routers:
     fn foresee(mappings: &Mappings, pool: &PoolRules, flows: &[Flow]) -> Vec<Foresight> {
         let mut drawn = 0;
         let foresee = |flow| {
-            let mut foresight = mappings.ask(flow, pool);
+            let place = mappings.state.parts.sessions.place(mappings.shard, flow);
+            let mut foresight = mappings.ask(flow, place, pool);
             mappings.guess(&mut foresight);
             mappings.foresee(flow, pool, &mut foresight, &mut drawn);
             mappings.see(flow, pool, &mut foresight);

@@ -2,16 +2,15 @@
 //! REQ-8).
 //!
 //! Those of a shard that rest on one address for one protocol are a queue in the order in which they began, through the
-//! mappings' lines, so that the oldest is at hand when there are too many. How long they rest is said for an address and
-//! protocol, by the rules under which a port of it was last chosen for a mapping.
+//! mappings' lines, so that the oldest is at hand when there are too many. How long they rest, and how many, is said for an
+//! address and protocol, by the rules under which a port of it was last chosen for a mapping.
 
-use flowtable::{SlotIndex, prefetch_value};
+use flowtable::SlotIndex;
 use packet::Protocol;
 use rules::compiled::{AddressIndex, PoolRules};
 
 use super::{Mapping, Mappings};
 use crate::flow::Flow;
-use crate::ports::PortSpace;
 
 /// No slot.
 const NONE: u32 = Mapping::NONE;
@@ -23,34 +22,22 @@ pub(super) struct Rests(Vec<Queue>);
 struct Queue {
     oldest: u32,
     newest: u32,
-    /// How many ports of the space may rest at once, whoever's.
-    ports_max: u32,
 }
 
 impl Rests {
     pub(super) fn new(spaces: usize) -> Self {
-        Self(vec![Queue { oldest: NONE, newest: NONE, ports_max: u32::MAX }; spaces])
+        Self(vec![Queue { oldest: NONE, newest: NONE }; spaces])
     }
 }
 
 impl Mappings {
     /// From now on so many ports of an address may rest, and each for so long.
-    pub(super) fn limit_rests(&mut self, flow: &Flow, address: AddressIndex, pool: &PoolRules) {
+    pub(super) fn limit_rests(&self, flow: &Flow, address: AddressIndex, pool: &PoolRules) {
         let space = self.state.parts.ports.of(address, flow.protocol());
         //= rfc6888#REQ-8
         // TCP connections are tracked to their end: what comes late for one is told apart (exception A).
-        space.set_hold_down_ms(if flow.protocol() == Protocol::TCP { 0 } else { pool.hold_down_ms });
-        if let Some(queue) = self.rests.0.get_mut(space.number()) {
-            queue.ports_max = pool.hold_down_ports_max;
-        }
-    }
-
-    /// Asks for what [`Self::limit_rests`] writes.
-    pub(super) fn prefetch_limit(&self, space: PortSpace) {
-        space.prefetch_hold_down();
-        if let Some(queue) = self.rests.0.get(space.number()) {
-            prefetch_value(queue);
-        }
+        let hold_down_ms = if flow.protocol() == Protocol::TCP { 0 } else { pool.hold_down_ms };
+        space.limit_rests(hold_down_ms, pool.hold_down_ports_max);
     }
 
     /// A mapping has no sessions any more: its hold-down begins, or it is removed where there is none.
@@ -62,9 +49,10 @@ impl Mappings {
         let number = space.number();
         self.begin_rest(slot, now_ms);
         self.queue(number, slot);
-        let Some(Queue { oldest, ports_max, .. }) = self.rests.0.get(number).copied() else { return };
+        let Some(Queue { oldest, .. }) = self.rests.0.get(number).copied() else { return };
+        let space = self.state.parts.ports.at(number);
         // The shard's own oldest; where others fill the measure, that is this one.
-        if self.state.parts.ports.at(number).resting() > ports_max && oldest != NONE {
+        if space.resting() > space.resting_max() && oldest != NONE {
             self.remove_mapping(SlotIndex(oldest));
         }
     }

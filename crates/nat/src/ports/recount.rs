@@ -94,9 +94,9 @@ impl PortSpace<'_> {
                 false => self.word(group).fetch_and(!bit(group), Relaxed),
             };
         }
-        self.count().store(used, Relaxed);
-        self.ports.resting.get(self.number).store(resting, Relaxed);
-        self.holders().store(holders, Relaxed);
+        self.counts().used.store(used, Relaxed);
+        self.counts().resting.store(resting, Relaxed);
+        self.customs().holders.store(holders, Relaxed);
     }
 
     fn set(self, port: u16, cell: Cell) {

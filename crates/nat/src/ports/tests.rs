@@ -335,7 +335,7 @@ fn what_another_process_left_is_made_consistent() {
     space.word(emptied).fetch_or(bit(emptied), Relaxed);
     ports_of(emptied, u64::MAX).for_each(|port| space.cell(port).store(0, Relaxed));
     taken.retain(|port| group_of(*port) != emptied);
-    space.count().store(7, Relaxed);
+    space.counts().used.store(7, Relaxed);
     space.cell(40_000).store(Cell::taken(ShardIndex(40), Purpose::Mapping).0, Relaxed);
     space.cell(40_001).store(Cell::FREE.0 | 5, Relaxed);
     taken.retain(|port| ![40_000, 40_001].contains(port));
