@@ -38,7 +38,7 @@ use rules::legs::{Door, Exit, Hint, Leg, Purpose};
 use crate::flow::Flow;
 use crate::gateway::Gateway;
 use crate::sessions::{INBOUND, Line, OUTBOUND};
-use crate::state::State;
+use crate::state::{MIX, State};
 
 use openings::Openings;
 use ways::Way;
@@ -494,5 +494,5 @@ fn is_plainly_a_host(address: Ipv4Addr) -> bool {
 /// One of 64 bits for what goes from one address to another.
 #[inline]
 fn pair_bit(addresses: u64) -> u64 {
-    1 << (addresses.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
+    1 << (addresses.wrapping_mul(MIX) >> 58)
 }

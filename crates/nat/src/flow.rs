@@ -10,6 +10,8 @@ use packet::{Parsed, Plain, Protocol, icmp};
 use rules::compiled::{Dependence, Realm};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::state::MIX;
+
 /// The addresses and ports of a packet, and the realm they are meant in. Ports are 0 where the protocol has none.
 ///
 /// ```text
@@ -63,7 +65,7 @@ impl Flow {
     /// A hash of few instructions, that anybody may foresee; its upper bits are the best.
     #[inline]
     pub(crate) fn mixed(&self) -> u64 {
-        (self.addresses ^ self.rest.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        (self.addresses ^ self.rest.rotate_left(32)).wrapping_mul(MIX)
     }
 
     /// Of addresses and ports as they stand in a packet.

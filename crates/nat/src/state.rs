@@ -447,7 +447,7 @@ impl Drop for State {
 }
 
 /// An odd number without a pattern: the fraction of the golden ratio.
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Whether a live line of the table has a key in the realm.
 fn names<V: LineValue<Flow>, const N: usize>(table: &Table<Flow, V, N>, realm: Realm) -> bool {
